@@ -1,0 +1,19 @@
+//! Values of the field: ids, times, files, failures, secrets, words for people.
+//!
+//! Knows nothing of the rest of the crate and does no IO: a value here can be made, compared, printed and
+//! stored, and that is all.
+
+pub mod document;
+pub mod failure;
+pub mod ids;
+pub mod portal;
+pub mod secret;
+pub mod text;
+pub mod time;
+
+pub use document::{CrmItem, FileDigest, SpoolFile};
+pub use failure::{Failure, FailureClass, FailureKind};
+pub use ids::{AttemptToken, NoticeId, PortalId, SagaId};
+pub use secret::Secret;
+pub use text::{Language, Text};
+pub use time::{Clock, Timestamp};

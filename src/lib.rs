@@ -1,0 +1,3 @@
+//! edobridge: one binary between Bitrix24, 1C and e-signature services.
+
+pub mod domain;

@@ -1,0 +1,402 @@
+//! The record of one document's saga. Stored with strict bincode: see `store::records` before any change.
+//!
+//! **Frozen layout.** The types of this file are version 1 of the stored record. Enums grow only at the end;
+//! a struct is never changed in place: a new version gets a new struct and the old one moves to the store's
+//! history. The golden bytes in the store's tests fail when this is forgotten.
+
+use crate::domain::{AttemptToken, CrmItem, PortalId, SagaId, SpoolFile, Text, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Where a document stands. Append-only: the order is the stored code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Step {
+    /// The CRM item that triggered us is being read, to learn whether a rule wants it and which file.
+    ReadItem,
+    /// The file's facts and bytes are being fetched.
+    FetchSource,
+    /// The document is being created at the signing service.
+    Create,
+    /// The outcome of a create is unknown: we look for the document, or wait for its callback.
+    FindDocument,
+    /// People sign. Waiting for a callback, asking where the service can be asked.
+    AwaitSignature,
+    /// The signed file is being downloaded.
+    FetchSigned,
+    /// The folder is read, so that an upload can be recognised afterwards.
+    ScanFolder,
+    /// The signed file is being put into the folder.
+    Upload,
+    /// The outcome of an upload is unknown: the folder is searched for it.
+    FindUpload,
+    /// The CRM item's timeline gets a comment.
+    Comment,
+    /// The outcome of a comment is unknown: the timeline is searched for our mark.
+    FindComment,
+    /// People are told.
+    Notify,
+    /// Finished: signed, delivered, announced.
+    Delivered,
+    /// Finished: refused by a participant, announced.
+    Refused,
+    /// Finished: no rule wants it, it is our own copy, or another saga has it.
+    Ignored,
+    /// Finished: a person cancelled or discarded it.
+    Cancelled,
+    /// A dead letter: waits for a person (or a late callback).
+    Parked,
+}
+
+impl Step {
+    /// Every step, in stored order.
+    pub const ALL: [Self; 17] = [
+        Self::ReadItem,
+        Self::FetchSource,
+        Self::Create,
+        Self::FindDocument,
+        Self::AwaitSignature,
+        Self::FetchSigned,
+        Self::ScanFolder,
+        Self::Upload,
+        Self::FindUpload,
+        Self::Comment,
+        Self::FindComment,
+        Self::Notify,
+        Self::Delivered,
+        Self::Refused,
+        Self::Ignored,
+        Self::Cancelled,
+        Self::Parked,
+    ];
+    /// The stored code, one byte, for index keys.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+    /// The inverse of [`Step::code`].
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+    /// Stable name for metrics, logs, filters and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReadItem => "read_item",
+            Self::FetchSource => "fetch_source",
+            Self::Create => "create",
+            Self::FindDocument => "find_document",
+            Self::AwaitSignature => "await_signature",
+            Self::FetchSigned => "fetch_signed",
+            Self::ScanFolder => "scan_folder",
+            Self::Upload => "upload",
+            Self::FindUpload => "find_upload",
+            Self::Comment => "comment",
+            Self::FindComment => "find_comment",
+            Self::Notify => "notify",
+            Self::Delivered => "delivered",
+            Self::Refused => "refused",
+            Self::Ignored => "ignored",
+            Self::Cancelled => "cancelled",
+            Self::Parked => "parked",
+        }
+    }
+    /// The inverse of [`Step::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.name() == name)
+    }
+    /// Whether nothing more will happen by itself or by a person.
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Delivered | Self::Refused | Self::Ignored | Self::Cancelled)
+    }
+    /// Whether the saga works or waits, and so must have a timer.
+    pub fn is_live(self) -> bool {
+        !self.is_finished() && self != Self::Parked
+    }
+}
+
+/// Where the file to sign is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// A file of the Drive.
+    DriveFile {
+        /// Drive id of the file.
+        file_id: u64,
+    },
+    /// A CRM item whose file is not known yet.
+    CrmItem {
+        /// The item.
+        item: CrmItem,
+    },
+    /// A file in a file field of a CRM item.
+    CrmFile {
+        /// The item.
+        item: CrmItem,
+        /// The field, as `crm.item.get` spells it.
+        field: String,
+        /// The file's id within the field.
+        file_id: u64,
+    },
+}
+
+/// How a rule wants the document to be handled; a copy, so that a later change of the configuration does not
+/// change documents that are under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Delivery {
+    /// Id of the rule in the configuration.
+    pub rule: String,
+    /// Route of approval and signing at the signing service.
+    pub route_id: String,
+    /// Folder for the signed copy; none = the folder of the original.
+    pub folder_id: Option<u64>,
+    /// What is put between the stem and `.pdf` of the signed copy's name.
+    pub suffix: String,
+    /// Whether the timeline of the CRM item gets a comment.
+    pub comment: bool,
+    /// Whom to tell, in order; responsible and creator are already resolved to user ids.
+    pub notify: Vec<u64>,
+}
+
+/// The file that is to be signed, as it was when we fetched it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Name with extension.
+    pub name: String,
+    /// Folder it lies in, if it lies on the Drive.
+    pub folder_id: Option<u64>,
+    /// `GLOBAL_CONTENT_VERSION` of the Drive, if known.
+    pub version: Option<u64>,
+    /// Its bytes, in our spool.
+    pub bytes: SpoolFile,
+}
+
+/// What the signing service's answers amount to. The first terminal one wins (SG-4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Nothing final was heard.
+    Open,
+    /// The whole route is passed and signed.
+    Signed,
+    /// A participant refused.
+    Refused,
+}
+
+/// The signed copy in the portal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveredFile {
+    /// Drive id.
+    pub file_id: u64,
+    /// The name it got.
+    pub name: String,
+    /// The folder it lies in.
+    pub folder_id: u64,
+}
+
+/// Whether an effect is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// Nothing is under way; the timer says when something will be.
+    Idle,
+    /// The step's effect was ordered.
+    InFlight {
+        /// Its fence.
+        token: AttemptToken,
+        /// When it was ordered.
+        since: Timestamp,
+    },
+}
+
+/// What the one timer of a live saga means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TimerKind {
+    /// An attempt must have answered by now; if not, its outcome is unknown.
+    Lease,
+    /// Start the step's effect (again).
+    Start,
+    /// The nearest of: next poll, next reminder, deadline of the signature.
+    Wait,
+    /// A create of unknown outcome has waited long enough for its callback.
+    Grace,
+}
+
+/// The one timer of a live saga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// When it fires.
+    pub due: Timestamp,
+    /// What it means.
+    pub kind: TimerKind,
+}
+
+/// The clockwork of [`Step::AwaitSignature`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// When the waiting began.
+    pub since: Timestamp,
+    /// When the service is asked next, where it can be asked.
+    pub next_poll_at: Option<Timestamp>,
+    /// How often it was asked.
+    pub polls: u32,
+    /// When people are reminded next.
+    pub next_reminder_at: Option<Timestamp>,
+    /// How often they were.
+    pub reminders: u32,
+    /// When a person must look at it.
+    pub deadline_at: Option<Timestamp>,
+    /// What the present attempt in this step is for.
+    pub doing: WaitWork,
+}
+
+/// What an effect during the wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitWork {
+    /// Nothing is under way.
+    Nothing,
+    /// The status is being asked.
+    Poll,
+    /// A reminder is being sent.
+    Reminder,
+}
+
+/// Why a saga stopped and what a person can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Since when.
+    pub at: Timestamp,
+    /// The step that could not go on.
+    pub from: Step,
+    /// Stable code.
+    pub code: String,
+    /// What happened, in words.
+    pub reason: Text,
+    /// What to do, in words.
+    pub next_action: Text,
+    /// The beginning of the remote's last answer; secrets cut.
+    pub answer: Option<String>,
+}
+
+/// The last failure of the present step, for "why is it standing still".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailure {
+    /// When.
+    pub at: Timestamp,
+    /// Stable code.
+    pub code: String,
+    /// In words.
+    pub reason: Text,
+}
+
+/// Everything that is known of one document on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentSaga {
+    /// Its id.
+    pub id: SagaId,
+    /// Number of committed transitions; also the number of the next history entry.
+    pub revision: u64,
+    /// When the trigger was accepted.
+    pub created_at: Timestamp,
+    /// When the last transition was decided.
+    pub updated_at: Timestamp,
+    /// When the present step was entered.
+    pub step_since: Timestamp,
+    /// Where it stands.
+    pub step: Step,
+    /// Whether an effect is under way.
+    pub work: Work,
+    /// The one timer (SG-1).
+    pub timer: Option<Timer>,
+    /// The token of the last attempt; grows by one with each.
+    pub last_token: u64,
+    /// Failed attempts of the present step that count.
+    pub tries: u32,
+    /// How often the present write came to an unknown outcome and was looked for.
+    pub rounds: u32,
+    /// How often the present look found nothing.
+    pub looks: u32,
+    /// The portal it belongs to.
+    pub portal: PortalId,
+    /// Where the file is.
+    pub source: Source,
+    /// Which triggers arrived again while the item was being read (the read must be repeated).
+    pub read_again: u32,
+    /// How the rule wants it handled; empty until a rule is chosen.
+    pub delivery: Delivery,
+    /// The CRM item known at sending time.
+    pub crm_item: Option<CrmItem>,
+    /// The file, once fetched.
+    pub file: Option<SourceFile>,
+    /// Our id at the signing service.
+    pub external_id: String,
+    /// The signing service's id.
+    pub provider_document: Option<String>,
+    /// What its answers amount to.
+    pub outcome: Outcome,
+    /// The last status name it used.
+    pub provider_status: Option<String>,
+    /// The clockwork of the wait.
+    pub waiting: Option<Waiting>,
+    /// The signed file, in our spool.
+    pub signed: Option<SpoolFile>,
+    /// The highest file id in the folder before our upload; later ids may be ours.
+    pub folder_baseline: Option<u64>,
+    /// The name under which the copy is to be uploaded.
+    pub upload_name: Option<String>,
+    /// The signed copy in the portal.
+    pub delivered: Option<DeliveredFile>,
+    /// The comment in the timeline.
+    pub comment_id: Option<u64>,
+    /// How many of `delivery.notify` were told.
+    pub notified: u32,
+    /// Why it stopped, if it is a dead letter.
+    pub dead_letter: Option<DeadLetter>,
+    /// Why the present step has not succeeded yet.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// One line of a saga's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: Timestamp,
+    /// The step after it.
+    pub step: Step,
+    /// Stable code of what happened.
+    pub what: String,
+    /// In words.
+    pub text: Text,
+}
+
+/// A name that belongs to one saga; the store keeps the index, and tells when it is taken.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Claim {
+    /// The source file: one saga per source, for ever. Exclusive.
+    Source(String),
+    /// A CRM item is being read by this saga; released when it is read. Exclusive.
+    Reading(String),
+    /// Our id at the signing service. Exclusive.
+    External(String),
+    /// The signing service's id. Exclusive.
+    ProviderDocument(String),
+    /// A signed copy of this (normalised) name will appear in this folder: not a trigger. Not exclusive.
+    EchoName {
+        /// The portal.
+        portal: PortalId,
+        /// The folder.
+        folder_id: u64,
+        /// Normalised name: see [`super::rule::normalised_name`].
+        name: String,
+    },
+    /// This file of the Drive was made by us: not a trigger. Not exclusive.
+    EchoFile {
+        /// The portal.
+        portal: PortalId,
+        /// The file.
+        file_id: u64,
+    },
+}
+
+impl Claim {
+    /// Whether a second saga must not have it too.
+    pub fn is_exclusive(&self) -> bool {
+        match self {
+            Self::Source(_) | Self::Reading(_) | Self::External(_) | Self::ProviderDocument(_) => true,
+            Self::EchoName { .. } | Self::EchoFile { .. } => false,
+        }
+    }
+}

@@ -1,1 +1,156 @@
-//! Written elsewhere.
+//! Orders outward, in the imperative. Each is safe to repeat or has a look step before its repeat.
+
+use super::state::{DocumentSaga, Source, SourceFile};
+use crate::domain::{CrmItem, PortalId, SagaId, SpoolFile};
+use crate::saga::step::StepClass;
+
+/// One call (or a short chain of reads) to a remote system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Read the CRM item and match it against the rules.
+    ReadItem {
+        /// The item.
+        item: CrmItem,
+    },
+    /// Read the file's facts, match them against the rules, fetch the bytes.
+    FetchSource {
+        /// Where the file is.
+        source: Source,
+        /// Whether a rule is already chosen (a CRM file), so that only the bytes are missing.
+        rule: Option<String>,
+    },
+    /// Create the document at the signing service.
+    CreateDocument {
+        /// The file.
+        file: SourceFile,
+        /// The route.
+        route_id: String,
+        /// Our id.
+        external_id: String,
+    },
+    /// Search the document at the signing service by our id.
+    FindDocument {
+        /// Our id.
+        external_id: String,
+    },
+    /// Ask the status.
+    ReadStatus {
+        /// The service's id.
+        document_id: String,
+    },
+    /// Fetch the signed file.
+    FetchSigned {
+        /// The service's id.
+        document_id: String,
+    },
+    /// Read the folder: the highest file id, and a free name.
+    ScanFolder {
+        /// The folder.
+        folder_id: u64,
+        /// The name we would like.
+        wanted_name: String,
+    },
+    /// Put the signed copy into the folder.
+    Upload {
+        /// The folder.
+        folder_id: u64,
+        /// The name.
+        name: String,
+        /// The bytes.
+        bytes: SpoolFile,
+    },
+    /// Look whether an upload of unknown outcome worked.
+    FindUpload {
+        /// The folder.
+        folder_id: u64,
+        /// The name it was uploaded under.
+        name: String,
+        /// The bytes that were sent.
+        bytes: SpoolFile,
+        /// Only files with a higher id can be ours.
+        above_id: u64,
+    },
+    /// Write a comment into the timeline.
+    AddComment {
+        /// The item.
+        item: CrmItem,
+        /// What it says; contains the mark.
+        text: String,
+    },
+    /// Look whether a comment of unknown outcome stands there.
+    FindComment {
+        /// The item.
+        item: CrmItem,
+        /// Our mark.
+        mark: String,
+    },
+    /// Tell a person.
+    Notify {
+        /// The user.
+        user_id: u64,
+        /// What, with BB codes.
+        text: String,
+        /// A notice with the same tag replaces the earlier one: the idempotency key.
+        tag: String,
+    },
+}
+
+impl Effect {
+    /// What may be done after an unknown outcome.
+    pub fn class(&self) -> StepClass {
+        match self {
+            Self::ReadItem { .. }
+            | Self::FetchSource { .. }
+            | Self::FindDocument { .. }
+            | Self::ReadStatus { .. }
+            | Self::FetchSigned { .. }
+            | Self::ScanFolder { .. }
+            | Self::FindUpload { .. }
+            | Self::FindComment { .. } => StepClass::Read,
+            Self::CreateDocument { .. } | Self::Upload { .. } | Self::AddComment { .. } => StepClass::Probe,
+            Self::Notify { .. } => StepClass::Keyed,
+        }
+    }
+    /// Stable name for metrics and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReadItem { .. } => "read_item",
+            Self::FetchSource { .. } => "fetch_source",
+            Self::CreateDocument { .. } => "create_document",
+            Self::FindDocument { .. } => "find_document",
+            Self::ReadStatus { .. } => "read_status",
+            Self::FetchSigned { .. } => "fetch_signed",
+            Self::ScanFolder { .. } => "scan_folder",
+            Self::Upload { .. } => "upload",
+            Self::FindUpload { .. } => "find_upload",
+            Self::AddComment { .. } => "add_comment",
+            Self::FindComment { .. } => "find_comment",
+            Self::Notify { .. } => "notify",
+        }
+    }
+    /// Whether the signing service is asked (else the portal).
+    pub fn is_for_signing_service(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateDocument { .. }
+                | Self::FindDocument { .. }
+                | Self::ReadStatus { .. }
+                | Self::FetchSigned { .. }
+        )
+    }
+}
+
+/// Our id at the signing service: stable, unique per saga, never parsed back.
+pub fn external_id(portal: &PortalId, source: &Source, saga: SagaId) -> String {
+    let what = match source {
+        Source::DriveFile { file_id } => format!("file-{file_id}"),
+        Source::CrmItem { item } => format!("{}-{}", item.timeline_type(), item.id),
+        Source::CrmFile { item, file_id, .. } => format!("{}-{}-{file_id}", item.timeline_type(), item.id),
+    };
+    format!("b24-{portal}-{what}-{}", saga.short())
+}
+
+/// The mark by which our comment is recognised in a timeline.
+pub fn comment_mark(saga: &DocumentSaga) -> String {
+    format!("edobridge:{}", saga.id.short())
+}

@@ -1,1 +1,201 @@
-//! Written elsewhere.
+//! Facts that happened, in the past tense. Every effect comes back as one of them, failure included.
+
+use super::rule::SourceFacts;
+use super::state::{Claim, DeliveredFile, Delivery, TimerKind};
+use crate::domain::{AttemptToken, CrmItem, Failure, SagaId, SpoolFile, Text};
+
+/// What a callback or a status query of the signing service says, normalised by its adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallbackStatus {
+    /// Terminal: the whole route is passed and signed.
+    Signed,
+    /// Terminal: a participant refused.
+    Refused,
+    /// Anything else: goes to the history, changes nothing.
+    Other,
+}
+
+/// A fact for a document's saga.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The same trigger arrived again.
+    TriggeredAgain,
+    /// An authentic notice of the signing service.
+    CallbackArrived {
+        /// The service's id of the document.
+        document_id: String,
+        /// Our id, if the notice carries one.
+        external_id: Option<String>,
+        /// What it says.
+        status: CallbackStatus,
+        /// The service's own word for it.
+        raw_status: String,
+    },
+    /// The one timer fired.
+    TimerFired {
+        /// Which meaning it had when it was set; another one now means that the news is stale.
+        kind: TimerKind,
+    },
+    /// An attempt answered.
+    Answered {
+        /// The attempt.
+        token: AttemptToken,
+        /// The answer.
+        answer: Answer,
+    },
+    /// An attempt failed.
+    Failed {
+        /// The attempt.
+        token: AttemptToken,
+        /// How.
+        failure: Failure,
+    },
+    /// The process that ran an attempt is gone; nobody knows whether it had its effect.
+    AttemptLost {
+        /// The attempt.
+        token: AttemptToken,
+    },
+    /// A name that this saga wanted belongs to another one.
+    ClaimTaken {
+        /// The name.
+        claim: Claim,
+        /// Its owner.
+        by: SagaId,
+    },
+    /// Handling this saga has panicked repeatedly.
+    Panicked {
+        /// What the panic said.
+        text: String,
+    },
+    /// A person decided.
+    Operator(OperatorAction),
+}
+
+/// What a person may order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperatorAction {
+    /// Go on with the step that failed, after mending what was wrong.
+    Retry(Mend),
+    /// Create the document again although the first create may have worked.
+    SendAgain,
+    /// The document exists at the signing service under this id.
+    Bind {
+        /// The service's id.
+        document_id: String,
+    },
+    /// Stop working on it.
+    Cancel {
+        /// Why, for the history.
+        reason: String,
+    },
+}
+
+/// What a person mended before a retry. Empty = nothing in the saga, something outside.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mend {
+    /// Deliver into this folder instead.
+    pub folder_id: Option<u64>,
+    /// Send along this route instead.
+    pub route_id: Option<String>,
+    /// Tell these people instead.
+    pub notify: Option<Vec<u64>>,
+}
+
+/// A file field's file that a rule wants signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedFile {
+    /// The field.
+    pub field: String,
+    /// The file's id in it.
+    pub file_id: u64,
+}
+
+/// A successful answer to an effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The CRM item was read and a rule wants files of it.
+    ItemWanted {
+        /// The item.
+        item: CrmItem,
+        /// The files, at least one.
+        files: Vec<WantedFile>,
+        /// How to handle them.
+        delivery: Delivery,
+    },
+    /// The source was looked at and is nothing for us.
+    NotWanted {
+        /// Stable code: `no_rule`, `own_copy`, `gone`.
+        code: String,
+        /// In words.
+        reason: Text,
+    },
+    /// The source file was fetched into the spool.
+    SourceFetched {
+        /// Its facts.
+        facts: SourceFacts,
+        /// Its bytes.
+        bytes: SpoolFile,
+        /// How to handle it.
+        delivery: Delivery,
+        /// The CRM item it belongs to, if a rule names one.
+        crm_item: Option<CrmItem>,
+    },
+    /// The document exists at the signing service.
+    Created {
+        /// The service's id.
+        document_id: String,
+        /// The service's status word.
+        raw_status: String,
+    },
+    /// The search for a document of unknown outcome found it.
+    DocumentFound {
+        /// The service's id.
+        document_id: String,
+        /// What its status amounts to.
+        status: CallbackStatus,
+        /// The service's status word.
+        raw_status: String,
+    },
+    /// The search found nothing.
+    DocumentNotFound,
+    /// The status was read.
+    StatusRead {
+        /// What it amounts to.
+        status: CallbackStatus,
+        /// The service's word.
+        raw_status: String,
+    },
+    /// The signed file was fetched into the spool.
+    SignedFetched {
+        /// Its bytes.
+        bytes: SpoolFile,
+    },
+    /// The folder was read.
+    FolderScanned {
+        /// The highest file id in it (0 = empty).
+        highest_id: u64,
+        /// A name that is free there.
+        free_name: String,
+    },
+    /// The signed copy is in the folder.
+    Uploaded {
+        /// Where.
+        file: DeliveredFile,
+    },
+    /// The look into the folder found our copy.
+    UploadFound {
+        /// Where.
+        file: DeliveredFile,
+    },
+    /// The look into the folder found nothing of ours.
+    UploadNotFound,
+    /// The comment stands in the timeline.
+    Commented {
+        /// Its id.
+        comment_id: u64,
+    },
+    /// The look into the timeline found nothing with our mark.
+    CommentNotFound,
+    /// A person was told.
+    Notified,
+}

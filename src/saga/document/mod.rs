@@ -10,12 +10,17 @@
 
 pub mod effect;
 pub mod event;
+pub mod invariant;
 pub mod rule;
 pub mod state;
 pub mod transition;
 pub mod words;
 
+pub use effect::Effect;
+pub use event::{Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};
+pub use rule::{Rule, SourceFacts};
 pub use state::{
-    Claim, DeadLetter, Delivery, DocumentSaga, HistoryEntry, Outcome, Source, SourceFile, Step, Timer,
-    TimerKind, Work,
+    Claim, DeadLetter, DeliveredFile, Delivery, DocumentSaga, HistoryEntry, Outcome, Source, SourceFile,
+    Step, Timer, TimerKind, Work,
 };
+pub use transition::{Context, IllegalEvent, Next, Policy, Spawn, begin, transition};

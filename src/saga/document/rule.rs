@@ -1,1 +1,311 @@
-//! Written elsewhere.
+//! Which trigger at which origin sends which file along which route: matching, as pure functions.
+
+use super::state::Delivery;
+use crate::domain::{CrmItem, PortalId};
+
+/// What is known of a source file when it is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceFacts {
+    /// Name with extension.
+    pub name: String,
+    /// The Drive folder it lies in.
+    pub folder_id: Option<u64>,
+    /// Size in bytes, if known before the download.
+    pub size_bytes: Option<u64>,
+    /// `GLOBAL_CONTENT_VERSION`.
+    pub version: Option<u64>,
+    /// The user who created it.
+    pub created_by: Option<u64>,
+}
+
+/// What a rule listens to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trigger {
+    /// New files of one folder, found by polling.
+    Folder {
+        /// The folder.
+        folder_id: u64,
+    },
+    /// The event ONDISKFILEADD; no folders = any.
+    FileEvent {
+        /// Folders whose files are wanted.
+        folders: Vec<u64>,
+    },
+    /// An item of the CRM reached one of the stages and has files in a field.
+    Stage {
+        /// Type of the item (2 = deal).
+        entity_type_id: u32,
+        /// Stages, exact.
+        stages: Vec<String>,
+        /// The file field, as `crm.item.get` spells it.
+        file_field: String,
+    },
+}
+
+/// Whom to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addressee {
+    /// The responsible user of the CRM item.
+    Responsible,
+    /// Who put the file there.
+    Creator,
+    /// This user.
+    User(u64),
+}
+
+/// Which CRM item a Drive file belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ItemRule {
+    /// None.
+    None,
+    /// Always this one.
+    Fixed(CrmItem),
+    /// The number that stands in the file's name at `{id}` of the pattern, e.g. `deal-{id}`.
+    FromName {
+        /// Type of the item.
+        entity_type_id: u32,
+        /// Text before the number.
+        before: String,
+    },
+}
+
+/// One rule of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its id.
+    pub id: String,
+    /// The portal it belongs to.
+    pub portal: PortalId,
+    /// What it listens to.
+    pub trigger: Trigger,
+    /// Names that are wanted (globs with `*` and `?`, case-insensitive); none = all.
+    pub include: Vec<String>,
+    /// Names that are not, stronger than `include`.
+    pub exclude: Vec<String>,
+    /// Smallest size in bytes.
+    pub size_min: u64,
+    /// Largest size in bytes.
+    pub size_max: u64,
+    /// Route at the signing service.
+    pub route_id: String,
+    /// Folder for the signed copy; none = the folder of the original.
+    pub deliver_to: Option<u64>,
+    /// Suffix of the signed copy's stem.
+    pub suffix: String,
+    /// Whether the timeline gets a comment.
+    pub comment: bool,
+    /// Whom to tell.
+    pub notify: Vec<Addressee>,
+    /// Which CRM item a Drive file belongs to.
+    pub item: ItemRule,
+}
+
+impl Rule {
+    /// Whether the name and the size (if known) are wanted.
+    pub fn wants(&self, facts: &SourceFacts) -> bool {
+        let included = self.include.is_empty() || self.include.iter().any(|p| glob(p, &facts.name));
+        let excluded = self.exclude.iter().any(|p| glob(p, &facts.name));
+        let sized = facts.size_bytes.is_none_or(|s| (self.size_min..=self.size_max).contains(&s));
+        included && !excluded && sized
+    }
+
+    /// How a file is to be handled, with people resolved.
+    pub fn delivery(&self, responsible: Option<u64>, creator: Option<u64>) -> Delivery {
+        let mut notify: Vec<u64> = Vec::new();
+        for addressee in &self.notify {
+            let user = match addressee {
+                Addressee::Responsible => responsible.or(creator),
+                Addressee::Creator => creator.or(responsible),
+                Addressee::User(id) => Some(*id),
+            };
+            if let Some(id) = user.filter(|id| !notify.contains(id)) {
+                notify.push(id);
+            }
+        }
+        Delivery {
+            rule: self.id.clone(),
+            route_id: self.route_id.clone(),
+            folder_id: self.deliver_to,
+            suffix: self.suffix.clone(),
+            comment: self.comment,
+            notify,
+        }
+    }
+
+    /// The CRM item that a Drive file of this name belongs to.
+    pub fn item_of(&self, name: &str) -> Option<CrmItem> {
+        match &self.item {
+            ItemRule::None => None,
+            ItemRule::Fixed(item) => Some(*item),
+            ItemRule::FromName { entity_type_id, before } => {
+                number_after(name, before).map(|id| CrmItem { entity_type_id: *entity_type_id, id })
+            }
+        }
+    }
+}
+
+/// The first rule that wants this Drive file, found by an event or in a polled folder.
+pub fn rule_for_file<'a>(rules: &'a [Rule], portal: &PortalId, facts: &SourceFacts) -> Option<&'a Rule> {
+    rules.iter().find(|rule| {
+        let here = match &rule.trigger {
+            Trigger::Folder { folder_id } => facts.folder_id == Some(*folder_id),
+            Trigger::FileEvent { folders } => {
+                folders.is_empty() || facts.folder_id.is_some_and(|f| folders.contains(&f))
+            }
+            Trigger::Stage { .. } => false,
+        };
+        here && rule.portal == *portal && rule.wants(facts)
+    })
+}
+
+/// The rules that want items of this type in this stage.
+pub fn rules_for_item<'a>(
+    rules: &'a [Rule],
+    portal: &PortalId,
+    type_id: u32,
+    stage: &str,
+) -> impl Iterator<Item = (&'a Rule, &'a str)> {
+    rules.iter().filter_map(move |rule| match &rule.trigger {
+        Trigger::Stage { entity_type_id, stages, file_field }
+            if *entity_type_id == type_id && rule.portal == *portal && stages.iter().any(|s| s == stage) =>
+        {
+            Some((rule, file_field.as_str()))
+        }
+        _ => None,
+    })
+}
+
+/// Whether any rule listens to items of this type: others need not even be read.
+pub fn listens_to_items(rules: &[Rule], portal: &PortalId, type_id: u32) -> bool {
+    rules.iter().any(|rule| {
+        rule.portal == *portal
+            && matches!(&rule.trigger, Trigger::Stage { entity_type_id, .. } if *entity_type_id == type_id)
+    })
+}
+
+/// `*` = any run, `?` = any one character; case-insensitive, whole name. Linear, no backtracking blow-up.
+pub fn glob(pattern: &str, name: &str) -> bool {
+    let p: Vec<char> = pattern.to_lowercase().chars().collect();
+    let n: Vec<char> = name.to_lowercase().chars().collect();
+    let (mut pi, mut ni) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while ni < n.len() {
+        if pi < p.len() && p[pi] == '*' {
+            star = Some((pi, ni));
+            pi += 1;
+        } else if pi < p.len() && (p[pi] == '?' || p[pi] == n[ni]) {
+            pi += 1;
+            ni += 1;
+        } else if let Some((sp, sn)) = star {
+            pi = sp + 1;
+            ni = sn + 1;
+            star = Some((sp, sn + 1));
+        } else {
+            return false;
+        }
+    }
+    p[pi..].iter().all(|c| *c == '*')
+}
+
+/// Stem and extension; a name without a dot has no extension, a leading dot does not start one.
+pub fn split_name(name: &str) -> (&str, &str) {
+    match name.rfind('.') {
+        Some(0) | None => (name, ""),
+        Some(dot) => (&name[..dot], &name[dot + 1..]),
+    }
+}
+
+/// `<stem><suffix>.pdf`: the guide's replacement of `.pdf` changes nothing for other names, so the stem is used.
+pub fn signed_name(original: &str, suffix: &str) -> String {
+    format!("{}{suffix}.pdf", split_name(original).0)
+}
+
+/// A name without the ` (1)` that the Drive adds to make it unique, in lower case: what echoes are compared by.
+pub fn normalised_name(name: &str) -> String {
+    let (stem, extension) = split_name(name);
+    let bare = stem
+        .strip_suffix(')')
+        .and_then(|s| s.rsplit_once(" ("))
+        .filter(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(stem, |(s, _)| s);
+    format!("{bare}.{extension}").to_lowercase()
+}
+
+/// `name`, or `stem (n).ext` with the lowest n that none of `taken` has (compared without case).
+pub fn free_name(name: &str, taken: &[String]) -> String {
+    let is_taken = |candidate: &str| taken.iter().any(|t| t.to_lowercase() == candidate.to_lowercase());
+    if !is_taken(name) {
+        return name.to_owned();
+    }
+    let (stem, extension) = split_name(name);
+    (1u32..)
+        .map(
+            |n| {
+                if extension.is_empty() {
+                    format!("{stem} ({n})")
+                } else {
+                    format!("{stem} ({n}).{extension}")
+                }
+            },
+        )
+        .find(|candidate| !is_taken(candidate))
+        .unwrap_or_else(|| name.to_owned())
+}
+
+fn number_after(name: &str, before: &str) -> Option<u64> {
+    let lower = name.to_lowercase();
+    let start = lower.find(&before.to_lowercase())? + before.to_lowercase().len();
+    let digits: String = lower[start..].chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok().filter(|n| *n > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_whole_names_without_case() {
+        for (p, n, want) in [
+            ("*.pdf", "Contract.PDF", true),
+            ("*.pdf", "contract.pdf.exe", false),
+            ("*_signed*", "Договор_SIGNED (1).pdf", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*a*a*a*a*a*b", &"a".repeat(200), false),
+            ("", "", true),
+            ("*", "", true),
+        ] {
+            assert_eq!(glob(p, n), want, "{p} on {n}");
+        }
+    }
+
+    #[test]
+    fn the_signed_copy_is_named_after_the_stem_whatever_the_extension() {
+        assert_eq!(signed_name("contract.pdf", "_signed"), "contract_signed.pdf");
+        assert_eq!(signed_name("act.docx", "_signed"), "act_signed.pdf");
+        assert_eq!(signed_name("ACT.PDF", "_signed"), "ACT_signed.pdf");
+        assert_eq!(signed_name("noext", "_signed"), "noext_signed.pdf");
+        assert_eq!(signed_name("a.b.c.pdf", "-ok"), "a.b.c-ok.pdf");
+    }
+
+    #[test]
+    fn a_name_made_unique_by_the_drive_is_still_recognised() {
+        assert_eq!(normalised_name("Contract_signed (12).pdf"), "contract_signed.pdf");
+        assert_eq!(normalised_name("contract_signed.pdf"), "contract_signed.pdf");
+        assert_eq!(normalised_name("plan (draft).pdf"), "plan (draft).pdf");
+    }
+
+    #[test]
+    fn a_taken_name_gets_the_lowest_free_number() {
+        let taken = vec!["A.pdf".to_owned(), "a (1).pdf".to_owned()];
+        assert_eq!(free_name("a.pdf", &taken), "a (2).pdf");
+        assert_eq!(free_name("b.pdf", &taken), "b.pdf");
+    }
+
+    #[test]
+    fn the_item_number_is_read_from_the_name() {
+        assert_eq!(number_after("Договор deal-501 v2.pdf", "deal-"), Some(501));
+        assert_eq!(number_after("contract.pdf", "deal-"), None);
+        assert_eq!(number_after("deal-0.pdf", "deal-"), None);
+    }
+}

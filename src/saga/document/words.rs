@@ -1,1 +1,165 @@
-//! Written elsewhere.
+//! What people read: notices, comments, reasons. Russian and English, escaped for where they are shown.
+
+use super::state::{DocumentSaga, Outcome, Step, TimerKind, Work};
+use crate::domain::{Language, Text, Timestamp};
+
+/// Text from outside made harmless for BB code: square brackets become their full-width likeness.
+///
+/// Bitrix24 messages and comments interpret `[...]`; a file name must not become a link.
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .map(|c| match c {
+            '[' => '［',
+            ']' => '］',
+            other => other,
+        })
+        .take(200)
+        .collect()
+}
+
+fn file_name(saga: &DocumentSaga) -> String {
+    saga.file.as_ref().map_or_else(|| saga.external_id.clone(), |f| plain(&f.name))
+}
+
+/// The notice at the end.
+pub fn notice(saga: &DocumentSaga, language: Language) -> String {
+    let name = file_name(saga);
+    let status = plain(saga.provider_status.as_deref().unwrap_or("rejected"));
+    let delivered = saga.delivered.as_ref().map(|d| plain(&d.name)).unwrap_or_default();
+    let text = match saga.outcome {
+        Outcome::Refused => Text::new(
+            format!(
+                "Документ «{name}» не подписан: отказ участника маршрута (статус «{status}»). Причину EasyDocs не передаёт; она видна в кабинете EasyDocs."
+            ),
+            format!(
+                "Document \"{name}\" was not signed: a participant refused (status \"{status}\"). EasyDocs does not pass the reason on; it is shown in its cabinet."
+            ),
+        ),
+        Outcome::Signed | Outcome::Open => Text::new(
+            format!("Документ «{name}» подписан. Подписанный файл: «{delivered}»."),
+            format!("Document \"{name}\" is signed. The signed file: \"{delivered}\"."),
+        ),
+    };
+    text.get(language).to_owned()
+}
+
+/// The comment for the timeline, with the mark that lets us find it again.
+pub fn comment(saga: &DocumentSaga, mark: &str, language: Language) -> String {
+    format!("{}\n{mark}", notice(saga, language))
+}
+
+/// The reminder while people have not signed.
+pub fn reminder(saga: &DocumentSaga, now: Timestamp, language: Language) -> String {
+    let name = file_name(saga);
+    let days = saga.waiting.as_ref().map_or(0, |w| now.ms_since(w.since) / 86_400_000);
+    Text::new(
+        format!("Документ «{name}» ждёт подписи в EasyDocs {days} дн."),
+        format!("Document \"{name}\" has been waiting for signatures in EasyDocs for {days} day(s)."),
+    )
+    .get(language)
+    .to_owned()
+}
+
+/// What a step does, for people.
+pub fn step(step: Step) -> Text {
+    let (ru, en) = match step {
+        Step::ReadItem => ("читаем карточку CRM", "reading the CRM item"),
+        Step::FetchSource => ("забираем файл из Битрикс24", "fetching the file from Bitrix24"),
+        Step::Create => ("создаём документ в EasyDocs", "creating the document in EasyDocs"),
+        Step::FindDocument => (
+            "исход создания неизвестен: ищем документ или ждём уведомления",
+            "the create's outcome is unknown: looking for the document or waiting for its callback",
+        ),
+        Step::AwaitSignature => ("ждём подписей", "waiting for signatures"),
+        Step::FetchSigned => ("забираем подписанный файл", "fetching the signed file"),
+        Step::ScanFolder => ("смотрим папку перед загрузкой", "looking at the folder before the upload"),
+        Step::Upload => ("кладём подписанный файл в папку", "putting the signed file into the folder"),
+        Step::FindUpload => (
+            "исход загрузки неизвестен: ищем файл в папке",
+            "the upload's outcome is unknown: looking into the folder",
+        ),
+        Step::Comment => ("пишем комментарий в карточку", "writing a comment into the timeline"),
+        Step::FindComment => (
+            "исход комментария неизвестен: ищем его в карточке",
+            "the comment's outcome is unknown: looking into the timeline",
+        ),
+        Step::Notify => ("сообщаем людям", "telling people"),
+        Step::Delivered => ("готово: подписан и доставлен", "done: signed and delivered"),
+        Step::Refused => ("готово: отказано в подписи", "done: refused"),
+        Step::Ignored => ("не требуется", "not wanted"),
+        Step::Cancelled => ("отменён", "cancelled"),
+        Step::Parked => ("остановлен, нужен человек", "stopped, needs a person"),
+    };
+    Text::new(ru, en)
+}
+
+/// One sentence that answers "why is it standing still?".
+pub fn why(saga: &DocumentSaga, now: Timestamp) -> Text {
+    if let Some(dead) = &saga.dead_letter {
+        return Text::new(
+            format!("Остановлен: {} {}", dead.reason.ru, dead.next_action.ru),
+            format!("Stopped: {} {}", dead.reason.en, dead.next_action.en),
+        );
+    }
+    let doing = step(saga.step);
+    if saga.step.is_finished() {
+        let detail = saga.last_failure.as_ref().map_or_else(Text::default, |f| f.reason.clone());
+        return Text::new(
+            format!("{}. {}", doing.ru, detail.ru).trim().to_owned(),
+            format!("{}. {}", doing.en, detail.en).trim().to_owned(),
+        );
+    }
+    let failed = saga.last_failure.as_ref().map_or_else(Text::default, |f| {
+        Text::new(format!(" Прошлая попытка: {}", f.reason.ru), format!(" The last attempt: {}", f.reason.en))
+    });
+    let next = next_move(saga, now);
+    Text::new(
+        format!("Сейчас: {}. {}{}", doing.ru, next.ru, failed.ru),
+        format!("Now: {}. {}{}", doing.en, next.en, failed.en),
+    )
+}
+
+fn next_move(saga: &DocumentSaga, now: Timestamp) -> Text {
+    if let Work::InFlight { since, .. } = saga.work {
+        let s = now.ms_since(since) / 1_000;
+        return Text::new(
+            format!("Запрос выполняется {s} с."),
+            format!("The request has been running for {s} s."),
+        );
+    }
+    let Some(timer) = saga.timer else {
+        return Text::new(
+            "Таймера нет: это ошибка, сообщите нам.",
+            "It has no timer: that is a fault, please report it.",
+        );
+    };
+    let s = timer.due.ms_since(now) / 1_000;
+    match timer.kind {
+        TimerKind::Start => Text::new(
+            format!("Следующая попытка через {s} с (неудач: {}).", saga.tries),
+            format!("The next attempt is in {s} s (failures: {}).", saga.tries),
+        ),
+        TimerKind::Wait => Text::new(
+            format!("Следующая проверка или напоминание через {s} с."),
+            format!("The next check or reminder is in {s} s."),
+        ),
+        TimerKind::Grace => Text::new(
+            format!("Ждём уведомления ещё {s} с, затем спросим человека."),
+            format!("We wait {s} s more for a callback, then ask a person."),
+        ),
+        TimerKind::Lease => {
+            Text::new(format!("Ответ ждём ещё {s} с."), format!("We wait {s} s more for the answer."))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_cannot_smuggle_bb_code_into_a_notice() {
+        assert_eq!(plain("[URL=http://evil]x[/URL]\n"), "［URL=http://evil］x［/URL］");
+    }
+}

@@ -55,6 +55,11 @@ pub enum Event {
         /// The attempt.
         token: AttemptToken,
     },
+    /// An attempt takes longer than its lease, but its process is alive and still works on it.
+    StillRunning {
+        /// The attempt.
+        token: AttemptToken,
+    },
     /// A name that this saga wanted belongs to another one.
     ClaimTaken {
         /// The name.
@@ -69,6 +74,24 @@ pub enum Event {
     },
     /// A person decided.
     Operator(OperatorAction),
+}
+
+impl Event {
+    /// Stable name for metrics and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TriggeredAgain => "triggered_again",
+            Self::CallbackArrived { .. } => "callback_arrived",
+            Self::TimerFired { .. } => "timer_fired",
+            Self::Answered { .. } => "answered",
+            Self::Failed { .. } => "failed",
+            Self::AttemptLost { .. } => "attempt_lost",
+            Self::StillRunning { .. } => "still_running",
+            Self::ClaimTaken { .. } => "claim_taken",
+            Self::Panicked { .. } => "panicked",
+            Self::Operator(_) => "operator",
+        }
+    }
 }
 
 /// What a person may order.

@@ -1,6 +1,6 @@
 //! Which trigger at which origin sends which file along which route: matching, as pure functions.
 
-use super::state::Delivery;
+use super::state::{Delivery, Occasion};
 use crate::domain::{CrmItem, PortalId};
 
 /// What is known of a source file when it is looked at.
@@ -96,6 +96,8 @@ pub struct Rule {
     pub comment: bool,
     /// Whom to tell.
     pub notify: Vec<Addressee>,
+    /// What they are told of.
+    pub notify_on: Vec<Occasion>,
     /// Which CRM item a Drive file belongs to.
     pub item: ItemRule,
 }
@@ -129,6 +131,7 @@ impl Rule {
             suffix: self.suffix.clone(),
             comment: self.comment,
             notify,
+            notify_on: self.notify_on.clone(),
         }
     }
 

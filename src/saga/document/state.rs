@@ -151,6 +151,19 @@ pub struct Delivery {
     pub comment: bool,
     /// Whom to tell, in order; responsible and creator are already resolved to user ids.
     pub notify: Vec<u64>,
+    /// What they are told of.
+    pub notify_on: Vec<Occasion>,
+}
+
+/// What people are told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Occasion {
+    /// The signed copy is in its place.
+    Signed,
+    /// A participant refused.
+    Refused,
+    /// It has been waiting for long.
+    Reminder,
 }
 
 /// The file that is to be signed, as it was when we fetched it.

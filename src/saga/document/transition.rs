@@ -7,8 +7,7 @@ use super::effect::{self, Effect};
 use super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction};
 use super::rule;
 use super::state::{
-    Claim, DeadLetter, DeliveredFile, Delivery, DocumentSaga, HistoryEntry, LastFailure, Outcome, Source,
-    Step, Timer, TimerKind, WaitWork, Waiting, Work,
+    Claim, DeadLetter, DeliveredFile, Delivery, DocumentSaga, HistoryEntry, LastFailure, Occasion, Outcome, Source, Step, Timer, TimerKind, WaitWork, Waiting, Work,
 };
 use super::words;
 use crate::domain::{
@@ -214,7 +213,8 @@ pub fn transition(saga: &DocumentSaga, event: &Event, cx: Context<'_>) -> Result
         Event::Answered { answer, .. } => draft.straggler(answer)?,
         Event::Failed { token, failure } if draft.is_current(*token) => draft.failed(failure)?,
         Event::AttemptLost { token } if draft.is_current(*token) => draft.attempt_lost()?,
-        Event::Failed { .. } | Event::AttemptLost { .. } => {}
+        Event::StillRunning { token } if draft.is_current(*token) => draft.extend_lease(),
+        Event::Failed { .. } | Event::AttemptLost { .. } | Event::StillRunning { .. } => {}
         Event::ClaimTaken { claim, by } => draft.claim_taken(claim, *by)?,
         Event::Panicked { text } => draft.park(
             "panic",
@@ -335,6 +335,11 @@ impl<'a> Draft<'a> {
         saga.timer = Some(Timer { due: now.plus_ms(lease), kind: TimerKind::Lease });
         self.next.effect = Some(effect);
         Ok(())
+    }
+
+    fn extend_lease(&mut self) {
+        let due = self.cx.now.plus_ms(self.cx.policy.lease_ms);
+        self.saga().timer = Some(Timer { due, kind: TimerKind::Lease });
     }
 
     fn go(&mut self, step: Step) -> Result<(), IllegalEvent> {
@@ -574,7 +579,8 @@ impl<'a> Draft<'a> {
             w.reminders = sent;
             w.next_reminder_at = next;
         }
-        if self.next.saga.delivery.notify.is_empty() {
+        let delivery = &self.next.saga.delivery;
+        if delivery.notify.is_empty() || !delivery.notify_on.contains(&Occasion::Reminder) {
             self.rearm();
             return Ok(());
         }
@@ -809,7 +815,12 @@ impl<'a> Draft<'a> {
     }
 
     fn tell(&mut self) -> Result<(), IllegalEvent> {
-        if (self.next.saga.notified as usize) < self.next.saga.delivery.notify.len() {
+        let occasion = match self.next.saga.outcome {
+            Outcome::Refused => Occasion::Refused,
+            Outcome::Signed | Outcome::Open => Occasion::Signed,
+        };
+        let wanted = self.next.saga.delivery.notify_on.contains(&occasion);
+        if wanted && (self.next.saga.notified as usize) < self.next.saga.delivery.notify.len() {
             return self.go(Step::Notify);
         }
         if self.next.saga.notified > 0 {

@@ -1,0 +1,520 @@
+//! EffectRunner: an ordered effect becomes remote calls, and always comes back as an event, failure included.
+//!
+//! It decides nothing about a document: it translates. What may be repeated, looked for or given up is the
+//! saga's business, told by the failure's class.
+
+use super::Parts;
+use super::circuit::{self, Circuit, CircuitView};
+use super::document_saga::HandleError;
+use super::portal_session::{PortalCaller, PortalSession};
+use super::retry_scheduler::{Deliver, RetryScheduler};
+use crate::domain::{AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text};
+use crate::limits;
+use crate::providers::bitrix24::{crm, drive, notify, transfer};
+use crate::providers::easydocs;
+use crate::saga::document::rule::{self, SourceFacts};
+use crate::saga::document::transition::source_claim;
+use crate::saga::document::{
+    Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, Rule, Source, SourceFile, WantedFile,
+};
+use crate::telemetry::metrics::{CallOutcome, Provider};
+use actix::prelude::*;
+use futures_util::FutureExt;
+use std::collections::{BTreeMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// One ordered effect.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Whose it is.
+    pub saga: SagaId,
+    /// The portal of the document.
+    pub portal: PortalId,
+    /// The fence of the attempt.
+    pub token: AttemptToken,
+    /// What to do.
+    pub effect: Effect,
+}
+
+/// Runs effects on an arbiter of their own, so that a slow remote holds up no decision.
+pub struct EffectRunner {
+    parts: Arc<Parts>,
+    arbiter: ArbiterHandle,
+    portals: BTreeMap<PortalId, Addr<PortalSession>>,
+    easydocs: Arc<easydocs::Client>,
+    easydocs_circuit: Mutex<Circuit>,
+    portal_circuits: BTreeMap<PortalId, Mutex<Circuit>>,
+    signing_calls: Semaphore,
+    running: Mutex<HashSet<(SagaId, AttemptToken)>>,
+}
+
+impl EffectRunner {
+    /// A runner for the given remotes.
+    pub fn new(
+        parts: Arc<Parts>,
+        arbiter: ArbiterHandle,
+        portals: BTreeMap<PortalId, Addr<PortalSession>>,
+        easydocs: Arc<easydocs::Client>,
+    ) -> Self {
+        let circuit = || Mutex::new(Circuit::new(parts.circuit));
+        let portal_circuits = portals.keys().map(|id| (id.clone(), circuit())).collect();
+        Self {
+            easydocs_circuit: circuit(),
+            portal_circuits,
+            arbiter,
+            portals,
+            easydocs,
+            signing_calls: Semaphore::new(limits::SIGNING_CALLS_MAX),
+            running: Mutex::new(HashSet::new()),
+            parts,
+        }
+    }
+
+    /// Whether this attempt is still under way in this process.
+    pub fn is_running(&self, saga: SagaId, token: AttemptToken) -> bool {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).contains(&(saga, token))
+    }
+
+    /// Effects under way.
+    pub fn running_count(&self) -> usize {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The circuits, for people: remote, state.
+    pub fn circuits(&self) -> Vec<(String, CircuitView)> {
+        let view = |c: &Mutex<Circuit>| c.lock().unwrap_or_else(PoisonError::into_inner).view();
+        let mut all = vec![("easydocs".to_owned(), view(&self.easydocs_circuit))];
+        all.extend(self.portal_circuits.iter().map(|(id, c)| (id.to_string(), view(c))));
+        all
+    }
+
+    /// Starts the effect; its event reaches the saga through `scheduler`, sooner or later.
+    pub fn start(self: &Arc<Self>, order: Order, scheduler: Addr<RetryScheduler>) {
+        let key = (order.saga, order.token);
+        if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
+            return;
+        }
+        let me = self.clone();
+        self.arbiter.spawn(async move {
+            let event = me.event_of(&order).await;
+            me.report(&order, event, &scheduler).await;
+            me.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        });
+    }
+
+    async fn event_of(&self, order: &Order) -> Event {
+        let (token, began) = (order.token, Instant::now());
+        let outcome = AssertUnwindSafe(self.perform(order)).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|panic| {
+            let text = super::panic_text(&*panic);
+            tracing::error!(saga = %order.saga, effect = order.effect.name(), panic = %text, "an effect panicked");
+            Err(local(FailureClass::Ambiguous, "panic", "Сбой внутри edobridge.", "A fault inside edobridge."))
+        });
+        let remote = provider_of(&order.effect);
+        let label = outcome.as_ref().map_or_else(|f| CallOutcome::from(f.class), |_| CallOutcome::Ok);
+        self.parts.metrics.called(remote, order.effect.name(), label, began.elapsed());
+        match outcome {
+            Ok(answer) => Event::Answered { token, answer },
+            Err(failure) => {
+                self.parts.metrics.will_retry(remote, failure.kind);
+                tracing::warn!(
+                    saga.id = %order.saga,
+                    effect = order.effect.name(),
+                    class = label.as_str(),
+                    code = %failure.code,
+                    reason = %failure.reason.en,
+                    "an effect failed"
+                );
+                Event::Failed { token, failure }
+            }
+        }
+    }
+
+    /// Until the decision is durable: an answer in memory only would be an answer lost.
+    async fn report(&self, order: &Order, mut event: Event, scheduler: &Addr<RetryScheduler>) {
+        loop {
+            let deliver = Deliver { saga: order.saga, event: event.clone(), notice: None };
+            match scheduler.send(deliver).await {
+                // The file is gone between download and commit: fetch it again, do not offer this answer for ever.
+                Ok(Err(HandleError::Store(StoreError::SpoolFileMissing { .. }))) => {
+                    let text = ("Файл пропал из хранилища.", "The file has vanished from the spool.");
+                    let failure = local(FailureClass::Transient, "spool_file_missing", text.0, text.1);
+                    event = Event::Failed { token: order.token, failure };
+                }
+                Ok(Err(HandleError::Store(error))) => {
+                    tracing::warn!(saga = %order.saga, %error, "the store cannot take an answer now, will try again");
+                }
+                Ok(Ok(_) | Err(_)) => return,
+                Err(_) if self.parts.is_draining() => return,
+                Err(_) => {}
+            }
+            tokio::time::sleep(Duration::from_millis(limits::SCAN_INTERVAL_MS)).await;
+        }
+    }
+
+    /// Through the circuit of the remote, and what it said about the remote's health.
+    async fn perform(&self, order: &Order) -> Result<Answer, Failure> {
+        let (name, circuit) = if order.effect.is_for_signing_service() {
+            ("EasyDocs", &self.easydocs_circuit)
+        } else {
+            let circuit = self.portal_circuits.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+            ("Битрикс24", circuit)
+        };
+        {
+            let mut circuit = circuit.lock().unwrap_or_else(PoisonError::into_inner);
+            circuit
+                .enter(self.parts.clock.now(), super::chance())
+                .map_err(|pause_ms| circuit::refused(name, pause_ms))?;
+        }
+        let outcome = self.call(order).await;
+        let mut circuit = circuit.lock().unwrap_or_else(PoisonError::into_inner);
+        match &outcome {
+            Err(f) if matches!(f.kind, FailureKind::Unreachable | FailureKind::NoAnswer) => {
+                circuit.failed(self.parts.clock.now());
+            }
+            Err(f) if f.kind == FailureKind::Local => {}
+            Ok(_) | Err(_) => circuit.answered(),
+        }
+        outcome
+    }
+
+    async fn call(&self, order: &Order) -> Result<Answer, Failure> {
+        match &order.effect {
+            Effect::CreateDocument { file, route_id, external_id } => {
+                self.create_document(file, route_id, external_id).await
+            }
+            Effect::FindDocument { external_id } => self.find_document(external_id).await,
+            Effect::ReadStatus { document_id } => self.read_status(document_id).await,
+            Effect::FetchSigned { document_id } => self.fetch_signed(document_id).await,
+            Effect::ReadItem { item } => self.portal(order)?.read_item(*item).await,
+            Effect::FetchSource { source, rule } => self.portal(order)?.fetch_source(source, rule.as_deref()).await,
+            Effect::ScanFolder { folder_id, wanted_name } => {
+                self.portal(order)?.scan_folder(*folder_id, wanted_name).await
+            }
+            Effect::Upload { folder_id, name, bytes } => self.portal(order)?.upload(*folder_id, name, bytes).await,
+            Effect::FindUpload { folder_id, name, bytes, above_id } => {
+                self.portal(order)?.find_upload(*folder_id, name, bytes, *above_id).await
+            }
+            Effect::AddComment { item, text } => {
+                let comment_id = crm::comment_add(&self.portal(order)?.caller, *item, text).await?;
+                Ok(Answer::Commented { comment_id })
+            }
+            Effect::FindComment { item, mark } => {
+                let found = crm::comment_find(&self.portal(order)?.caller, *item, mark).await?;
+                Ok(found.map_or(Answer::CommentNotFound, |comment_id| Answer::Commented { comment_id }))
+            }
+            Effect::Notify { user_id, text, tag } => {
+                let portal = self.portal(order)?;
+                notify::system(&portal.caller, *user_id, text, tag, &self.parts.notify_client_id).await?;
+                Ok(Answer::Notified)
+            }
+        }
+    }
+
+    fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
+        let session = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+        Ok(PortalWork {
+            parts: &self.parts,
+            portal: order.portal.clone(),
+            session: session.clone(),
+            caller: PortalCaller::background(session.clone()),
+        })
+    }
+
+    // ---- EasyDocs ------------------------------------------------------------------------------------------
+
+    async fn create_document(
+        &self,
+        file: &SourceFile,
+        route_id: &str,
+        external_id: &str,
+    ) -> Result<Answer, Failure> {
+        let _permit = self.signing_permit().await?;
+        let path = self.parts.store.spool().path(file.bytes.digest);
+        let request = easydocs::CreateRequest {
+            name: &file.name,
+            file_name: &file.name,
+            route_id,
+            external_id,
+            callback_url: self.parts.callback_url.as_deref(),
+            path: &path,
+            size_bytes: file.bytes.size_bytes,
+        };
+        let created = self.easydocs.create(&request).await?;
+        Ok(Answer::Created { document_id: created.document_id, raw_status: created.raw_status })
+    }
+
+    async fn find_document(&self, external_id: &str) -> Result<Answer, Failure> {
+        let _permit = self.signing_permit().await?;
+        Ok(match self.easydocs.search(external_id).await? {
+            None => Answer::DocumentNotFound,
+            Some(found) => Answer::DocumentFound {
+                status: status_of(&found.status),
+                document_id: found.document_id,
+                raw_status: found.raw_status,
+            },
+        })
+    }
+
+    async fn read_status(&self, document_id: &str) -> Result<Answer, Failure> {
+        let _permit = self.signing_permit().await?;
+        let read = self.easydocs.status(document_id).await?;
+        Ok(Answer::StatusRead { status: status_of(&read.status), raw_status: read.raw_status })
+    }
+
+    async fn fetch_signed(&self, document_id: &str) -> Result<Answer, Failure> {
+        let _permit = self.signing_permit().await?;
+        let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
+        self.easydocs.download(document_id, None, &mut writer).await?;
+        let bytes = writer.finish().await.map_err(spool_failed)?;
+        Ok(Answer::SignedFetched { bytes })
+    }
+
+    async fn signing_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
+        self.signing_calls.acquire().await.map_err(|_| stopping())
+    }
+}
+
+/// The calls of one effect at one portal.
+struct PortalWork<'a> {
+    parts: &'a Parts,
+    portal: PortalId,
+    session: Addr<PortalSession>,
+    caller: PortalCaller,
+}
+
+impl PortalWork<'_> {
+    async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
+        let read = crm::item_get(&self.caller, item.entity_type_id, item.id).await?;
+        let stage = read.stage_id.clone().unwrap_or_default();
+        for (rule, field) in rule::rules_for_item(&self.parts.rules, &self.portal, item.entity_type_id, &stage) {
+            let mut files = Vec::new();
+            for file in read.files(field) {
+                if !self.is_taken(item, field, file.id).await? {
+                    files.push(WantedFile { field: field.to_owned(), file_id: file.id });
+                }
+            }
+            if !files.is_empty() {
+                let delivery = rule.delivery(read.assigned_by, read.created_by);
+                return Ok(Answer::ItemWanted { item, files, delivery });
+            }
+        }
+        Ok(not_wanted(
+            "no_rule",
+            format!("Карточка {item} в стадии «{stage}»: правил нет или все файлы уже отправлены."),
+            format!("Item {item} in stage \"{stage}\": no rule, or all its files were sent already."),
+        ))
+    }
+
+    async fn is_taken(&self, item: CrmItem, field: &str, file_id: u64) -> Result<bool, Failure> {
+        let source = Source::CrmFile { item, field: field.to_owned(), file_id };
+        self.is_claimed(&source_claim(&self.portal, &source)).await
+    }
+
+    async fn is_claimed(&self, claim: &Claim) -> Result<bool, Failure> {
+        let found = self.parts.store.claimed(claim).await;
+        found.map(|owner| owner.is_some()).map_err(|e| {
+            let reason = e.text();
+            Failure::new(FailureClass::Transient, FailureKind::Local, "store", reason)
+        })
+    }
+
+    async fn fetch_source(&self, source: &Source, rule_id: Option<&str>) -> Result<Answer, Failure> {
+        match source {
+            Source::DriveFile { file_id } => self.fetch_drive_file(*file_id, rule_id).await,
+            Source::CrmFile { item, field, file_id } => self.fetch_crm_file(*item, field, *file_id, rule_id).await,
+            Source::CrmItem { item } => Err(local(
+                FailureClass::Permanent,
+                "no_file",
+                &format!("У карточки {item} файл ещё не выбран."),
+                &format!("No file is chosen for item {item} yet."),
+            )),
+        }
+    }
+
+    async fn fetch_drive_file(&self, file_id: u64, rule_id: Option<&str>) -> Result<Answer, Failure> {
+        let info = drive::file_get(&self.caller, file_id).await?;
+        let facts = SourceFacts {
+            name: info.name.clone(),
+            folder_id: info.folder_id,
+            size_bytes: info.size_bytes,
+            version: info.version,
+            created_by: info.created_by,
+        };
+        if self.is_own_copy(file_id, &facts).await? {
+            return Ok(not_wanted("own_copy", "Это наша подписанная копия.", "This is our own signed copy."));
+        }
+        let Some(rule) = self.rule_for(rule_id, &facts) else {
+            return Ok(no_rule_for(&facts));
+        };
+        let crm_item = rule.item_of(&facts.name);
+        let responsible = self.responsible(rule, crm_item).await?;
+        let delivery = rule.delivery(responsible, facts.created_by);
+        let max = rule.size_max;
+        let (bytes, _) = self.download(&info.download_url, max).await?;
+        Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item })
+    }
+
+    async fn is_own_copy(&self, file_id: u64, facts: &SourceFacts) -> Result<bool, Failure> {
+        let portal = self.portal.clone();
+        if self.is_claimed(&Claim::EchoFile { portal: portal.clone(), file_id }).await? {
+            return Ok(true);
+        }
+        let Some(folder_id) = facts.folder_id else {
+            return Ok(false);
+        };
+        let name = rule::normalised_name(&facts.name);
+        self.is_claimed(&Claim::EchoName { portal, folder_id, name }).await
+    }
+
+    /// The rule by its id (a person or an item has chosen it), else the first that wants the file.
+    fn rule_for(&self, rule_id: Option<&str>, facts: &SourceFacts) -> Option<&Rule> {
+        match rule_id {
+            Some(id) => self.parts.rules.iter().find(|r| r.id == id && r.portal == self.portal),
+            None => rule::rule_for_file(&self.parts.rules, &self.portal, facts),
+        }
+    }
+
+    /// Who is responsible for the item, asked only if the rule tells that person.
+    async fn responsible(&self, rule: &Rule, item: Option<CrmItem>) -> Result<Option<u64>, Failure> {
+        let wanted = rule.notify.contains(&rule::Addressee::Responsible);
+        match item.filter(|_| wanted) {
+            Some(item) => {
+                Ok(crm::item_get(&self.caller, item.entity_type_id, item.id).await?.assigned_by)
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn fetch_crm_file(
+        &self,
+        item: CrmItem,
+        field: &str,
+        file_id: u64,
+        rule_id: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let read = crm::item_get(&self.caller, item.entity_type_id, item.id).await?;
+        let Some(file) = read.files(field).into_iter().find(|f| f.id == file_id) else {
+            return Ok(not_wanted(
+                "gone",
+                format!("Файла {file_id} больше нет в поле {field} карточки {item}."),
+                format!("File {file_id} is no longer in field {field} of item {item}."),
+            ));
+        };
+        let Some(rule) = self.rule_for(rule_id, &SourceFacts::default()) else {
+            return Ok(no_rule_for(&SourceFacts::default()));
+        };
+        let (bytes, name) = self.download(&file.url_machine, rule.size_max).await?;
+        let facts = SourceFacts {
+            name: name.unwrap_or_else(|| format!("{}-{}-{file_id}.pdf", item.timeline_type(), item.id)),
+            size_bytes: Some(bytes.size_bytes),
+            created_by: read.created_by,
+            ..SourceFacts::default()
+        };
+        if !rule.wants(&facts) {
+            return Ok(no_rule_for(&facts));
+        }
+        let delivery = rule.delivery(read.assigned_by, read.created_by);
+        Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
+    }
+
+    async fn download(
+        &self,
+        url: &crate::domain::Secret,
+        max_bytes: u64,
+    ) -> Result<(SpoolFile, Option<String>), Failure> {
+        let pass = self.session.send(super::portal_session::TransferPass).await.map_err(|_| stopping())??;
+        let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
+        let got = transfer::download(&pass.access, url, &mut writer, max_bytes).await?;
+        let bytes = writer.finish().await.map_err(spool_failed)?;
+        Ok((bytes, got.file_name))
+    }
+
+    async fn scan_folder(&self, folder_id: u64, wanted_name: &str) -> Result<Answer, Failure> {
+        let highest_id = drive::highest_id(&self.caller, folder_id).await?;
+        let (stem, _) = rule::split_name(wanted_name);
+        let alike = drive::names_like(&self.caller, folder_id, stem).await?;
+        Ok(Answer::FolderScanned { highest_id, free_name: rule::free_name(wanted_name, &alike) })
+    }
+
+    async fn upload(&self, folder_id: u64, name: &str, bytes: &SpoolFile) -> Result<Answer, Failure> {
+        let pass = self.session.send(super::portal_session::TransferPass).await.map_err(|_| stopping())??;
+        let path = self.parts.store.spool().path(bytes.digest);
+        let file = transfer::LocalFile { path: &path, size_bytes: bytes.size_bytes };
+        let uploaded = if bytes.size_bytes <= self.parts.small_upload_bytes_max {
+            transfer::upload_small(&pass.access, folder_id, name, &file).await?
+        } else {
+            transfer::upload_large(&pass.access, &self.caller, folder_id, name, &file).await?
+        };
+        let file = DeliveredFile { file_id: uploaded.file_id, name: uploaded.name, folder_id };
+        Ok(Answer::Uploaded { file })
+    }
+
+    /// Ours is what came into the folder after our look at it, under our name and with our size.
+    async fn find_upload(
+        &self,
+        folder_id: u64,
+        name: &str,
+        bytes: &SpoolFile,
+        above_id: u64,
+    ) -> Result<Answer, Failure> {
+        let wanted = rule::normalised_name(name);
+        let newer = drive::files_above(&self.caller, folder_id, above_id, limits::FOLDER_PAGES_MAX).await?;
+        let ours = newer.into_iter().find(|f| {
+            rule::normalised_name(&f.name) == wanted && f.size_bytes.is_none_or(|size| size == bytes.size_bytes)
+        });
+        Ok(ours.map_or(Answer::UploadNotFound, |f| Answer::UploadFound {
+            file: DeliveredFile { file_id: f.id, name: f.name, folder_id },
+        }))
+    }
+}
+
+fn status_of(status: &easydocs::callback::CallbackStatus) -> CallbackStatus {
+    match status {
+        easydocs::callback::CallbackStatus::Signed => CallbackStatus::Signed,
+        easydocs::callback::CallbackStatus::Refused => CallbackStatus::Refused,
+        easydocs::callback::CallbackStatus::Other(_) => CallbackStatus::Other,
+    }
+}
+
+fn not_wanted(code: &str, ru: impl Into<String>, en: impl Into<String>) -> Answer {
+    Answer::NotWanted { code: code.to_owned(), reason: Text::new(ru, en) }
+}
+
+fn no_rule_for(facts: &SourceFacts) -> Answer {
+    let name = crate::saga::document::words::plain(&facts.name);
+    not_wanted(
+        "no_rule",
+        format!("Ни одно правило не подходит к файлу «{name}»."),
+        format!("No rule wants the file \"{name}\"."),
+    )
+}
+
+fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {
+    Failure::new(class, FailureKind::Local, code, Text::new(ru, en))
+}
+
+fn stopping() -> Failure {
+    local(FailureClass::Throttled, "stopping", "edobridge останавливается.", "edobridge is stopping.")
+}
+
+fn unknown_portal(portal: &PortalId) -> Failure {
+    local(
+        FailureClass::Permanent,
+        "unknown_portal",
+        &format!("Портала «{portal}» больше нет в конфигурации."),
+        &format!("Portal \"{portal}\" is no longer in the configuration."),
+    )
+}
+
+fn spool_failed(error: crate::store::SpoolError) -> Failure {
+    Failure::new(FailureClass::Transient, FailureKind::Local, "spool", error.text())
+}
+
+fn provider_of(effect: &Effect) -> Provider {
+    if effect.is_for_signing_service() { Provider::Easydocs } else { Provider::Bitrix24 }
+}
+

@@ -1,0 +1,349 @@
+//! Actors: orchestration only. Receive, load, decide, commit, start, report; no business rule and no wire format.
+//!
+//! ```text
+//! http ──▶ WebhookIngress ──▶ inbox ┄bell┄▶ RetryScheduler ──▶ NoticeRouter ──▶ DocumentSaga ──▶ EffectRunner ──▶ PortalSession / EasyDocs
+//!                                                 ▲  timers                          │                   │
+//!                                                 └──────────── Deliver(event) ◀─────┴───────────────────┘
+//! ```
+//! Start order: sessions, runner, scheduler, ingress, watches. Stop order: the reverse, each waiting for what it
+//! has in hand, at most [`STOP_PATIENCE`]; what is cut off is repeated or looked for after the next start.
+
+pub mod circuit;
+pub mod document_saga;
+pub mod effect_runner;
+pub mod folder_watch;
+pub mod notice_router;
+pub mod portal_session;
+pub mod retry_scheduler;
+pub mod trigger;
+pub mod webhook_ingress;
+
+pub use webhook_ingress::AcceptError;
+
+use crate::domain::{Clock, PortalId, SagaId, Text, Timestamp};
+use crate::providers::bitrix24::Client;
+use crate::providers::bitrix24::budget::LeakyBucket;
+use crate::providers::easydocs;
+use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, Policy, Rule, Source};
+use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
+use crate::telemetry::metrics::Metrics;
+use actix::prelude::*;
+use circuit::CircuitSettings;
+use document_saga::HandleError;
+use effect_runner::EffectRunner;
+use folder_watch::{FolderWatch, WatchedFolder};
+use notice_router::NoticeRouter;
+use portal_session::{PortalSession, SessionView, View};
+use retry_scheduler::{Deliver, Ping, RetryScheduler};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use webhook_ingress::{AcceptNotice, WebhookIngress};
+
+/// How long a stop waits for effects under way.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What all actors share.
+pub struct Parts {
+    /// The truth.
+    pub store: Store,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// What decisions depend on.
+    pub policy: Policy,
+    /// The rules of the configuration.
+    pub rules: Vec<Rule>,
+    /// How EasyDocs speaks.
+    pub easydocs: Arc<easydocs::Settings>,
+    /// Where EasyDocs sends its callbacks, if it is told per document.
+    pub callback_url: Option<String>,
+    /// `CLIENT_ID` of our notices: by webhook the TAG works only with one (Bitrix24 docs, `im.notify.system.add`).
+    pub notify_client_id: String,
+    /// Largest file by one base64 upload, in bytes.
+    pub small_upload_bytes_max: u64,
+    /// When circuits open.
+    pub circuit: CircuitSettings,
+    /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
+    pub work_arrived: Arc<Notify>,
+    /// Set when the process is stopping.
+    pub draining: AtomicBool,
+}
+
+impl Parts {
+    /// Whether the process is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// One portal as the engine needs it.
+pub struct PortalSetup {
+    /// Its name.
+    pub id: PortalId,
+    /// Its client.
+    pub client: Arc<Client>,
+    /// Its budget; none = unlimited (a box).
+    pub bucket: Option<LeakyBucket>,
+}
+
+/// The running actors. Cheap to clone; the face that doors and verbs use.
+#[derive(Clone)]
+pub struct Engine {
+    parts: Arc<Parts>,
+    runner: Arc<EffectRunner>,
+    ingress: Addr<WebhookIngress>,
+    scheduler: Addr<RetryScheduler>,
+    sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>,
+}
+
+/// Why an order of a person was not carried out.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OperateError {
+    /// No such document.
+    #[error("no such document")]
+    NotFound,
+    /// It does not fit the document's state; the text says what would.
+    #[error("{}", .0.en)]
+    Rejected(Text),
+    /// The store or the scheduler cannot do it now.
+    #[error("{}", .reason.en)]
+    Unavailable {
+        /// Why.
+        reason: Text,
+    },
+}
+
+/// Whether the engine can take work.
+#[derive(Debug, Clone)]
+pub struct EngineHealth {
+    /// Whether new notices are accepted.
+    pub ready: bool,
+    /// Why not, or what is wrong all the same.
+    pub reasons: Vec<Text>,
+    /// Whether the process is stopping.
+    pub draining: bool,
+    /// Numbers for people.
+    pub details: serde_json::Value,
+}
+
+impl Engine {
+    /// Starts all actors. Must be called inside an actix system.
+    pub fn start(
+        parts: Arc<Parts>,
+        portals: Vec<PortalSetup>,
+        easydocs: Arc<easydocs::Client>,
+        watches: Vec<WatchedFolder>,
+    ) -> Self {
+        let decisions = Arbiter::new();
+        let remotes = Arbiter::new();
+        let mut sessions = BTreeMap::new();
+        for portal in portals {
+            let (id, shared) = (portal.id.clone(), parts.clone());
+            let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
+                PortalSession::new(portal.id, shared, portal.client, portal.bucket)
+            });
+            sessions.insert(id, session);
+        }
+        let runner =
+            Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
+        let (shared, run) = (parts.clone(), runner.clone());
+        let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
+            let router = Arc::new(NoticeRouter::new(shared.clone()));
+            RetryScheduler::new(shared, run, router)
+        });
+        let shared = parts.clone();
+        let ingress = WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
+        for folder in watches {
+            if let Some(session) = sessions.get(&folder.portal).cloned() {
+                let shared = parts.clone();
+                FolderWatch::start_in_arbiter(&remotes.handle(), move |_| FolderWatch::new(shared, session, folder));
+            }
+        }
+        Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions) }
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
+    /// The numbers.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.parts.metrics
+    }
+
+    /// The present.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.parts.clock
+    }
+
+    /// Puts a verified notice into the inbox. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`AcceptError`]: nothing was accepted, the sender must not get a 200.
+    pub async fn accept(&self, notice: NewNotice) -> Result<Accepted, AcceptError> {
+        match self.ingress.send(AcceptNotice(notice)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(AcceptError::Unavailable { reason: stopping() }),
+        }
+    }
+
+    /// Carries out an order of a person.
+    ///
+    /// # Errors
+    /// [`OperateError`], with words for that person.
+    pub async fn operate(&self, id: SagaId, action: OperatorAction) -> Result<Record, OperateError> {
+        let deliver = Deliver { saga: id, event: Event::Operator(action), notice: None };
+        match self.scheduler.send(deliver).await {
+            Ok(outcome) => outcome.map_err(operate_error),
+            Err(_) => Err(OperateError::Unavailable { reason: stopping() }),
+        }
+    }
+
+    /// Sends a file for signing by order of a person: durable when it returns, worked off like any trigger.
+    ///
+    /// # Errors
+    /// [`OperateError::Rejected`] when a document has this source already or the portal is unknown.
+    pub async fn send(
+        &self,
+        portal: PortalId,
+        source: Source,
+        rule: Option<String>,
+    ) -> Result<SagaId, OperateError> {
+        if !self.sessions.contains_key(&portal) {
+            let text = format!("\"{portal}\"");
+            return Err(OperateError::Rejected(Text::new(
+                format!("Портала {text} нет в конфигурации."),
+                format!("There is no portal {text} in the configuration."),
+            )));
+        }
+        let create = retry_scheduler::Create { portal, source, rule, notice: None };
+        match self.scheduler.send(create).await {
+            Ok(Ok(record)) => Ok(record.id),
+            Ok(Err(HandleError::Taken { by })) => Err(OperateError::Rejected(Text::new(
+                format!("Этот файл уже ведёт документ {by}."),
+                format!("This file already belongs to document {by}."),
+            ))),
+            Ok(Err(error)) => Err(operate_error(error)),
+            Err(_) => Err(OperateError::Unavailable { reason: stopping() }),
+        }
+    }
+
+    /// Whether work is taken, and why not.
+    pub fn health(&self) -> EngineHealth {
+        let store = self.parts.store.health();
+        let mut reasons: Vec<Text> = match &store.readiness {
+            Readiness::Ready => Vec::new(),
+            Readiness::NotReady(reason) => vec![reason.clone()],
+        };
+        let store_ready = reasons.is_empty();
+        let alive = self.scheduler.connected() && self.ingress.connected();
+        if !alive {
+            reasons.push(Text::new(
+                "Внутренний планировщик остановлен; перезапустите службу.",
+                "The internal scheduler has stopped; restart the service.",
+            ));
+        }
+        let draining = self.parts.is_draining();
+        if draining {
+            reasons.push(stopping());
+        }
+        let circuits: BTreeMap<String, String> =
+            self.runner.circuits().into_iter().map(|(name, view)| (name, format!("{view:?}").to_lowercase())).collect();
+        let details = serde_json::json!({
+            "store": store_details(&store),
+            "circuits": circuits,
+            "effects_under_way": self.runner.running_count(),
+        });
+        EngineHealth { ready: store_ready && alive && !draining, reasons, draining, details }
+    }
+
+    /// Whether the scheduler still answers: for the watchdog.
+    pub async fn is_responsive(&self) -> bool {
+        matches!(tokio::time::timeout(Duration::from_secs(10), self.scheduler.send(Ping)).await, Ok(Ok(_)))
+    }
+
+    /// The portals, for people.
+    pub async fn portals(&self) -> Vec<SessionView> {
+        let mut views = Vec::new();
+        for session in self.sessions.values() {
+            if let Ok(view) = session.send(View).await {
+                views.push(view);
+            }
+        }
+        views
+    }
+
+    /// Stops taking work and waits, at most [`STOP_PATIENCE`], for effects under way.
+    pub async fn drain(&self) {
+        self.parts.draining.store(true, Ordering::Relaxed);
+        let until = tokio::time::Instant::now() + STOP_PATIENCE;
+        while self.runner.running_count() > 0 && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Rings the bell: something may be due.
+    pub fn hint(&self) {
+        self.parts.work_arrived.notify_one();
+    }
+}
+
+fn operate_error(error: HandleError) -> OperateError {
+    match error {
+        HandleError::NotFound(_) => OperateError::NotFound,
+        HandleError::Rejected(text) => OperateError::Rejected(text),
+        HandleError::Store(error) => OperateError::Unavailable { reason: error.text() },
+        error @ (HandleError::Taken { .. } | HandleError::Panicked(_) | HandleError::Restless(_)) => {
+            let text = notice_router::chain(&error);
+            OperateError::Unavailable {
+                reason: Text::new(format!("Не удалось: {text}"), format!("This failed: {text}")),
+            }
+        }
+    }
+}
+
+fn store_details(health: &StoreHealth) -> serde_json::Value {
+    serde_json::json!({
+        "sequence": health.sequence,
+        "applied": health.applied,
+        "checkpoint": health.checkpoint,
+        "checkpoint_age_s": health.checkpoint_age.as_secs(),
+        "sync_p50_us": health.sync_p50.as_micros() as u64,
+        "sync_p99_us": health.sync_p99.as_micros() as u64,
+        "journal_bytes": health.journal_bytes,
+        "view_bytes": health.view_bytes,
+        "spool_bytes": health.spool_bytes,
+        "free_disk_bytes": health.free_disk_bytes,
+        "failed_groups": health.failed_groups,
+        "queued": health.queued,
+    })
+}
+
+fn stopping() -> Text {
+    Text::new("edobridge останавливается.", "edobridge is stopping.")
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+/// A number for jitter.
+fn chance() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}
+
+/// A UUIDv7 from the given clock and random bits, so that ids sort by age on any clock.
+fn new_saga_id(now: Timestamp, random: u64) -> SagaId {
+    let millis = u128::from(now.0.max(0) as u64) & 0xffff_ffff_ffff;
+    let low = u128::from(random & 0x3fff_ffff_ffff_ffff) | (0b10 << 62);
+    let middle = u128::from(chance() & 0x0fff) | 0x7000;
+    SagaId::from_u128((millis << 80) | (middle << 64) | low)
+}

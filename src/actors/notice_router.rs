@@ -1,0 +1,304 @@
+//! From an inbox entry to the saga it is meant for: decode, find or make the saga, deliver.
+//!
+//! It decides nothing about documents. A notice leaves the inbox in the commit that it causes, or is settled
+//! here as done (a repeat, nothing for us) or parked for a person (authentic, but unusable).
+
+use super::Parts;
+use super::document_saga::HandleError;
+use super::retry_scheduler::{Create, Deliver, RetryScheduler};
+use super::trigger::Trigger;
+use crate::domain::{NoticeId, PortalId, SagaId, Text};
+use crate::limits;
+use crate::providers::bitrix24::{BitrixTrigger, IncomingEvent};
+use crate::providers::easydocs::callback::{self, Callback};
+use crate::saga::document::rule::{self, Trigger as RuleTrigger};
+use crate::saga::document::transition::{reading_claim, source_claim};
+use crate::saga::document::{CallbackStatus, Claim, Event, Source};
+use crate::store::{Fate, Notice, NoticeKind, StoreError};
+use crate::telemetry::metrics::{NoticeOutcome, TriggerKind, TriggerOutcome};
+use actix::prelude::*;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Routes notices; shared by all that are in hand.
+pub struct NoticeRouter {
+    parts: Arc<Parts>,
+    failures: Mutex<HashMap<NoticeId, u32>>,
+}
+
+/// What became of a notice.
+#[derive(Debug)]
+pub enum Routed {
+    /// It has left the inbox.
+    Settled,
+    /// It stays there and is offered again.
+    Later(String),
+}
+
+/// Why a notice could not be handled now.
+#[derive(Debug, thiserror::Error)]
+enum RouteError {
+    #[error("the store is unavailable")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Handle(#[from] HandleError),
+    #[error("the scheduler is gone")]
+    Mailbox(#[from] MailboxError),
+}
+
+impl NoticeRouter {
+    /// A router over the store and rules of `parts`.
+    pub fn new(parts: Arc<Parts>) -> Self {
+        Self { parts, failures: Mutex::new(HashMap::new()) }
+    }
+
+    /// Brings `notice` to its saga, or settles it.
+    pub async fn route(&self, notice: Notice, scheduler: &Addr<RetryScheduler>) -> Routed {
+        let id = notice.id;
+        let outcome = match notice.kind {
+            NoticeKind::BitrixEvent => self.bitrix_event(&notice, scheduler).await,
+            NoticeKind::EasyDocsCallback => self.easydocs_callback(&notice, scheduler).await,
+            NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
+                self.trigger(&notice, scheduler).await
+            }
+        };
+        match outcome {
+            Ok(()) => {
+                self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                Routed::Settled
+            }
+            Err(error) => self.failed(&notice, &error).await,
+        }
+    }
+
+    async fn failed(&self, notice: &Notice, error: &RouteError) -> Routed {
+        let poisonous = matches!(error, RouteError::Handle(HandleError::Panicked(_) | HandleError::Restless(_)));
+        let count = {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = failures.entry(notice.id).or_insert(0);
+            *count += u32::from(poisonous);
+            *count
+        };
+        let reason = chain(error);
+        if count >= limits::SAGA_PANICS_MAX {
+            let text = Text::new(
+                format!("Обработка уведомления трижды аварийно прервалась: {reason}"),
+                format!("Handling the notice has failed three times: {reason}"),
+            );
+            if self.park(notice, text, None).await.is_ok() {
+                return Routed::Settled;
+            }
+        }
+        Routed::Later(reason)
+    }
+
+    async fn done(&self, notice: &Notice, why: &'static str) -> Result<(), RouteError> {
+        self.parts.metrics.triggered(kind_of(notice.kind), outcome_of(why));
+        tracing::debug!(notice = %notice.id, why, "a notice needs no work");
+        Ok(self.parts.store.settle(notice.id, Fate::Done).await?)
+    }
+
+    async fn park(&self, notice: &Notice, reason: Text, lookup: Option<String>) -> Result<(), RouteError> {
+        tracing::warn!(notice = %notice.id, reason = %reason.en, "a notice was parked");
+        self.parts.metrics.notice(super::webhook_ingress::source_of(notice.kind), NoticeOutcome::Parked, Duration::ZERO);
+        Ok(self.parts.store.settle(notice.id, Fate::Parked { reason, lookup }).await?)
+    }
+
+    // ---- Bitrix24 ------------------------------------------------------------------------------------------
+
+    async fn bitrix_event(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {
+        let Some(portal) = notice.portal.clone() else {
+            return self.park(notice, unreadable("портал неизвестен", "the portal is unknown"), None).await;
+        };
+        let event = match IncomingEvent::decode(Some(&notice.content_type), &notice.body) {
+            Ok(event) => event,
+            Err(error) => {
+                return self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await;
+            }
+        };
+        match event.trigger() {
+            Some(BitrixTrigger::DriveFileAdded { file_id }) if self.wants_file_events(&portal) => {
+                self.open(notice, portal, Source::DriveFile { file_id }, None, scheduler).await
+            }
+            Some(BitrixTrigger::CrmItemChanged { item })
+                if rule::listens_to_items(&self.parts.rules, &portal, item.entity_type_id) =>
+            {
+                self.open(notice, portal, Source::CrmItem { item }, None, scheduler).await
+            }
+            Some(_) | None => self.done(notice, "no_rule").await,
+        }
+    }
+
+    fn wants_file_events(&self, portal: &PortalId) -> bool {
+        self.parts
+            .rules
+            .iter()
+            .any(|r| r.portal == *portal && !matches!(r.trigger, RuleTrigger::Stage { .. }))
+    }
+
+    async fn trigger(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {
+        match (Trigger::decode(&notice.body), notice.portal.clone()) {
+            (Ok(trigger), Some(portal)) => {
+                self.open(notice, portal, trigger.source, trigger.rule, scheduler).await
+            }
+            (Err(error), _) => self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await,
+            (Ok(_), None) => self.park(notice, unreadable("портал неизвестен", "the portal is unknown"), None).await,
+        }
+    }
+
+    /// Makes a saga for the source, unless one has it.
+    async fn open(
+        &self,
+        notice: &Notice,
+        portal: PortalId,
+        source: Source,
+        rule: Option<String>,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Result<(), RouteError> {
+        // Two rounds: a saga may take the source between our look and our commit.
+        for _ in 0..2 {
+            if self.is_own_copy(&portal, &source).await? {
+                return self.done(notice, "own_copy").await;
+            }
+            if let Some(owner) = self.owner(&portal, &source).await? {
+                return self.repeat(notice, owner, &source, scheduler).await;
+            }
+            let (portal, source, rule) = (portal.clone(), source.clone(), rule.clone());
+            let create = Create { portal, source, rule, notice: Some(notice.id) };
+            match scheduler.send(create).await? {
+                Ok(_) => return Ok(()),
+                Err(HandleError::Taken { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(HandleError::Panicked("the source is taken and yet has no owner".to_owned()).into())
+    }
+
+    async fn is_own_copy(&self, portal: &PortalId, source: &Source) -> Result<bool, RouteError> {
+        let Source::DriveFile { file_id } = source else {
+            return Ok(false);
+        };
+        let claim = Claim::EchoFile { portal: portal.clone(), file_id: *file_id };
+        Ok(self.parts.store.claimed(&claim).await?.is_some())
+    }
+
+    async fn owner(&self, portal: &PortalId, source: &Source) -> Result<Option<SagaId>, RouteError> {
+        let claim = match source {
+            Source::CrmItem { item } => reading_claim(portal, *item),
+            Source::DriveFile { .. } | Source::CrmFile { .. } => source_claim(portal, source),
+        };
+        Ok(self.parts.store.claimed(&claim).await?)
+    }
+
+    /// A repeat of a trigger: an item that is being read must be read once more, a file is simply known.
+    async fn repeat(
+        &self,
+        notice: &Notice,
+        owner: SagaId,
+        source: &Source,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Result<(), RouteError> {
+        if !matches!(source, Source::CrmItem { .. }) {
+            return self.done(notice, "duplicate").await;
+        }
+        let deliver = Deliver { saga: owner, event: Event::TriggeredAgain, notice: Some(notice.id) };
+        match scheduler.send(deliver).await? {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    // ---- EasyDocs ------------------------------------------------------------------------------------------
+
+    async fn easydocs_callback(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {
+        let callback = match callback::parse(&self.parts.easydocs, &notice.body) {
+            Ok(callback) => callback,
+            Err(error) => {
+                return self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await;
+            }
+        };
+        if !self.parts.easydocs.callback.events.iter().any(|name| *name == callback.event) {
+            return self.park(notice, unknown_event(&callback), None).await;
+        }
+        let Some(saga) = self.document_of(&callback).await? else {
+            let lookup = Some(callback.document_id.clone());
+            return self.park(notice, unknown_document(&callback), lookup).await;
+        };
+        let event = Event::CallbackArrived {
+            document_id: callback.document_id,
+            external_id: callback.external_id,
+            status: match callback.status {
+                callback::CallbackStatus::Signed => CallbackStatus::Signed,
+                callback::CallbackStatus::Refused => CallbackStatus::Refused,
+                callback::CallbackStatus::Other(_) => CallbackStatus::Other,
+            },
+            raw_status: callback.raw_status,
+        };
+        match scheduler.send(Deliver { saga, event, notice: Some(notice.id) }).await? {
+            Ok(_) => Ok(()),
+            Err(HandleError::NotFound(_)) => self.done(notice, "forgotten").await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn document_of(&self, callback: &Callback) -> Result<Option<SagaId>, RouteError> {
+        let by_id = Claim::ProviderDocument(callback.document_id.clone());
+        if let Some(saga) = self.parts.store.claimed(&by_id).await? {
+            return Ok(Some(saga));
+        }
+        let Some(external_id) = callback.external_id.clone() else {
+            return Ok(None);
+        };
+        Ok(self.parts.store.claimed(&Claim::External(external_id)).await?)
+    }
+}
+
+fn kind_of(kind: NoticeKind) -> TriggerKind {
+    match kind {
+        NoticeKind::FolderFile => TriggerKind::Folder,
+        NoticeKind::FieldFile => TriggerKind::DealStage,
+        NoticeKind::BitrixEvent | NoticeKind::EasyDocsCallback => TriggerKind::FileEvent,
+        NoticeKind::Operator => TriggerKind::Request,
+    }
+}
+
+fn outcome_of(why: &str) -> TriggerOutcome {
+    match why {
+        "own_copy" => TriggerOutcome::Echo,
+        "duplicate" => TriggerOutcome::Duplicate,
+        _ => TriggerOutcome::Filtered,
+    }
+}
+
+fn unreadable(ru: &str, en: &str) -> Text {
+    Text::new(format!("Подлинное, но непригодное уведомление: {ru}."), format!("Authentic but unusable: {en}."))
+}
+
+fn unknown_event(callback: &Callback) -> Text {
+    let name = crate::saga::document::words::plain(&callback.event);
+    Text::new(
+        format!("Событие EasyDocs «{name}» не перечислено в easydocs.callback.events."),
+        format!("The EasyDocs event \"{name}\" is not listed in easydocs.callback.events."),
+    )
+}
+
+fn unknown_document(callback: &Callback) -> Text {
+    let id = crate::saga::document::words::plain(&callback.document_id);
+    Text::new(
+        format!("Документ EasyDocs {id} нам не известен: создан не нами, либо ответ на создание ещё не пришёл."),
+        format!("EasyDocs document {id} is unknown to us: not ours, or the answer to its create has not come yet."),
+    )
+}
+
+/// The whole chain of an error in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

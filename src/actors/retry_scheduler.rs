@@ -1,0 +1,353 @@
+//! RetryScheduler: durable timers, the inbox, and the directory of active sagas.
+//!
+//! Restart is "run what is due": everything it does comes from the store, so a lost hint, a dead actor or a dead
+//! process only delays. Hints arrive through one coalescing bell; a scan runs now and then all the same.
+
+use super::document_saga::{Begin, DocumentSaga, Handle, HandleError, Recover, Tick};
+use super::effect_runner::EffectRunner;
+use super::notice_router::{NoticeRouter, Routed};
+use super::{Parts, chance, new_saga_id};
+use crate::domain::{NoticeId, PortalId, SagaId};
+use crate::limits;
+use crate::saga::document::{DocumentSaga as Record, Event, Source};
+use crate::store::Notice;
+use actix::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The clockwork of everything.
+pub struct RetryScheduler {
+    parts: Arc<Parts>,
+    runner: Arc<EffectRunner>,
+    router: Arc<NoticeRouter>,
+    active: HashMap<SagaId, Active>,
+    panics: HashMap<SagaId, u32>,
+    in_hand: HashSet<NoticeId>,
+    seen: Option<NoticeId>,
+    last_rescan_ms: i64,
+    scanning: Scan,
+}
+
+struct Active {
+    address: Addr<DocumentSaga>,
+    waiting: usize,
+}
+
+/// Whether a look at the store is under way, and whether another is wanted after it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scan {
+    No,
+    Running,
+    RunningAndWanted,
+}
+
+/// Give an event to a saga; answered when the decision is durable.
+#[derive(Message)]
+#[rtype(result = "Result<Record, HandleError>")]
+pub struct Deliver {
+    /// The saga.
+    pub saga: SagaId,
+    /// The fact.
+    pub event: Event,
+    /// The inbox entry that caused it.
+    pub notice: Option<NoticeId>,
+}
+
+/// Make a new saga; answered when it is durable.
+#[derive(Message)]
+#[rtype(result = "Result<Record, HandleError>")]
+pub struct Create {
+    /// The portal.
+    pub portal: PortalId,
+    /// Where the file is.
+    pub source: Source,
+    /// The rule, if it is known.
+    pub rule: Option<String>,
+    /// The inbox entry that caused it.
+    pub notice: Option<NoticeId>,
+}
+
+/// Whether the scheduler is alive, and how much it has in hand: for health and tests.
+#[derive(Message)]
+#[rtype(result = "Pulse")]
+pub struct Ping;
+
+/// Answer to [`Ping`].
+#[derive(Debug, Clone, Copy)]
+pub struct Pulse {
+    /// Sagas with an actor.
+    pub active: usize,
+    /// Notices being routed.
+    pub in_hand: usize,
+}
+
+/// Look at the store now.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Look;
+
+impl RetryScheduler {
+    /// A scheduler over the store of `parts`.
+    pub fn new(parts: Arc<Parts>, runner: Arc<EffectRunner>, router: Arc<NoticeRouter>) -> Self {
+        Self {
+            parts,
+            runner,
+            router,
+            active: HashMap::new(),
+            panics: HashMap::new(),
+            in_hand: HashSet::new(),
+            seen: None,
+            last_rescan_ms: 0,
+            scanning: Scan::No,
+        }
+    }
+
+    /// The saga's actor, started from nothing if it has none (or if it died).
+    fn enlist(&mut self, id: SagaId, me: Addr<Self>) -> Addr<DocumentSaga> {
+        let fresh = || DocumentSaga::new(id, self.parts.clone(), self.runner.clone(), me).start();
+        let waiting = self.active.get(&id).map_or(0, |a| a.waiting);
+        let address = match self.active.get(&id) {
+            Some(active) if active.address.connected() => active.address.clone(),
+            Some(_) | None => fresh(),
+        };
+        self.active.insert(id, Active { address: address.clone(), waiting: waiting + 1 });
+        address
+    }
+
+    /// An answer came: an actor for which nothing waits is let go; a dormant saga costs no memory.
+    fn release(&mut self, id: SagaId) {
+        if let Some(active) = self.active.get_mut(&id) {
+            active.waiting = active.waiting.saturating_sub(1);
+            if active.waiting == 0 {
+                self.active.remove(&id);
+            }
+        }
+    }
+
+    /// Counts panics of a saga; at the limit the saga is parked instead of being tried for ever.
+    fn after<T>(&mut self, id: SagaId, outcome: &Result<T, HandleError>, me: &Addr<Self>) {
+        self.release(id);
+        let Err(HandleError::Panicked(text)) = outcome else {
+            self.panics.remove(&id);
+            return;
+        };
+        let count = self.panics.entry(id).or_insert(0);
+        *count += 1;
+        tracing::error!(saga.id = %id, panic = %text, count = *count, "handling a document panicked");
+        if *count == limits::SAGA_PANICS_MAX {
+            let deliver = Deliver { saga: id, event: Event::Panicked { text: text.clone() }, notice: None };
+            let parked = me.send(deliver);
+            actix::spawn(async move { drop(parked.await) });
+        }
+    }
+
+    fn hands_free(&self) -> usize {
+        limits::NOTICES_IN_HAND_MAX.saturating_sub(self.in_hand.len())
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.scanning != Scan::No {
+            self.scanning = Scan::RunningAndWanted;
+            return;
+        }
+        self.scanning = Scan::Running;
+        let now = self.parts.clock.now();
+        if now.0 - self.last_rescan_ms >= limits::INBOX_RESCAN_MS as i64 {
+            self.last_rescan_ms = now.0;
+            self.seen = None;
+        }
+        let (parts, after, room) = (self.parts.clone(), self.seen, self.hands_free());
+        let work = async move {
+            let notices = match room {
+                0 => Ok(Vec::new()),
+                room => parts.store.notices(after, room).await,
+            };
+            let due = parts.store.due(now, limits::DUE_PER_TICK).await;
+            (notices, due)
+        };
+        ctx.spawn(work.into_actor(self).map(|(notices, due), this, ctx| {
+            let more = match notices {
+                Ok(notices) => this.take_up(notices, ctx),
+                Err(error) => this.cannot_read("notices", &error),
+            };
+            match due {
+                Ok(due) => this.fire(due.into_iter().map(|(_, id)| id).collect(), ctx),
+                Err(error) => drop(this.cannot_read("timers", &error)),
+            }
+            let again = this.scanning == Scan::RunningAndWanted || more;
+            this.scanning = Scan::No;
+            if again {
+                this.parts.work_arrived.notify_one();
+            }
+        }));
+    }
+
+    fn cannot_read(&self, what: &str, error: &crate::store::StoreError) -> bool {
+        tracing::warn!(what, %error, "cannot read the store, will look again");
+        false
+    }
+
+    /// Starts routing of what is new; says whether there may be more.
+    fn take_up(&mut self, notices: Vec<Notice>, ctx: &mut Context<Self>) -> bool {
+        let full = notices.len() >= self.hands_free().max(1);
+        for notice in notices {
+            self.seen = self.seen.max(Some(notice.id));
+            if self.in_hand.insert(notice.id) {
+                self.route(notice, ctx);
+            }
+        }
+        full && self.hands_free() > 0
+    }
+
+    fn route(&mut self, notice: Notice, ctx: &mut Context<Self>) {
+        let (id, router, me) = (notice.id, self.router.clone(), ctx.address());
+        let work = async move { router.route(notice, &me).await };
+        ctx.spawn(work.into_actor(self).map(move |routed, this, _| {
+            let was_full = this.hands_free() == 0;
+            this.in_hand.remove(&id);
+            match routed {
+                Routed::Settled => {}
+                Routed::Later(reason) => tracing::warn!(notice = %id, %reason, "a notice waits for a later attempt"),
+            }
+            if was_full {
+                this.parts.work_arrived.notify_one();
+            }
+        }));
+    }
+
+    fn fire(&mut self, due: Vec<SagaId>, ctx: &mut Context<Self>) {
+        for id in due {
+            if self.active.contains_key(&id) || self.panics.get(&id).is_some_and(|n| *n > limits::SAGA_PANICS_MAX) {
+                continue;
+            }
+            let sent = self.enlist(id, ctx.address()).send(Tick);
+            ctx.spawn(sent.into_actor(self).map(move |outcome, this, ctx| {
+                this.after(id, &flatten(outcome, id), &ctx.address());
+            }));
+        }
+    }
+
+    /// After a restart: every effect that was under way is of unknown outcome.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        let (parts, me) = (self.parts.clone(), ctx.address());
+        let work = async move {
+            let mut after = None;
+            loop {
+                let page = match parts.store.in_flight(after, limits::DUE_PER_TICK).await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot read what was under way, will try again");
+                        tokio::time::sleep(Duration::from_millis(limits::SCAN_INTERVAL_MS)).await;
+                        continue;
+                    }
+                };
+                let Some(last) = page.last() else { break };
+                after = Some(*last);
+                for id in page {
+                    drop(me.send(RecoverOne(id)).await);
+                }
+            }
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+}
+
+/// Tell one saga that its attempt was lost with the last process.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RecoverOne(SagaId);
+
+fn flatten<T>(outcome: Result<Result<T, HandleError>, MailboxError>, id: SagaId) -> Result<T, HandleError> {
+    outcome.unwrap_or_else(|error| Err(HandleError::Panicked(format!("the actor of {id} is gone: {error}"))))
+}
+
+impl Actor for RetryScheduler {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(limits::SCHEDULER_MAILBOX);
+        self.recover(ctx);
+        let (bell, me) = (self.parts.work_arrived.clone(), ctx.address());
+        let parts = self.parts.clone();
+        let ring = async move {
+            loop {
+                let pause = until_next(&parts).await;
+                drop(tokio::time::timeout(pause, bell.notified()).await);
+                if me.send(Look).await.is_err() {
+                    break;
+                }
+            }
+        };
+        ctx.spawn(ring.into_actor(self));
+    }
+}
+
+/// How long nothing can be due: to the next timer, at most one scan interval. A hint ends the wait early.
+async fn until_next(parts: &Parts) -> Duration {
+    let longest = Duration::from_millis(limits::SCAN_INTERVAL_MS);
+    match parts.store.next_due().await {
+        Ok(Some(due)) => {
+            let ms = due.ms_since(parts.clock.now());
+            // A due saga that is already in hand stays due until its commit: do not spin meanwhile.
+            Duration::from_millis(ms.max(5)).min(longest)
+        }
+        Ok(None) | Err(_) => longest,
+    }
+}
+
+impl Handler<Look> for RetryScheduler {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}
+
+impl Handler<RecoverOne> for RetryScheduler {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, RecoverOne(id): RecoverOne, ctx: &mut Self::Context) -> Self::Result {
+        let sent = self.enlist(id, ctx.address()).send(Recover);
+        Box::pin(sent.into_actor(self).map(move |outcome, this, ctx| {
+            this.after(id, &flatten(outcome, id), &ctx.address());
+        }))
+    }
+}
+
+impl Handler<Deliver> for RetryScheduler {
+    type Result = ResponseActFuture<Self, Result<Record, HandleError>>;
+
+    fn handle(&mut self, msg: Deliver, ctx: &mut Self::Context) -> Self::Result {
+        let id = msg.saga;
+        let sent = self.enlist(id, ctx.address()).send(Handle { event: msg.event, notice: msg.notice });
+        Box::pin(sent.into_actor(self).map(move |outcome, this, ctx| {
+            let outcome = flatten(outcome, id);
+            this.after(id, &outcome, &ctx.address());
+            outcome
+        }))
+    }
+}
+
+impl Handler<Create> for RetryScheduler {
+    type Result = ResponseActFuture<Self, Result<Record, HandleError>>;
+
+    fn handle(&mut self, msg: Create, ctx: &mut Self::Context) -> Self::Result {
+        let id = new_saga_id(self.parts.clock.now(), chance());
+        let begin = Begin { portal: msg.portal, source: msg.source, rule: msg.rule, notice: msg.notice };
+        let sent = self.enlist(id, ctx.address()).send(begin);
+        Box::pin(sent.into_actor(self).map(move |outcome, this, ctx| {
+            let outcome = flatten(outcome, id);
+            this.after(id, &outcome, &ctx.address());
+            outcome
+        }))
+    }
+}
+
+impl Handler<Ping> for RetryScheduler {
+    type Result = MessageResult<Ping>;
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Pulse { active: self.active.len(), in_hand: self.in_hand.len() })
+    }
+}

@@ -1,0 +1,58 @@
+//! Every bound in one file, with its reason. Relations between bounds are checked when compiling.
+
+/// Notices that may wait for the disk at once: some 30 ms of work at the measured rate of the store; more would
+/// only lengthen the queue that a sender has to wait in.
+pub const INGRESS_WAITING_MAX: usize = 1_024;
+
+/// Events that may wait for one saga: callbacks, a timer and an answer; a flood beyond it stays in the inbox.
+pub const SAGA_MAILBOX: usize = 64;
+
+/// Messages that may wait for the scheduler; each effect under way sends one when it ends.
+pub const SCHEDULER_MAILBOX: usize = 4_096;
+
+/// Notices routed at the same time: keeps the disk's group commits full without holding many bodies in memory.
+pub const NOTICES_IN_HAND_MAX: usize = 64;
+
+/// Due sagas started in one tick, so that a restart with many does not storm the remotes.
+pub const DUE_PER_TICK: usize = 256;
+
+/// How long the scheduler sleeps at most before it looks at the store again, in milliseconds: what a lost hint
+/// costs.
+pub const SCAN_INTERVAL_MS: u64 = 1_000;
+
+/// A full look at the inbox, in case an earlier attempt to route a notice has failed, in milliseconds.
+pub const INBOX_RESCAN_MS: u64 = 5_000;
+
+/// Panics of one saga before it is parked.
+pub const SAGA_PANICS_MAX: u32 = 3;
+
+/// Effects under way at one signing service: uploads are large, and its limits are unknown.
+pub const SIGNING_CALLS_MAX: usize = 8;
+
+/// File transfers under way at one portal: each holds a socket and a spool file.
+pub const PORTAL_TRANSFERS_MAX: usize = 4;
+
+/// Requests under way at one portal. Few, so that what waits meanwhile is packed into one batch.
+pub const PORTAL_REQUESTS_MAX: usize = 2;
+
+/// Calls that may wait for one portal's budget. Each belongs to a saga under way.
+pub const PORTAL_QUEUE_MAX: usize = 4_096;
+
+/// Commands in one `batch` (Bitrix24 docs, `settings/how-to-call-rest-api/batch.md`).
+pub const BATCH_MAX: usize = 50;
+
+/// Requests whose budget is written to disk ahead of their use: a crash can waste, never overspend them.
+pub const BUDGET_AHEAD: u64 = 10;
+
+/// Largest file by one base64 upload, in bytes; above it the two-step upload is used (the EasyDocs guide, 10 MB).
+pub const SMALL_UPLOAD_BYTES_MAX: u64 = 10 * 1024 * 1024;
+
+/// Pages of a folder read when looking for an upload; 50 files each, newest ids only.
+pub const FOLDER_PAGES_MAX: u32 = 40;
+
+/// New files taken from one folder poll before the cursor is stored.
+pub const FOLDER_POLL_FILES_MAX: usize = 500;
+
+const _: () = assert!(BATCH_MAX <= 50, "the portal refuses longer batches");
+const _: () = assert!(PORTAL_QUEUE_MAX >= DUE_PER_TICK, "one tick's sagas must fit into a portal's queue");
+const _: () = assert!(SCAN_INTERVAL_MS < INBOX_RESCAN_MS, "the rescan is the rarer of the two");

@@ -6,12 +6,14 @@
 use super::Parts;
 use super::circuit::{self, Circuit, CircuitView};
 use super::document_saga::HandleError;
-use super::portal_session::{PortalCaller, PortalSession};
+use super::folder;
+use super::portal_session::{Learned, PortalCaller, PortalSession, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
 use crate::domain::{AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text};
 use crate::limits;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
+use crate::providers::spool_io::FileSource;
 use crate::saga::document::rule::{self, SourceFacts};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
@@ -288,17 +290,17 @@ struct PortalWork<'a> {
 
 impl PortalWork<'_> {
     async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
-        let read = crm::item_get(&self.caller, item.entity_type_id, item.id).await?;
+        let read = crm::item_get(&self.caller, item).await?;
         let stage = read.stage_id.clone().unwrap_or_default();
         for (rule, field) in rule::rules_for_item(&self.parts.rules, &self.portal, item.entity_type_id, &stage) {
             let mut files = Vec::new();
-            for file in read.files(field) {
+            for file in read.files(field).ok_or_else(|| no_such_field(item, field))? {
                 if !self.is_taken(item, field, file.id).await? {
                     files.push(WantedFile { field: field.to_owned(), file_id: file.id });
                 }
             }
             if !files.is_empty() {
-                let delivery = rule.delivery(read.assigned_by, read.created_by);
+                let delivery = rule.delivery(read.assigned_by, None);
                 return Ok(Answer::ItemWanted { item, files, delivery });
             }
         }
@@ -339,11 +341,14 @@ impl PortalWork<'_> {
         let info = drive::file_get(&self.caller, file_id).await?;
         let facts = SourceFacts {
             name: info.name.clone(),
-            folder_id: info.folder_id,
+            folder_id: Some(info.folder_id),
             size_bytes: info.size_bytes,
-            version: info.version,
+            version: Some(info.version),
             created_by: info.created_by,
         };
+        if info.in_trash {
+            return Ok(not_wanted("gone", "Файл в корзине.", "The file is in the trash."));
+        }
         if self.is_own_copy(file_id, &facts).await? {
             return Ok(not_wanted("own_copy", "Это наша подписанная копия.", "This is our own signed copy."));
         }
@@ -382,9 +387,7 @@ impl PortalWork<'_> {
     async fn responsible(&self, rule: &Rule, item: Option<CrmItem>) -> Result<Option<u64>, Failure> {
         let wanted = rule.notify.contains(&rule::Addressee::Responsible);
         match item.filter(|_| wanted) {
-            Some(item) => {
-                Ok(crm::item_get(&self.caller, item.entity_type_id, item.id).await?.assigned_by)
-            }
+            Some(item) => Ok(crm::item_get(&self.caller, item).await?.assigned_by),
             None => Ok(None),
         }
     }
@@ -396,8 +399,9 @@ impl PortalWork<'_> {
         file_id: u64,
         rule_id: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let read = crm::item_get(&self.caller, item.entity_type_id, item.id).await?;
-        let Some(file) = read.files(field).into_iter().find(|f| f.id == file_id) else {
+        let read = crm::item_get(&self.caller, item).await?;
+        let files = read.files(field).ok_or_else(|| no_such_field(item, field))?;
+        let Some(file) = files.into_iter().find(|f| f.id == file_id) else {
             return Ok(not_wanted(
                 "gone",
                 format!("Файла {file_id} больше нет в поле {field} карточки {item}."),
@@ -411,13 +415,12 @@ impl PortalWork<'_> {
         let facts = SourceFacts {
             name: name.unwrap_or_else(|| format!("{}-{}-{file_id}.pdf", item.timeline_type(), item.id)),
             size_bytes: Some(bytes.size_bytes),
-            created_by: read.created_by,
             ..SourceFacts::default()
         };
         if !rule.wants(&facts) {
             return Ok(no_rule_for(&facts));
         }
-        let delivery = rule.delivery(read.assigned_by, read.created_by);
+        let delivery = rule.delivery(read.assigned_by, None);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
     }
 
@@ -426,30 +429,35 @@ impl PortalWork<'_> {
         url: &crate::domain::Secret,
         max_bytes: u64,
     ) -> Result<(SpoolFile, Option<String>), Failure> {
-        let pass = self.session.send(super::portal_session::TransferPass).await.map_err(|_| stopping())??;
+        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
-        let got = transfer::download(&pass.access, url, &mut writer, max_bytes).await?;
+        let (origin, http) = (pass.client.origin(), pass.client.http());
+        let allowed = transfer::allowed_at(&origin, pass.allowed.iter().cloned());
+        let got = transfer::download(http, url, &origin, &allowed, &mut writer, max_bytes).await?;
         let bytes = writer.finish().await.map_err(spool_failed)?;
-        Ok((bytes, got.file_name))
+        Ok((bytes, got.name))
     }
 
     async fn scan_folder(&self, folder_id: u64, wanted_name: &str) -> Result<Answer, Failure> {
         let highest_id = drive::highest_id(&self.caller, folder_id).await?;
         let (stem, _) = rule::split_name(wanted_name);
-        let alike = drive::names_like(&self.caller, folder_id, stem).await?;
+        let alike = folder::names_with_prefix(&self.caller, folder_id, stem).await?;
         Ok(Answer::FolderScanned { highest_id, free_name: rule::free_name(wanted_name, &alike) })
     }
 
     async fn upload(&self, folder_id: u64, name: &str, bytes: &SpoolFile) -> Result<Answer, Failure> {
-        let pass = self.session.send(super::portal_session::TransferPass).await.map_err(|_| stopping())??;
-        let path = self.parts.store.spool().path(bytes.digest);
-        let file = transfer::LocalFile { path: &path, size_bytes: bytes.size_bytes };
+        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+        let source = FileSource { path: self.parts.store.spool().path(bytes.digest), facts: *bytes };
         let uploaded = if bytes.size_bytes <= self.parts.small_upload_bytes_max {
-            transfer::upload_small(&pass.access, folder_id, name, &file).await?
+            let uploaded = transfer::upload_small(&pass.client, folder_id, name, &source).await;
+            self.session.send(Learned(uploaded.observed)).await.map_err(|_| stopping())?;
+            uploaded.result?
         } else {
-            transfer::upload_large(&pass.access, &self.caller, folder_id, name, &file).await?
+            let slot = transfer::upload_slot(&self.caller, folder_id, name).await.map_err(not_done)?;
+            let allowed = transfer::allowed_at(&pass.client.origin(), pass.allowed.iter().cloned());
+            transfer::upload_large(pass.client.http(), &slot, &allowed, name, &source).await?
         };
-        let file = DeliveredFile { file_id: uploaded.file_id, name: uploaded.name, folder_id };
+        let file = DeliveredFile { file_id: uploaded.id, name: uploaded.name, folder_id };
         Ok(Answer::Uploaded { file })
     }
 
@@ -462,7 +470,7 @@ impl PortalWork<'_> {
         above_id: u64,
     ) -> Result<Answer, Failure> {
         let wanted = rule::normalised_name(name);
-        let newer = drive::files_above(&self.caller, folder_id, above_id, limits::FOLDER_PAGES_MAX).await?;
+        let newer = folder::files_above(&self.caller, folder_id, above_id).await?;
         let ours = newer.into_iter().find(|f| {
             rule::normalised_name(&f.name) == wanted && f.size_bytes.is_none_or(|size| size == bytes.size_bytes)
         });
@@ -484,6 +492,15 @@ fn not_wanted(code: &str, ru: impl Into<String>, en: impl Into<String>) -> Answe
     Answer::NotWanted { code: code.to_owned(), reason: Text::new(ru, en) }
 }
 
+fn no_such_field(item: CrmItem, field: &str) -> Failure {
+    local(
+        FailureClass::Permanent,
+        "no_such_field",
+        &format!("У карточки {item} нет поля {field}; проверьте trigger.file_field правила."),
+        &format!("Item {item} has no field {field}; check trigger.file_field of the rule."),
+    )
+}
+
 fn no_rule_for(facts: &SourceFacts) -> Answer {
     let name = crate::saga::document::words::plain(&facts.name);
     not_wanted(
@@ -491,6 +508,14 @@ fn no_rule_for(facts: &SourceFacts) -> Answer {
         format!("Ни одно правило не подходит к файлу «{name}»."),
         format!("No rule wants the file \"{name}\"."),
     )
+}
+
+/// The first step of a large upload changes nothing: whatever became of it, nothing was uploaded.
+fn not_done(mut failure: Failure) -> Failure {
+    if failure.class == FailureClass::Ambiguous {
+        failure.class = FailureClass::Transient;
+    }
+    failure
 }
 
 fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {

@@ -11,6 +11,7 @@
 pub mod circuit;
 pub mod document_saga;
 pub mod effect_runner;
+pub mod folder;
 pub mod folder_watch;
 pub mod notice_router;
 pub mod portal_session;
@@ -24,6 +25,7 @@ use crate::domain::{Clock, PortalId, SagaId, Text, Timestamp};
 use crate::providers::bitrix24::Client;
 use crate::providers::bitrix24::budget::LeakyBucket;
 use crate::providers::easydocs;
+use crate::providers::url_rules::Origin;
 use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, Policy, Rule, Source};
 use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
 use crate::telemetry::metrics::Metrics;
@@ -89,6 +91,8 @@ pub struct PortalSetup {
     pub client: Arc<Client>,
     /// Its budget; none = unlimited (a box).
     pub bucket: Option<LeakyBucket>,
+    /// Origins besides the portal's own that its files may come from.
+    pub allowed_origins: Vec<Origin>,
 }
 
 /// The running actors. Cheap to clone; the face that doors and verbs use.
@@ -144,9 +148,8 @@ impl Engine {
         let mut sessions = BTreeMap::new();
         for portal in portals {
             let (id, shared) = (portal.id.clone(), parts.clone());
-            let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
-                PortalSession::new(portal.id, shared, portal.client, portal.bucket)
-            });
+            let session =
+                PortalSession::start_in_arbiter(&remotes.handle(), move |_| PortalSession::new(shared, portal));
             sessions.insert(id, session);
         }
         let runner =

@@ -1,3 +1,5 @@
 //! edobridge: one binary between Bitrix24, 1C and e-signature services.
 
+pub mod config;
 pub mod domain;
+pub mod telemetry;

@@ -87,12 +87,18 @@ async fn press(world: &Arc<World>, request: &Request) -> Result<Value, Refusal> 
     match (head.method.as_str(), &head.segments()[1..]) {
         ("GET", ["state"]) => Ok(world.state_json()),
         ("GET", ["ledger"]) => Ok(json!(world.ledger_after(number(head, "after").unwrap_or(0)))),
-        ("DELETE", ["ledger"]) => Ok(done(world.clear_ledger())),
+        ("DELETE", ["ledger"]) => {
+            world.clear_ledger();
+            Ok(done())
+        }
         ("GET", ["faults"]) => Ok(world.faults_json()),
-        ("DELETE", ["faults"]) => Ok(done(world.clear_faults())),
+        ("DELETE", ["faults"]) => {
+            world.clear_faults();
+            Ok(done())
+        }
         ("POST", ["faults"]) => add_faults(world, request),
         ("POST", ["files"]) => add_file(world, request).await,
-        ("DELETE", ["files", id]) => Ok(done(world.remove(parsed_id(id)?)?)),
+        ("DELETE", ["files", id]) => world.remove(parsed_id(id)?).map(|()| done()).map_err(Refusal::from),
         ("POST", ["deals", id, "files"]) => add_deal_file(world, request, id),
         ("POST", ["documents", id, verb]) => document_verb(world, request, id, verb),
         ("POST", ["rename"]) => Ok(json!({"bitrix_url": world.rename_portal()})),
@@ -106,40 +112,41 @@ fn post_json(world: &Arc<World>, request: &Request, path: &[&str]) -> Result<Val
     match path {
         ["users"] => {
             let asked: UserBody = body(request)?;
-            Ok(json!({"id": world.add_user(&asked.name, &asked.last_name)}))
+            return Ok(json!({"id": world.add_user(&asked.name, &asked.last_name)}));
         }
         ["folders"] => {
             let asked: FolderBody = body(request)?;
             let parent = asked.parent.unwrap_or_else(|| world.root_folder());
-            Ok(json!({"id": world.add_folder(parent, &asked.name)?}))
+            return Ok(json!({"id": world.add_folder(parent, &asked.name)?}));
         }
         ["deals"] => {
             let asked: DealBody = body(request)?;
             let fields: Vec<(&str, Value)> =
                 asked.fields.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
-            Ok(done(world.put_item(CrmItem { entity_type_id: DEAL, id: asked.id }, &fields)))
+            world.put_item(CrmItem { entity_type_id: DEAL, id: asked.id }, &fields);
         }
         ["deals", id, "stage"] => {
             let asked: StageBody = body(request)?;
-            Ok(done(world.move_item(CrmItem { entity_type_id: DEAL, id: parsed_id(id)? }, &asked.stage)?))
+            world.move_item(CrmItem { entity_type_id: DEAL, id: parsed_id(id)? }, &asked.stage)?;
         }
         ["events"] => {
             let asked: EventBody = body(request)?;
             let delay = Duration::from_millis(asked.delay_ms);
             let event = EventSpec::new(asked.name, asked.data);
-            Ok(done(world.fire(EventSpec { copies: asked.copies.unwrap_or(1), delay, ..event })))
+            world.fire(EventSpec { copies: asked.copies.unwrap_or(1), delay, ..event });
         }
         ["scripts"] => {
             let asked: ScriptBody = body(request)?;
-            Ok(done(world.script(&asked.file_name, asked.script)))
+            world.script(&asked.file_name, asked.script);
         }
-        ["settings"] => Ok(done(settings(world, body(request)?))),
-        ["outage"] => Ok(done(outage(world, &body(request)?))),
-        _ => Err(Refusal::NoSuchPath),
+        ["settings"] => settings(world, body(request)?),
+        ["outage"] => outage(world, &body(request)?),
+        _ => return Err(Refusal::NoSuchPath),
     }
+    Ok(done())
 }
 
-fn done((): ()) -> Value {
+fn done() -> Value {
     json!({"ok": true})
 }
 
@@ -216,22 +223,13 @@ struct CallbackBody {
     delay_ms: u64,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(Fault),
-    Many(Vec<Fault>),
-}
-
 fn add_faults(world: &World, request: &Request) -> Result<Value, Refusal> {
-    let faults = match body(request)? {
-        OneOrMany::One(fault) => vec![fault],
-        OneOrMany::Many(faults) => faults,
-    };
+    let many = request.body.trim_ascii_start().starts_with(b"[");
+    let faults: Vec<Fault> = if many { body(request)? } else { vec![body(request)?] };
     for fault in faults {
         world.add_fault(fault)?;
     }
-    Ok(done(()))
+    Ok(done())
 }
 
 async fn add_file(world: &Arc<World>, request: &Request) -> Result<Value, Refusal> {
@@ -279,7 +277,7 @@ fn document_verb(world: &Arc<World>, request: &Request, id: &str, verb: &str) ->
         }
         _ => return Err(Refusal::NoSuchPath),
     }
-    Ok(done(()))
+    Ok(done())
 }
 
 fn settings(world: &World, asked: SettingsBody) {

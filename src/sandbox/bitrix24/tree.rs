@@ -191,8 +191,7 @@ mod tests {
     #[test]
     fn a_taken_name_is_refused_or_numbered_and_is_free_again_after_deletion() {
         let mut tree = Tree::new(0);
-        let mut put =
-            |tree: &mut Tree, on_taken| tree.add_file(ROOT_ID, "a.pdf", Bytes::new(), 1, 0, on_taken);
+        let put = |tree: &mut Tree, on_taken| tree.add_file(ROOT_ID, "a.pdf", Bytes::new(), 1, 0, on_taken);
         let first = put(&mut tree, OnTaken::Refuse).expect("the name is free");
         assert_eq!(put(&mut tree, OnTaken::Refuse), Err(NotMade::NameTaken));
         let second = put(&mut tree, OnTaken::Number).expect("a number makes it free");

@@ -4,5 +4,6 @@ pub mod config;
 pub mod domain;
 pub mod limits;
 pub mod saga;
+pub mod sandbox;
 pub mod store;
 pub mod telemetry;

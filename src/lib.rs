@@ -1,3 +1,4 @@
 //! edobridge: one binary between Bitrix24, 1C and e-signature services.
 
 pub mod domain;
+pub mod providers;

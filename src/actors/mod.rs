@@ -148,23 +148,26 @@ impl Engine {
         let mut sessions = BTreeMap::new();
         for portal in portals {
             let (id, shared) = (portal.id.clone(), parts.clone());
-            let session =
-                PortalSession::start_in_arbiter(&remotes.handle(), move |_| PortalSession::new(shared, portal));
+            let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
+                PortalSession::new(shared, portal)
+            });
             sessions.insert(id, session);
         }
-        let runner =
-            Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
+        let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
         let (shared, run) = (parts.clone(), runner.clone());
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
             let router = Arc::new(NoticeRouter::new(shared.clone()));
             RetryScheduler::new(shared, run, router)
         });
         let shared = parts.clone();
-        let ingress = WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
+        let ingress =
+            WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
         for folder in watches {
             if let Some(session) = sessions.get(&folder.portal).cloned() {
                 let shared = parts.clone();
-                FolderWatch::start_in_arbiter(&remotes.handle(), move |_| FolderWatch::new(shared, session, folder));
+                FolderWatch::start_in_arbiter(&remotes.handle(), move |_| {
+                    FolderWatch::new(shared, session, folder)
+                });
             }
         }
         Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions) }
@@ -256,8 +259,12 @@ impl Engine {
         if draining {
             reasons.push(stopping());
         }
-        let circuits: BTreeMap<String, String> =
-            self.runner.circuits().into_iter().map(|(name, view)| (name, format!("{view:?}").to_lowercase())).collect();
+        let circuits: BTreeMap<String, String> = self
+            .runner
+            .circuits()
+            .into_iter()
+            .map(|(name, view)| (name, format!("{view:?}").to_lowercase()))
+            .collect();
         let details = serde_json::json!({
             "store": store_details(&store),
             "circuits": circuits,

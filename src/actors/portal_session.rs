@@ -283,9 +283,7 @@ impl PortalSession {
         let mut kept = VecDeque::with_capacity(self.queue.len());
         while let Some(waiting) = self.queue.pop_front() {
             match waiting.work {
-                Work::Call { call, answer }
-                    if calls.len() < limits::BATCH_MAX && call.may_share() =>
-                {
+                Work::Call { call, answer } if calls.len() < limits::BATCH_MAX && call.may_share() => {
                     self.parts.metrics.waited_for_budget(self.id.as_str(), waiting.since.elapsed());
                     calls.push((call, answer));
                 }

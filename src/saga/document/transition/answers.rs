@@ -304,7 +304,9 @@ impl Draft<'_> {
             Outcome::Signed | Outcome::Open => Occasion::Signed,
         };
         let delivery = &self.next.saga.delivery;
-        if delivery.notify_on.contains(&occasion) && (self.next.saga.notified as usize) < delivery.notify.len() {
+        if delivery.notify_on.contains(&occasion)
+            && (self.next.saga.notified as usize) < delivery.notify.len()
+        {
             return self.go(Step::Notify);
         }
         if self.next.saga.notified > 0 {

@@ -9,6 +9,7 @@
 //! has in hand, at most [`STOP_PATIENCE`]; what is cut off is repeated or looked for after the next start.
 
 pub mod circuit;
+mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;
 pub mod folder;
@@ -19,6 +20,7 @@ pub mod retry_scheduler;
 pub mod trigger;
 pub mod webhook_ingress;
 
+pub use notice_router::chain as error_chain;
 pub use webhook_ingress::AcceptError;
 
 use crate::domain::{Clock, PortalId, SagaId, Text, Timestamp};
@@ -28,9 +30,10 @@ use crate::providers::easydocs;
 use crate::providers::url_rules::Origin;
 use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, Policy, Rule, Source};
 use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
+use crate::telemetry::metrics::CircuitState;
 use crate::telemetry::metrics::Metrics;
 use actix::prelude::*;
-use circuit::CircuitSettings;
+use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::{FolderWatch, WatchedFolder};
@@ -103,6 +106,7 @@ pub struct Engine {
     ingress: Addr<WebhookIngress>,
     scheduler: Addr<RetryScheduler>,
     sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>,
+    arbiters: Arc<[ArbiterHandle]>,
 }
 
 /// Why an order of a person was not carried out.
@@ -170,7 +174,8 @@ impl Engine {
                 });
             }
         }
-        Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions) }
+        let arbiters = [decisions.handle(), remotes.handle()].into();
+        Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions), arbiters }
     }
 
     /// The store, for reading.
@@ -295,6 +300,30 @@ impl Engine {
         let until = tokio::time::Instant::now() + STOP_PATIENCE;
         while self.runner.running_count() > 0 && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Ends the actors: their addresses are dropped with their arbiters.
+    pub fn stop_actors(&self) {
+        for arbiter in self.arbiters.iter() {
+            arbiter.stop();
+        }
+    }
+
+    /// Writes what only the actors know into the metrics.
+    pub async fn measure(&self, now: Timestamp) {
+        let metrics = &self.parts.metrics;
+        for (remote, view) in self.runner.circuits() {
+            let state = match view {
+                CircuitView::Closed => CircuitState::Closed,
+                CircuitView::HalfOpen => CircuitState::HalfOpen,
+                CircuitView::Open => CircuitState::Open,
+            };
+            metrics.set_circuit(&remote, state);
+        }
+        if let Ok(due) = self.parts.store.next_due().await {
+            let lag = due.map_or(0, |due| now.ms_since(due));
+            metrics.set_timer_lag(Duration::from_millis(lag));
         }
     }
 

@@ -201,10 +201,7 @@ impl Client {
         observed: &mut Observed,
     ) -> Result<Value, Failure> {
         let answer = self.post(method, payload, observed).await?;
-        let (outcome, spent) = match envelope::open(&answer, &self.redactor) {
-            Ok(Envelope { result, spent }) => (Ok(result), spent),
-            Err((failure, spent)) => (Err(failure), spent),
-        };
+        let Envelope { outcome, spent } = envelope::open(&answer, &self.redactor);
         note(method, &outcome, spent, observed);
         outcome
     }

@@ -133,8 +133,8 @@ async fn receive(
 /// An answer to a download that is not the file: mostly a link whose time is over.
 fn no_file(answer: &Answer) -> Failure {
     let redactor = Redactor::default();
-    let failure = match envelope::open(answer, &redactor) {
-        Err((failure, _)) if failure.kind != FailureKind::Garbled => failure,
+    let failure = match envelope::open(answer, &redactor).outcome {
+        Err(failure) if failure.kind != FailureKind::Garbled => failure,
         Err(_) | Ok(_) => dead_link(answer, &redactor),
     };
     let expired = failure.kind == FailureKind::Credentials;
@@ -237,8 +237,8 @@ fn stored_of(answer: &Answer) -> Result<UploadedFile, Failure> {
     if let Some(file) = bare.as_ref().and_then(uploaded_of) {
         return Ok(file);
     }
-    let envelope = envelope::open(answer, &redactor).map_err(|(f, _)| name_taken_is_worth_a_look(f))?;
-    uploaded_of(&envelope.result)
+    let result = envelope::open(answer, &redactor).outcome.map_err(name_taken_is_worth_a_look)?;
+    uploaded_of(&result)
         .ok_or_else(|| error::misshapen("disk.folder.uploadfile").answer(&redactor.cut_bytes(&answer.body)))
 }
 

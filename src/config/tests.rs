@@ -1,3 +1,5 @@
+//! The configuration as a whole: what is read, inherited, refused with which sentence at which line, and shown.
+
 use super::*;
 use std::fs;
 
@@ -548,4 +550,28 @@ fn the_schema_asks_only_for_what_has_no_default_and_knows_every_key() {
         assert!(schema["properties"].get(key).is_some(), "{key} is in default.toml but not in the schema");
     }
     assert!(schema["properties"]["store"].is_object());
+}
+
+#[test]
+fn the_sample_configuration_passes_the_check() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/edobridge.toml");
+    let checked = Config::check(Some(&sample), &Environment::default()).unwrap();
+    // only the credentials of the service cannot be read here
+    assert!(checked.notes.iter().all(|note| note.severity == Severity::Skipped), "{:#?}", checked.notes);
+    assert_eq!((checked.config.portals.len(), checked.config.rules.len()), (1, 2));
+}
+
+#[test]
+fn every_key_of_the_defaults_is_commented_above_or_belongs_to_a_commented_group() {
+    let mut commented = false;
+    for (number, line) in source::DEFAULT_TOML.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('#') {
+            commented = true;
+        } else if line.is_empty() {
+            commented = false;
+        } else if !line.starts_with('[') {
+            assert!(commented || number == 0, "default.toml:{}: `{line}` has no comment", number + 1);
+        }
+    }
 }

@@ -3,6 +3,12 @@
 //! Alone in its file, since variables belong to the whole process: the test runs itself again in a child that has
 //! them, so that nothing here changes the environment of other tests.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and reports to the console"
+)]
+
 use edobridge::config::{Config, Environment, Origin};
 use std::path::Path;
 use std::process::Command;

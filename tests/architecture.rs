@@ -57,7 +57,7 @@ const FORBIDDEN: [(&str, &[&str]); 9] = [
     ("actors", &["sled", "bincode"]),
     ("http", &["sled", "bincode", "reqwest"]),
     ("commands", &["sled", "bincode"]),
-    ("sandbox", &["sled", "bincode", "reqwest"]),
+    ("sandbox", &["sled", "bincode"]),
 ];
 
 /// No clock, no randomness, no IO, no runtime.

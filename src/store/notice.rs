@@ -1,0 +1,180 @@
+//! Notices: what was accepted from outside and waits to be applied.
+
+use super::records::Blob;
+use crate::domain::{NoticeId, PortalId, Text, Timestamp};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// What a notice is. Append-only: the order is the stored code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum NoticeKind {
+    /// An event of Bitrix24, in its form encoding or as JSON, after verification.
+    BitrixEvent,
+    /// A callback of EasyDocs, after verification of its signature.
+    EasyDocsCallback,
+    /// A file found in a watched folder.
+    FolderFile,
+    /// A file found in a field of a CRM item.
+    FieldFile,
+    /// A wish of an operator: send, retry, cancel, discard.
+    Operator,
+}
+
+impl NoticeKind {
+    /// Every kind, in stored order.
+    pub const ALL: [Self; 5] =
+        [Self::BitrixEvent, Self::EasyDocsCallback, Self::FolderFile, Self::FieldFile, Self::Operator];
+    /// Stable name for metrics, logs and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BitrixEvent => "bitrix_event",
+            Self::EasyDocsCallback => "easydocs_callback",
+            Self::FolderFile => "folder_file",
+            Self::FieldFile => "field_file",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// A notice before it is accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewNotice {
+    /// What it is.
+    pub kind: NoticeKind,
+    /// The portal it is about, if that is known at the door.
+    pub portal: Option<PortalId>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// How `body` is encoded; not part of the notice's identity.
+    pub content_type: String,
+    /// The bytes as they came. They may hold secrets of the sender: never log them.
+    pub body: Bytes,
+}
+
+impl NewNotice {
+    /// SHA-256 over kind, portal and body: equal notices are one while the first is pending or parked.
+    pub(super) fn dedupe(&self) -> [u8; 32] {
+        let portal = self.portal.as_ref().map_or("", PortalId::as_str);
+        let mut hash = Sha256::new();
+        hash.update([self.kind as u8, u8::from(self.portal.is_some())]);
+        hash.update((portal.len() as u64).to_le_bytes());
+        hash.update(portal.as_bytes());
+        hash.update(&self.body);
+        hash.finalize().into()
+    }
+}
+
+/// What became of a notice at the door. It is durable in both cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its number.
+    pub id: NoticeId,
+    /// Whether it is new; false: an identical one is pending or parked under this number.
+    pub fresh: bool,
+}
+
+/// A notice that waits in the inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Its number.
+    pub id: NoticeId,
+    /// What it is.
+    pub kind: NoticeKind,
+    /// The portal it is about.
+    pub portal: Option<PortalId>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// How `body` is encoded.
+    pub content_type: String,
+    /// The bytes as they came.
+    pub body: Bytes,
+}
+
+/// What becomes of a notice that starts or moves no saga.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing is to be done with it: a duplicate, or about nothing of ours.
+    Done,
+    /// It cannot be applied now and is kept for a person.
+    Parked {
+        /// Why, in words.
+        reason: Text,
+        /// An id at the signing service (theirs or ours): when a saga claims it, the notice comes back by itself.
+        lookup: Option<String>,
+    },
+}
+
+/// A notice that is kept for a person, or until a saga claims its `lookup`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedNotice {
+    /// The notice.
+    pub notice: Notice,
+    /// Why it was parked.
+    pub reason: Text,
+    /// What brings it back by itself.
+    pub lookup: Option<String>,
+}
+
+/// How far a poll of a remote list has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The highest id that was seen.
+    pub last_id: u64,
+    /// The id below which everything was there before we began.
+    pub baseline: u64,
+    /// When the poll was made.
+    pub at: Timestamp,
+}
+
+/// Stored form of a pending notice, version 1. Frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NoticeV1 {
+    pub kind: NoticeKind,
+    pub portal: Option<PortalId>,
+    pub received_at: Timestamp,
+    pub content_type: String,
+    /// Kept, so that removal need not hash the body again.
+    pub dedupe: [u8; 32],
+    pub body: Blob,
+}
+
+impl NoticeV1 {
+    pub fn into_notice(self, id: NoticeId) -> Notice {
+        Notice {
+            id,
+            kind: self.kind,
+            portal: self.portal,
+            received_at: self.received_at,
+            content_type: self.content_type,
+            body: self.body.0.into(),
+        }
+    }
+}
+
+impl From<&NewNotice> for NoticeV1 {
+    fn from(new: &NewNotice) -> Self {
+        Self {
+            kind: new.kind,
+            portal: new.portal.clone(),
+            received_at: new.received_at,
+            content_type: new.content_type.clone(),
+            dedupe: new.dedupe(),
+            body: Blob(new.body.to_vec()),
+        }
+    }
+}
+
+/// Stored form of a parked notice, version 1. Frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ParkedNoticeV1 {
+    pub notice: NoticeV1,
+    pub reason: Text,
+    pub lookup: Option<String>,
+}
+
+impl ParkedNoticeV1 {
+    pub fn into_parked(self, id: NoticeId) -> ParkedNotice {
+        ParkedNotice { notice: self.notice.into_notice(id), reason: self.reason, lookup: self.lookup }
+    }
+}

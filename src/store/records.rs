@@ -1,0 +1,286 @@
+//! Stored values: one header for all, strict bincode inside, one frozen type per version.
+//!
+//! ```text
+//! byte  0      1       2..4   4..6      6..10                        10..
+//!       magic  layout  kind   version   CRC-32 of 0..6 and payload   payload
+//!       E5     01      u16    u16       u32                          strict bincode 1.3.3
+//! ```
+//! All numbers little-endian. Strict: fixint, trailing bytes refused, a size limit. See DESIGN 5.5 for what goes
+//! wrong without each of these.
+//!
+//! # How to change a stored type
+//! 1. Copy the present struct to a new one with the next number; never edit the old one.
+//! 2. Write `From<V1> for V2`, raise `Record::VERSION`, extend `Record::decode_payload`.
+//! 3. Add golden bytes for the new version; the old golden bytes stay for ever.
+//! 4. An enum grows only at its end.
+//!
+//! # Invariants
+//! * **SR-1** What was encoded by any released version decodes in every later one.
+//! * **SR-2** A version above the known one is [`DecodeError::Newer`]; the value is left untouched.
+//! * **SR-3** A flipped bit or a cut anywhere is an error, never another value.
+
+use super::notice::{Cursor, NoticeV1, ParkedNoticeV1};
+use crate::domain::portal::PortalState;
+use crate::domain::{AttemptToken, SagaId, Timestamp};
+use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
+use bincode::Options;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// First byte of every stored value.
+const MAGIC: u8 = 0xE5;
+/// Second byte: the layout of the header itself.
+const LAYOUT: u8 = 1;
+/// Bytes before the payload.
+pub(super) const HEADER_BYTES: usize = 10;
+/// The largest payload that is encoded or decoded: above the largest command, so that a hostile length inside
+/// a damaged value cannot ask for more memory.
+pub(super) const PAYLOAD_BYTES_MAX: u64 = 8 << 20;
+
+/// What a stored value is. The number is stored; it is never given to something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u16)]
+pub enum Kind {
+    /// A document's saga.
+    Document = 1,
+    /// One line of a saga's history.
+    History = 2,
+    /// A pending notice.
+    Notice = 3,
+    /// What we remember of a portal.
+    Portal = 4,
+    /// How far a poll has come.
+    Cursor = 5,
+    /// Who holds a claim.
+    Claim = 6,
+    /// An effect that was ordered and has not answered.
+    Outbox = 7,
+    /// A notice kept for a person.
+    ParkedNotice = 8,
+    /// The store's own numbers.
+    Meta = 9,
+    /// All claims of one saga.
+    SagaClaims = 10,
+}
+
+impl Kind {
+    /// Every kind with the newest version that this program reads and writes.
+    pub const ALL: [(Self, u16); 10] = [
+        (Self::Document, 1),
+        (Self::History, 1),
+        (Self::Notice, 1),
+        (Self::Portal, 1),
+        (Self::Cursor, 1),
+        (Self::Claim, 1),
+        (Self::Outbox, 1),
+        (Self::ParkedNotice, 1),
+        (Self::Meta, 1),
+        (Self::SagaClaims, 1),
+    ];
+    /// The stored number.
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+}
+
+/// Why a stored value cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// It has fewer bytes than a header.
+    #[error("the value has only {0} bytes")]
+    Short(usize),
+    /// It does not begin as our values do.
+    #[error("the value does not begin with our mark")]
+    Foreign,
+    /// The checksum does not fit: rot, or a torn write.
+    #[error("the checksum does not fit")]
+    Checksum,
+    /// It is something else.
+    #[error("the value is of kind {found}, kind {expected} was expected")]
+    Kind {
+        /// What it says it is.
+        found: u16,
+        /// What its place says it is.
+        expected: u16,
+    },
+    /// It was written by a newer program.
+    #[error("the value has version {found}, this program knows versions up to {known}")]
+    Newer {
+        /// Its version.
+        found: u16,
+        /// The newest that we know.
+        known: u16,
+    },
+    /// The payload is not what the kind and version say.
+    #[error("the payload does not decode: {0}")]
+    Payload(String),
+}
+
+/// A type that is stored as a value.
+pub(super) trait Record: Sized + Serialize {
+    /// Its kind.
+    const KIND: Kind;
+    /// The version that is written.
+    const VERSION: u16 = 1;
+    /// Reads the payload of `version`, which is between 1 and [`Record::VERSION`].
+    fn decode_payload(version: u16, payload: &[u8]) -> Result<Self, DecodeError>;
+}
+
+/// Types whose only version is the first decode themselves.
+macro_rules! first_version {
+    ($($type:ty => $kind:ident),* $(,)?) => {$(
+        impl Record for $type {
+            const KIND: Kind = Kind::$kind;
+            fn decode_payload(_version: u16, payload: &[u8]) -> Result<Self, DecodeError> {
+                strict_decode(payload)
+            }
+        }
+    )*};
+}
+
+first_version! {
+    DocumentSaga => Document,
+    HistoryEntry => History,
+    NoticeV1 => Notice,
+    PortalState => Portal,
+    Cursor => Cursor,
+    ClaimV1 => Claim,
+    OutboxV1 => Outbox,
+    ParkedNoticeV1 => ParkedNotice,
+    MetaV1 => Meta,
+    SagaClaimsV1 => SagaClaims,
+}
+
+/// Who holds a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClaimV1 {
+    pub saga: SagaId,
+    pub state: ClaimState,
+}
+
+/// Whether the holder still exists. Append-only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ClaimState {
+    /// It does.
+    Held,
+    /// It was forgotten; the claim stays so that the same file is not signed again.
+    Tombstone,
+}
+
+/// All claims of one saga, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct SagaClaimsV1 {
+    pub claims: Vec<Claim>,
+}
+
+/// An effect that was ordered and has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OutboxV1 {
+    pub token: AttemptToken,
+    pub since: Timestamp,
+}
+
+/// The store's own numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MetaV1 {
+    /// The number that the next accepted notice gets.
+    pub next_notice: u64,
+}
+
+/// Raw bytes inside a record: written at once, where `Vec<u8>` would go byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Blob(pub Vec<u8>);
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BlobVisitor;
+        impl Visitor<'_> for BlobVisitor {
+            type Value = Blob;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Blob, E> {
+                Ok(Blob(bytes.to_vec()))
+            }
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Blob, E> {
+                Ok(Blob(bytes))
+            }
+        }
+        deserializer.deserialize_byte_buf(BlobVisitor)
+    }
+}
+
+/// The bincode of the house: fixint little-endian, trailing bytes refused, limited.
+fn strict() -> impl Options {
+    bincode::DefaultOptions::new()
+        .with_little_endian()
+        .with_fixint_encoding()
+        .reject_trailing_bytes()
+        .with_limit(PAYLOAD_BYTES_MAX)
+}
+
+/// Strict bincode of `value`; `None` if it is larger than [`PAYLOAD_BYTES_MAX`].
+pub(super) fn strict_encode<T: Serialize>(value: &T) -> Option<Vec<u8>> {
+    strict().serialize(value).ok()
+}
+
+/// The inverse of [`strict_encode`].
+pub(super) fn strict_decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
+    strict().deserialize(payload).map_err(|e| DecodeError::Payload(e.to_string()))
+}
+
+/// The stored bytes of `record`; `None` if it is larger than the store takes.
+pub(super) fn encode<R: Record>(record: &R) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(&[MAGIC, LAYOUT]);
+    bytes.extend_from_slice(&R::KIND.code().to_le_bytes());
+    bytes.extend_from_slice(&R::VERSION.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    strict().serialize_into(&mut bytes, record).ok()?;
+    let sum = checksum(&bytes);
+    bytes[6..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+    Some(bytes)
+}
+
+/// The record in `bytes`.
+pub(super) fn decode<R: Record>(bytes: &[u8]) -> Result<R, DecodeError> {
+    let payload = check(bytes)?;
+    let kind = u16::from_le_bytes([bytes[2], bytes[3]]);
+    if kind != R::KIND.code() {
+        return Err(DecodeError::Kind { found: kind, expected: R::KIND.code() });
+    }
+    let version = u16::from_le_bytes([bytes[4], bytes[5]]);
+    if version == 0 || version > R::VERSION {
+        return Err(DecodeError::Newer { found: version, known: R::VERSION });
+    }
+    R::decode_payload(version, payload)
+}
+
+/// The payload of `bytes`, if length, mark and checksum are right.
+fn check(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    if bytes.len() < HEADER_BYTES {
+        return Err(DecodeError::Short(bytes.len()));
+    }
+    if bytes[0] != MAGIC || bytes[1] != LAYOUT {
+        return Err(DecodeError::Foreign);
+    }
+    if bytes[6..HEADER_BYTES] != checksum(bytes).to_le_bytes() {
+        return Err(DecodeError::Checksum);
+    }
+    Ok(&bytes[HEADER_BYTES..])
+}
+
+/// CRC-32 of everything but the place of the sum itself.
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..6]);
+    hasher.update(&bytes[HEADER_BYTES..]);
+    hasher.finalize()
+}

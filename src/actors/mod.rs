@@ -38,7 +38,7 @@ use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::{FolderWatch, WatchedFolder};
 use notice_router::NoticeRouter;
-use portal_session::{PortalSession, SessionView, View};
+use portal_session::{PortalSession, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -124,6 +124,25 @@ pub enum OperateError {
         /// Why.
         reason: Text,
     },
+}
+
+/// A portal, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PortalView {
+    /// Its name.
+    pub id: PortalId,
+    /// Scheme and host, no secret.
+    pub address: String,
+    /// Requests in the leaky bucket.
+    pub bucket_level: f64,
+    /// Calls that wait for their turn.
+    pub waiting_calls: usize,
+    /// Methods that are blocked, and until when.
+    pub blocked_methods: Vec<(String, Timestamp)>,
+    /// State of the circuit breaker: `closed`, `half_open`, `open`.
+    pub circuit: String,
+    /// The last failure, in words.
+    pub last_error: Option<Text>,
 }
 
 /// Whether the engine can take work.
@@ -268,7 +287,7 @@ impl Engine {
             .runner
             .circuits()
             .into_iter()
-            .map(|(name, view)| (name, format!("{view:?}").to_lowercase()))
+            .map(|(name, view)| (name, view.name().to_owned()))
             .collect();
         let details = serde_json::json!({
             "store": store_details(&store),
@@ -284,12 +303,21 @@ impl Engine {
     }
 
     /// The portals, for people.
-    pub async fn portals(&self) -> Vec<SessionView> {
+    pub async fn portals(&self) -> Vec<PortalView> {
+        let circuits: BTreeMap<String, CircuitView> = self.runner.circuits().into_iter().collect();
         let mut views = Vec::new();
-        for session in self.sessions.values() {
-            if let Ok(view) = session.send(View).await {
-                views.push(view);
-            }
+        for (id, session) in self.sessions.iter() {
+            let Ok(view) = session.send(View).await else { continue };
+            let circuit = circuits.get(id.as_str()).copied().unwrap_or(CircuitView::Closed);
+            views.push(PortalView {
+                id: view.id,
+                address: view.address,
+                bucket_level: view.bucket_level,
+                waiting_calls: view.waiting,
+                blocked_methods: view.blocked,
+                circuit: circuit.name().to_owned(),
+                last_error: view.last_failure,
+            });
         }
         views
     }

@@ -135,7 +135,9 @@ fn rule(rule: &config::RuleConfig) -> Rule {
 fn trigger(trigger: &config::Trigger) -> Trigger {
     match trigger {
         config::Trigger::Folder { folder_id, .. } => Trigger::Folder { folder_id: *folder_id },
-        config::Trigger::FileEvent { folders: config::Folders::Any } => Trigger::FileEvent { folders: Vec::new() },
+        config::Trigger::FileEvent { folders: config::Folders::Any } => {
+            Trigger::FileEvent { folders: Vec::new() }
+        }
         config::Trigger::FileEvent { folders: config::Folders::Only(ids) } => {
             Trigger::FileEvent { folders: ids.clone() }
         }
@@ -193,7 +195,10 @@ pub fn watches(config: &Config) -> Vec<WatchedFolder> {
     let mut all: Vec<WatchedFolder> = Vec::new();
     for folder in config.rules.iter().filter_map(watch) {
         // Two rules may share a folder: it is polled once, as often as the more eager rule wants.
-        match all.iter_mut().find(|known| known.portal == folder.portal && known.folder_id == folder.folder_id) {
+        match all
+            .iter_mut()
+            .find(|known| known.portal == folder.portal && known.folder_id == folder.folder_id)
+        {
             Some(known) => known.interval_ms = known.interval_ms.min(folder.interval_ms),
             None => all.push(folder),
         }
@@ -336,7 +341,8 @@ pub fn easydocs_client(config: &Config) -> Result<easydocs::Client, WiringError>
 }
 
 fn origins(key: &'static str, urls: &[url::Url]) -> Result<Vec<Origin>, WiringError> {
-    let parse = |url: &url::Url| Origin::parse(url.as_str()).map_err(|source| WiringError::Origin { key, source });
+    let parse =
+        |url: &url::Url| Origin::parse(url.as_str()).map_err(|source| WiringError::Origin { key, source });
     urls.iter().map(parse).collect()
 }
 
@@ -494,12 +500,13 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
 fn portal_gate(portal: &config::PortalConfig) -> http::PortalGate {
     http::PortalGate {
         id: portal.id.clone(),
+        member_id: portal.member_id.clone(),
         application_tokens: portal.application_tokens.iter().map(|t| t.secret().clone()).collect(),
         senders: networks(&portal.events_from),
     }
 }
 
-fn networks(networks: &[config::Network]) -> Vec<http::Network> {
+fn networks(networks: &[config::Network]) -> Vec<http::source::Network> {
     // Both are made from the same notation, so the text of one is always readable by the other.
     networks.iter().filter_map(|network| network.to_string().parse().ok()).collect()
 }

@@ -291,10 +291,7 @@ async fn matching(operator: &Operator, request: &RetryManyRequest) -> Result<Ret
 ///
 /// # Errors
 /// `invalid_request`, `unavailable`.
-pub async fn parked_notices(
-    operator: Operator,
-    query: Query<NoticeQuery>,
-) -> Result<HttpResponse, ApiError> {
+pub async fn parked_notices(operator: Operator, query: Query<NoticeQuery>) -> Result<HttpResponse, ApiError> {
     let limit = query.page_limit()?;
     let notices = operator.engine().store().parked_notices(query.after.map(NoticeId), limit).await?;
     let items: Vec<_> = notices.iter().map(ParkedNoticeView::from).collect();
@@ -323,7 +320,7 @@ pub async fn discard_notice(operator: Operator, id: Path<u64>) -> Result<HttpRes
 /// # Errors
 /// None of its own.
 pub async fn portals(operator: Operator) -> Result<HttpResponse, ApiError> {
-    let items = operator.engine().portals().into_iter().map(PortalLine::from).collect();
+    let items = operator.engine().portals().await.into_iter().map(PortalLine::from).collect();
     Ok(HttpResponse::Ok().json(PortalList { items }))
 }
 

@@ -84,10 +84,8 @@ pub async fn callback(
     let since = Instant::now();
     let source = source::of(&request, &door.trusted_proxies);
     door.limited(source)?;
-    let (content_type, body) = door
-        .verified(&request, payload)
-        .await
-        .map_err(|code| door.reception.refuse(DOOR, code, source))?;
+    let (content_type, body) =
+        door.verified(&request, payload).await.map_err(|code| door.reception.refuse(DOOR, code, source))?;
     let notice = NewNotice {
         kind: NoticeKind::EasyDocsCallback,
         portal: None,

@@ -109,7 +109,9 @@ fn bind_text(listener: Listener, address: SocketAddr, source: &io::Error) -> Tex
             format!("у этой машины нет такого адреса. Исправьте [{section}] listen"),
             format!("this machine does not have that address. Correct [{section}] listen"),
         ),
-        _ => (format!("{source}. Проверьте [{section}] listen"), format!("{source}. Check [{section}] listen")),
+        _ => {
+            (format!("{source}. Проверьте [{section}] listen"), format!("{source}. Check [{section}] listen"))
+        }
     };
     Text::new(format!("Не удалось открыть {address}: {ru}."), format!("Cannot listen on {address}: {en}."))
 }

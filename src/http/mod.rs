@@ -36,4 +36,6 @@ pub mod source;
 mod test_support;
 
 pub use listener::{ListenError, Running, serve};
-pub use settings::{BitrixSettings, EasydocsSettings, OperatorSettings, PortalGate, PublicSettings, Settings};
+pub use settings::{
+    BitrixSettings, EasydocsSettings, OperatorSettings, PortalGate, PublicSettings, Settings,
+};

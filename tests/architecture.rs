@@ -421,6 +421,43 @@ fn the_table_of_arrows_has_no_cycle() {
     }
 }
 
+/// Public fields of the structs in `source`, with their offsets.
+fn public_fields(source: &Source) -> Vec<(usize, String)> {
+    let fields = source.code.match_indices("    pub ").filter_map(|(at, indent)| {
+        let rest = &source.code[at + indent.len()..];
+        let name: String = rest.chars().take_while(|c| is_name(*c)).collect();
+        rest[name.len()..].starts_with(": ").then_some((at + indent.len(), name))
+    });
+    fields.collect()
+}
+
+/// Keys whose whole effect is what `validate` allows.
+const READ_BY_VALIDATION: &[&str] = &["dangerous_allow_http"];
+
+/// A key that nothing reads would be a lie to whoever sets it.
+#[test]
+fn every_key_of_the_configuration_is_read_by_somebody() {
+    let (config, others): (Vec<Source>, Vec<Source>) =
+        sources(&["src"]).into_iter().partition(|source| source.path.starts_with("src/config"));
+    if !others.iter().any(|source| source.path.ends_with("commands/wiring.rs")) {
+        println!("skipped: src/commands/wiring.rs, which reads the configuration, is not here");
+        return;
+    }
+    let sections = ["server.rs", "portal.rs", "easydocs.rs", "retry.rs", "rule.rs"];
+    let sections = config.iter().filter(|source| sections.iter().any(|name| source.path.ends_with(name)));
+    let sections = sections.filter(|source| !source.path.starts_with("src/config/validate"));
+    let unread = sections.flat_map(|section| {
+        let unread = public_fields(section).into_iter().filter(|(_, field)| {
+            let read = |source: &Source| {
+                words(&source.code, field).iter().any(|at| source.code[..*at].trim_end().ends_with('.'))
+            };
+            !READ_BY_VALIDATION.contains(&field.as_str()) && !others.iter().any(read)
+        });
+        unread.map(|(at, field)| format!("{}: nothing reads `{field}`", section.at(at))).collect::<Vec<_>>()
+    });
+    expect_none("keys of the configuration that have no effect", unread);
+}
+
 mod the_reader_itself {
     use super::*;
 

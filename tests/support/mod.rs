@@ -215,7 +215,7 @@ crm_item = {{ entity = "deal", id = {deal} }}
 }
 
 fn capability(on: bool) -> edobridge::sandbox::Capability {
-    if on { edobridge::sandbox::Capability::Offered } else { edobridge::sandbox::Capability::Absent }
+    if on { edobridge::sandbox::Capability::On } else { edobridge::sandbox::Capability::Off }
 }
 
 /// A free address on loopback. Somebody else may take it before we do: rare, and then the test says so.

@@ -1,7 +1,7 @@
 //! Two HTTP servers: opened together, stopped in order, with bounds on everything a client can keep us waiting with.
 
 use super::admin::Desk;
-use super::intake::Reception;
+use super::intake::{Intake, Reception};
 use super::operator_access::OperatorAccess;
 use super::routes::{self, PublicDoors};
 use super::settings::{
@@ -184,6 +184,21 @@ pub async fn serve(engine: Engine, settings: Settings) -> Result<Running, Listen
         operator: Task::start(operator),
         sweeper: rt::spawn(sweep(connections)),
     })
+}
+
+/// Opens the public listener alone, in front of any intake, without the sweep over idle connections: for measuring
+/// the doors apart from what is behind them. The address is bound when this returns; the server runs when awaited.
+///
+/// # Errors
+/// [`ListenError::Bind`].
+pub fn public_alone(
+    intake: Arc<dyn Intake>,
+    metrics: Arc<Metrics>,
+    settings: &PublicSettings,
+) -> Result<(SocketAddr, Server), ListenError> {
+    let reception = Reception::new(intake, Arc::clone(&metrics));
+    let connections = Connections::new(settings.keep_alive + settings.head_timeout);
+    public_server(public_doors(&reception, settings), metrics, settings, &connections)
 }
 
 async fn sweep(connections: Arc<Connections>) {

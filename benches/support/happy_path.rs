@@ -1,0 +1,181 @@
+//! The life of a document on which nothing goes wrong, from trigger to delivery, as the pure core sees it.
+
+use edobridge::domain::{CrmItem, FileDigest, Language, PortalId, SagaId, SpoolFile, Timestamp};
+use edobridge::saga::document::{
+    Answer, CallbackStatus, Context, DeliveredFile, Delivery, DocumentSaga, Event, Next, Occasion, Policy,
+    Source, SourceFacts, Step, Work, begin, transition,
+};
+use edobridge::saga::retry::Schedule;
+use edobridge::store::{Commit, SpoolError, Store, Stored};
+use std::io;
+use tokio::io::AsyncWriteExt as _;
+
+/// Some moment of 2026.
+pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+const FOLDER: u64 = 88;
+
+/// What decisions depend on: the defaults of the configuration.
+pub fn policy() -> Policy {
+    Policy {
+        server_error: Schedule::finite([10_000, 60_000]),
+        portal_error: Schedule::finite([5_000, 30_000, 120_000, 600_000]),
+        outage: Schedule::finite([5_000, 15_000, 60_000, 300_000]),
+        jitter_percent: 20,
+        settle_ms: 15_000,
+        looks: 2,
+        rounds_max: 5,
+        search_available: false,
+        poll: None,
+        callback_grace_ms: 1_800_000,
+        repeat_create_on_server_error: false,
+        reminders_ms: vec![3 * DAY_MS, 7 * DAY_MS],
+        deadline_ms: 30 * DAY_MS,
+        lease_ms: 3_660_000,
+        throttled_ms: 10_000,
+        language: Language::Ru,
+    }
+}
+
+/// The files that a document works with.
+#[derive(Debug, Clone, Copy)]
+pub struct Files {
+    /// The original.
+    pub source: SpoolFile,
+    /// The signed copy.
+    pub signed: SpoolFile,
+}
+
+impl Files {
+    /// Files that exist nowhere: for what never looks at them.
+    pub fn imagined() -> Self {
+        let file = |byte| SpoolFile { digest: FileDigest([byte; 32]), size_bytes: 180_000 };
+        Self { source: file(1), signed: file(2) }
+    }
+}
+
+/// Files that lie in the spool of `store`, small ones: what is measured are records.
+///
+/// # Errors
+/// The spool takes nothing.
+pub async fn spooled(store: &Store) -> io::Result<Files> {
+    Ok(Files {
+        source: put(store, b"%PDF-1.4 the original").await?,
+        signed: put(store, b"%PDF-1.4 the signed copy").await?,
+    })
+}
+
+async fn put(store: &Store, bytes: &[u8]) -> io::Result<SpoolFile> {
+    let refused = |error: SpoolError| io::Error::other(error);
+    let mut file = store.spool().create().await.map_err(refused)?;
+    file.write_all(bytes).await?;
+    file.finish().await.map_err(refused)
+}
+
+/// What the saga's actor would commit.
+pub fn commit_of(previous: Option<Stored>, next: Next) -> Commit {
+    let revision = previous.as_ref().map_or(0, |stored| stored.saga.revision) + 1;
+    let saga = DocumentSaga { revision, ..next.saga };
+    Commit {
+        history: next.history,
+        claims: next.claims,
+        release: next.release,
+        ..Commit::new(previous, saga)
+    }
+}
+
+/// The portal of every document here.
+pub fn portal() -> PortalId {
+    PortalId("main".to_owned())
+}
+
+/// The `number`-th document, just triggered at `now`.
+pub fn first(number: u64, now: Timestamp, policy: &Policy) -> Next {
+    let millis = u128::from(now.0.unsigned_abs()) & 0xffff_ffff_ffff;
+    // the low half scatters as random bits would
+    let low = u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63);
+    let id = SagaId::from_u128(millis << 80 | 0x7 << 76 | low);
+    let source = Source::DriveFile { file_id: number };
+    begin(id, &portal(), source, None, context(now, policy)).expect("a source has what its first step needs")
+}
+
+/// What comes after `saga`; none when it is finished.
+pub fn next(saga: &DocumentSaga, files: Files, now: Timestamp, policy: &Policy) -> Option<Next> {
+    let event = next_event(saga, files)?;
+    Some(transition(saga, &event, context(now, policy)).expect("the event fits the step"))
+}
+
+fn context(now: Timestamp, policy: &Policy) -> Context<'_> {
+    Context { now, policy, chance: 7 }
+}
+
+fn next_event(saga: &DocumentSaga, files: Files) -> Option<Event> {
+    let answer = match saga.step {
+        Step::FetchSource => fetched(saga, files.source),
+        Step::Create => Answer::Created { document_id: document_id(saga), raw_status: "created".to_owned() },
+        Step::AwaitSignature => return Some(signed(saga)),
+        Step::FetchSigned => Answer::SignedFetched { bytes: files.signed },
+        Step::ScanFolder => Answer::FolderScanned { highest_id: 9_000, free_name: copy_name(saga) },
+        Step::Upload => Answer::Uploaded { file: delivered(saga) },
+        Step::Comment => Answer::Commented { comment_id: 77 },
+        Step::Notify => Answer::Notified,
+        Step::ReadItem
+        | Step::FindDocument
+        | Step::FindUpload
+        | Step::FindComment
+        | Step::Delivered
+        | Step::Refused
+        | Step::Ignored
+        | Step::Cancelled
+        | Step::Parked => return None,
+    };
+    match saga.work {
+        Work::InFlight { token, .. } => Some(Event::Answered { token, answer }),
+        Work::Idle => None,
+    }
+}
+
+fn document_id(saga: &DocumentSaga) -> String {
+    format!("doc-{:032x}", saga.id.as_u128())
+}
+
+fn signed(saga: &DocumentSaga) -> Event {
+    Event::CallbackArrived {
+        document_id: document_id(saga),
+        external_id: Some(saga.external_id.clone()),
+        status: CallbackStatus::Signed,
+        raw_status: "signed".to_owned(),
+    }
+}
+
+fn fetched(saga: &DocumentSaga, bytes: SpoolFile) -> Answer {
+    Answer::SourceFetched {
+        facts: SourceFacts {
+            name: format!("Договор поставки № {}.pdf", saga.id.short()),
+            folder_id: Some(FOLDER),
+            size_bytes: Some(bytes.size_bytes),
+            version: Some(1),
+            created_by: Some(1),
+        },
+        bytes,
+        delivery: Delivery {
+            rule: "contracts".to_owned(),
+            route_id: "route-1".to_owned(),
+            folder_id: None,
+            suffix: "_signed".to_owned(),
+            comment: true,
+            notify: vec![1],
+            notify_on: vec![Occasion::Signed, Occasion::Refused, Occasion::Reminder],
+        },
+        crm_item: Some(CrmItem { entity_type_id: 2, id: 501 }),
+    }
+}
+
+fn copy_name(saga: &DocumentSaga) -> String {
+    format!("Договор поставки № {}_signed.pdf", saga.id.short())
+}
+
+fn delivered(saga: &DocumentSaga) -> DeliveredFile {
+    DeliveredFile { file_id: 9_001, name: copy_name(saga), folder_id: FOLDER }
+}

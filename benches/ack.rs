@@ -27,6 +27,7 @@ use edobridge::store::{Accepted, NewNotice, Store};
 use edobridge::telemetry::{Metrics, SystemClock};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use stage::{Binary, Setting, Stage};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -159,6 +160,7 @@ impl Server {
 }
 
 struct Contender {
+    letter: char,
     name: &'static str,
     server: Server,
 }
@@ -174,18 +176,27 @@ struct Runs {
     worked_off_s: f64,
 }
 
+/// All four, or those whose letters stand in `EDOBRIDGE_BENCH_ONLY` (for a profile of one of them).
 fn contenders(stage: &Stage) -> Vec<Contender> {
-    let config = stage.config_path.display().to_string();
-    let dir = stage.dir.path().display().to_string();
-    let own = |kind: &str| Server::Own(OwnServer::start(&[kind, &config, &dir]));
-    let mut binary = Binary::spawn(stage, &knobs::real_settings());
-    binary.wait_ready(stage.operator);
-    vec![
-        Contender { name: "a  bare actix-web", server: own("bare") },
-        Contender { name: "b  doors, plain log", server: own("log") },
-        Contender { name: "s  doors, our store", server: own("store") },
-        Contender { name: "c  edobridge", server: Server::Whole { binary, address: stage.public } },
-    ]
+    let only = knobs::text("ONLY");
+    let wanted = [
+        ('a', "bare actix-web", "bare"),
+        ('b', "doors, plain log", "log"),
+        ('s', "doors, our store", "store"),
+        ('c', "edobridge", "whole"),
+    ];
+    let wanted = wanted.into_iter().filter(|(letter, ..)| only.as_ref().is_none_or(|o| o.contains(*letter)));
+    wanted.map(|(letter, name, kind)| Contender { letter, name, server: start(stage, kind) }).collect()
+}
+
+fn start(stage: &Stage, kind: &str) -> Server {
+    if kind == "whole" {
+        let mut binary = Binary::spawn(stage, &knobs::real_settings());
+        binary.wait_ready(stage.operator);
+        return Server::Whole { binary, address: stage.public };
+    }
+    let (config, dir) = (stage.config_path.display().to_string(), stage.dir.path().display().to_string());
+    Server::Own(OwnServer::start(&[kind, &config, &dir]))
 }
 
 /// Notices that wait in the inbox of the real binary.
@@ -232,7 +243,8 @@ fn measure(contender: &Contender, stage: &Stage, senders: usize, last_id: &mut u
     runs.refused += outcome.refused;
 }
 
-fn print_row(name: &str, runs: &Runs) {
+fn print_row(contender: &Contender, runs: &Runs) {
+    let name = format!("{}  {}", contender.letter, contender.name);
     let ms = |values: &[f64]| millis(Duration::from_secs_f64(median(values.to_vec()) / 1e3));
     println!(
         "  {name:<20} {:>9.0}/s   p50 {:>10}   p99 {:>10}   CPU {:>5.0} ms/1000 (load {:>3.0})",
@@ -250,9 +262,38 @@ fn print_row(name: &str, runs: &Runs) {
     }
 }
 
-/// Median over the rounds of the ratio within a round, in per cent: what disturbs one round disturbs both.
+/// Median over the rounds of the ratio of rates within a round, in per cent: what disturbs one round disturbs both.
 fn per_cent(of: &Runs, to: &Runs) -> f64 {
     median(of.per_second.iter().zip(&to.per_second).map(|(of, to)| of / to * 100.0).collect())
+}
+
+fn print_ratios(found: &BTreeMap<char, Runs>) {
+    for (of, to) in [('b', 'a'), ('s', 'b'), ('c', 's'), ('c', 'b')] {
+        if let (Some(of_runs), Some(to_runs)) = (found.get(&of), found.get(&to)) {
+            print!("  {of}/{to} {:.0} %", per_cent(of_runs, to_runs));
+        }
+    }
+    println!();
+}
+
+fn compare(
+    contenders: &[Contender],
+    stage: &Stage,
+    senders: usize,
+    last_id: &mut u64,
+) -> BTreeMap<char, Runs> {
+    let mut found: BTreeMap<char, Runs> = BTreeMap::new();
+    for _ in 0..knobs::rounds() {
+        for contender in contenders {
+            measure(contender, stage, senders, last_id, found.entry(contender.letter).or_default());
+        }
+    }
+    println!("{senders} senders");
+    for contender in contenders {
+        print_row(contender, &found[&contender.letter]);
+    }
+    print_ratios(&found);
+    found
 }
 
 fn main() {
@@ -268,25 +309,8 @@ fn main() {
     let contenders = contenders(&stage);
     let (mut last_id, mut targets) = (0, Targets::default());
     for senders in SENDERS {
-        let mut all: Vec<Runs> = contenders.iter().map(|_| Runs::default()).collect();
-        for _ in 0..knobs::rounds() {
-            for (contender, runs) in contenders.iter().zip(&mut all) {
-                measure(contender, &stage, senders, &mut last_id, runs);
-            }
-        }
-        println!("{senders} senders");
-        for (contender, runs) in contenders.iter().zip(&all) {
-            print_row(contender.name, runs);
-        }
-        let [bare, log, store, whole] = &all[..] else { panic!("there are four contenders") };
-        println!(
-            "  ratios: b/a {:.0} %, s/b {:.0} %, c/s {:.0} %, c/b {:.0} %",
-            per_cent(log, bare),
-            per_cent(store, log),
-            per_cent(whole, store),
-            per_cent(whole, log)
-        );
-        if senders == 64 {
+        let found = compare(&contenders, &stage, senders, &mut last_id);
+        if let (64, Some(log), Some(whole)) = (senders, found.get(&'b'), found.get(&'c')) {
             targets.at_least("rate of c against b", per_cent(whole, log), 70.0, "%");
             targets.at_most("p99 of c", median(whole.p99_ms.clone()), 50.0, "ms");
         }

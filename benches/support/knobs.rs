@@ -3,13 +3,16 @@
 use edobridge::config::Environment;
 use std::time::Duration;
 
+/// The text of `EDOBRIDGE_BENCH_<name>`, if there is one.
+pub fn text(name: &str) -> Option<String> {
+    Environment::of_process().get(&format!("EDOBRIDGE_BENCH_{name}")).map(str::to_owned)
+}
+
 /// The number of `EDOBRIDGE_BENCH_<name>`, or `default` if there is none.
 pub fn number(name: &str, default: u64) -> u64 {
-    let name = format!("EDOBRIDGE_BENCH_{name}");
-    match Environment::of_process().get(&name) {
-        Some(text) => text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, not `{text}`")),
-        None => default,
-    }
+    text(name).map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("EDOBRIDGE_BENCH_{name} must be a whole number, not `{text}`"))
+    })
 }
 
 /// How long one measurement lasts.

@@ -2,7 +2,7 @@
 
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
-use crate::actors::{Parts, PortalSetup};
+use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
 use crate::http;
@@ -51,6 +51,7 @@ pub fn policy(config: &Config) -> Policy {
         search_available: easydocs.can_search(),
         poll: easydocs.can_ask_status().then(|| Schedule::endless(pauses(&easydocs.poll))),
         callback_grace_ms: easydocs.callback_grace.as_ms(),
+        create_is_idempotent: easydocs.create.idempotent_by_external_id,
         repeat_create_on_server_error: easydocs.dangerous_repeat_create_on_5xx,
         reminders_ms: pauses(&easydocs.reminders),
         deadline_ms: easydocs.deadline.as_ms(),
@@ -275,6 +276,7 @@ pub fn parts(
         easydocs: Arc::new(easydocs_settings(config)?),
         callback_url: callback_url(config),
         notify_client_id: first.map_or_else(|| "edobridge".to_owned(), |p| p.notify_client_id.clone()),
+        signing_calls_max: config.easydocs.limits.concurrent_calls as usize,
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
         work_arrived: Arc::new(Notify::new()),
@@ -303,6 +305,14 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
                 rate_milli_per_s: u32::try_from(limit.milli_per_second).unwrap_or(u32::MAX),
                 burst: limit.burst,
             }),
+            pauses: PortalPauses {
+                query_limit_ms: portal.query_limit_pause.as_ms(),
+                query_limit_ms_max: portal.query_limit_pause_max.as_ms(),
+                operating_slow_at_ms: portal.operating_slow_at.as_ms(),
+                overload_ms: portal.overload_pause.as_ms(),
+                gather_ms: portal.batch_gather.as_ms(),
+            },
+            transfers_max: portal.transfers_max as usize,
             allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
         });
     }

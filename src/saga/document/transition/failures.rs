@@ -68,6 +68,9 @@ impl Draft<'_> {
     /// Whether the write may have had its effect, so that it must be looked for (SG-5).
     fn is_unknown(&self, step: Step, failure: &Failure) -> bool {
         let policy = self.cx.policy;
+        if step == Step::Create && policy.create_is_idempotent {
+            return false;
+        }
         let accepted_double = step == Step::Create
             && failure.kind == FailureKind::ServerError
             && policy.repeat_create_on_server_error
@@ -194,6 +197,7 @@ impl Draft<'_> {
     pub(super) fn attempt_lost(&mut self) -> Result<(), IllegalEvent> {
         let step = self.next.saga.step;
         match step_class(step) {
+            StepClass::Probe if step == Step::Create && self.cx.policy.create_is_idempotent => self.start(),
             StepClass::Probe => self.look(step),
             StepClass::Read | StepClass::Keyed | StepClass::Blind => self.start(),
         }

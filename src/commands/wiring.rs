@@ -488,7 +488,7 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
             body_timeout: public.body_timeout.as_duration(),
             keep_alive: public.keep_alive.as_duration(),
             drain: public.drain.as_duration(),
-            trusted_proxies: networks(&public.trusted_proxies),
+            trusted_proxies: public.trusted_proxies.clone(),
             bitrix: http::BitrixSettings {
                 body_bytes_max: public.webhook_bytes.as_usize(),
                 per_minute: NonZeroU32::new(public.webhook_per_minute),
@@ -512,11 +512,6 @@ fn portal_gate(portal: &config::PortalConfig) -> http::PortalGate {
         id: portal.id.clone(),
         member_id: portal.member_id.clone(),
         application_tokens: portal.application_tokens.iter().map(|t| t.secret().clone()).collect(),
-        senders: networks(&portal.events_from),
+        senders: portal.events_from.clone(),
     }
-}
-
-fn networks(networks: &[config::Network]) -> Vec<http::source::Network> {
-    // Both are made from the same notation, so the text of one is always readable by the other.
-    networks.iter().filter_map(|network| network.to_string().parse().ok()).collect()
 }

@@ -16,6 +16,9 @@ pub mod state;
 pub mod transition;
 pub mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use effect::Effect;
 pub use event::{Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};
 pub use rule::{Rule, SourceFacts};

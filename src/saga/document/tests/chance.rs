@@ -322,7 +322,7 @@ impl Witness {
     }
 
     /// From now on everything is answered well, people sign, a person heals what is parked.
-    fn to_a_fair_end(&mut self) {
+    fn ends_fairly(&mut self) {
         for _ in 0..FAIR_EVENTS_MAX {
             if self.saga.step.is_finished() {
                 return;
@@ -435,7 +435,7 @@ proptest! {
                 witness.forget_old_folder(&before);
             }
         }
-        witness.to_a_fair_end();
+        witness.ends_fairly();
         prop_assert!(witness.saga.step.is_finished());
         prop_assert_eq!(witness.saga.timer, None);
     }
@@ -443,7 +443,7 @@ proptest! {
     #[test]
     fn a_fair_world_needs_no_person_and_no_second_try(source in any_source(), policy in any_policy()) {
         let mut witness = Witness::new(policy, source);
-        witness.to_a_fair_end();
+        witness.ends_fairly();
         prop_assert_eq!(witness.saga.step, Step::Delivered);
         prop_assert!(witness.saga.last_token <= 9);
     }

@@ -460,3 +460,15 @@ fn an_attempt_lost_twice_is_lost_once() {
     let token = AttemptToken(3);
     given(Step::Create).crashes().when(Event::AttemptLost { token }).then([Unchanged]);
 }
+
+#[test]
+fn after_sending_again_the_first_id_that_is_heard_wins_and_the_double_is_shown() {
+    given_under(unsearchable(), Step::Create)
+        .fails(no_answer())
+        .fires()
+        .person(super::super::event::OperatorAction::SendAgain)
+        .late(3, created(DOCUMENT))
+        .then([At(Step::AwaitSignature), Noted("bound")])
+        .late(4, created("doc-2"))
+        .then([At(Step::AwaitSignature), Noted("second_document"), NothingOrdered]);
+}

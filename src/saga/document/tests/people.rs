@@ -68,6 +68,12 @@ fn a_route_mended_before_a_rule_is_applied_survives_the_rule() {
 }
 
 #[test]
+fn a_folder_mended_before_a_rule_is_applied_survives_the_rule() {
+    let story = given_parked(Step::FetchSource).person(into(OTHER_FOLDER)).goes_on();
+    assert_eq!(story.saga.delivery.folder_id, Some(OTHER_FOLDER));
+}
+
+#[test]
 fn a_route_cannot_be_changed_under_a_document_that_is_on_it() {
     given_parked(Step::AwaitSignature).rejects(route("route-2"));
     given_parked(Step::Upload).rejects(route("route-2"));

@@ -195,3 +195,14 @@ fn an_answer_to_something_else_than_what_was_asked_is_a_fault() {
     given(Step::AwaitSignature).fires().faults(status_read(CallbackStatus::Signed));
     given_under(polling(), Step::AwaitSignature).fires().faults(super::super::event::Answer::Notified);
 }
+
+#[test]
+fn polls_that_are_always_overdue_do_not_keep_the_deadline_away() {
+    given_under(polling(), Step::AwaitSignature)
+        .after(20 * DAY)
+        .fires()
+        .answers(status_read(CallbackStatus::Other))
+        .after(7 * HOUR)
+        .fires()
+        .then([DeadLetter(Step::AwaitSignature, "deadline"), NothingOrdered]);
+}

@@ -217,7 +217,7 @@ pub fn reading_claim(portal: &PortalId, item: CrmItem) -> Claim {
 ///
 /// # Errors
 /// [`IllegalEvent::Rejected`] for an order of a person that does not fit; the other variants are faults of ours,
-/// and the caller parks the saga with them.
+/// and the caller parks the saga with them: [`Event::Panicked`] with the error's text.
 pub fn transition(saga: &DocumentSaga, event: &Event, cx: Context<'_>) -> Result<Next, IllegalEvent> {
     let mut draft = Draft::of(saga, cx);
     match event {

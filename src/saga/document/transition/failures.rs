@@ -281,6 +281,7 @@ impl Draft<'_> {
         match self.next.saga.step {
             // Another saga has the file: read the item again, its taken files are left out this time. Counted in
             // `looks`, which a read has no other use for, so that failed reads before do not shorten it.
+            Step::ReadItem if !self.is_in_flight() => Ok(()),
             Step::ReadItem if self.next.saga.looks < TAKEN_MAX => {
                 self.saga().looks += 1;
                 self.start()

@@ -1,0 +1,111 @@
+//! The only trace of a refused request: one metric, and a log line that a flood cannot multiply.
+//!
+//! Nothing of the request's content is logged: it is a stranger's text.
+
+use super::error::Code;
+use crate::actors::AcceptError;
+use crate::telemetry::metrics::Metrics;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// A reason is logged at most once in so many milliseconds for each surface; in between it is counted.
+const LOG_EVERY_MS: u64 = 10_000;
+
+/// Which door a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Surface {
+    /// `POST /bitrix/webhook`.
+    BitrixWebhook,
+    /// `POST /easydocs/callback`.
+    EasydocsCallback,
+    /// The admin API and the page of the operator.
+    Operator,
+}
+
+impl Surface {
+    /// Stable name for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BitrixWebhook => "bitrix24",
+            Self::EasydocsCallback => "easydocs",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Counts and logs refusals.
+pub struct Refusals {
+    metrics: Arc<Metrics>,
+    started: Instant,
+    gates: Mutex<HashMap<(Surface, Code), LogGate>>,
+}
+
+impl Refusals {
+    /// With the metrics to count in.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, started: Instant::now(), gates: Mutex::default() }
+    }
+
+    /// Notes a verified notice that could not be taken: the operator learns why, the sender does not.
+    pub fn note_unaccepted(&self, surface: Surface, error: &AcceptError) {
+        let (code, why) = match error {
+            AcceptError::Busy { .. } => (Code::Busy, "too much waits"),
+            AcceptError::Unavailable { reason } => (Code::Unavailable, reason.en.as_str()),
+        };
+        if let Some(unlogged) = self.count(surface, code) {
+            let surface = surface.name();
+            tracing::error!(surface, why, unlogged, "a verified notice could not be stored");
+        }
+    }
+
+    /// Notes one refusal.
+    pub fn note(&self, surface: Surface, code: Code, source: IpAddr) {
+        if let Some(unlogged) = self.count(surface, code) {
+            let (surface, reason) = (surface.name(), code.name());
+            tracing::warn!(surface, reason, %source, unlogged, "request refused");
+        }
+    }
+
+    /// Counts, and says whether a line may be logged now and how many were held back.
+    fn count(&self, surface: Surface, code: Code) -> Option<u64> {
+        self.metrics.refused(surface.name(), code.name());
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.entry((surface, code)).or_default().pass(now_ms)
+    }
+}
+
+/// Lets one line pass per period.
+#[derive(Debug, Default)]
+struct LogGate {
+    opens_at_ms: u64,
+    unlogged: u64,
+}
+
+impl LogGate {
+    /// How many lines were held back since the last one, if this one may pass.
+    fn pass(&mut self, now_ms: u64) -> Option<u64> {
+        if now_ms < self.opens_at_ms {
+            self.unlogged += 1;
+            return None;
+        }
+        self.opens_at_ms = now_ms + LOG_EVERY_MS;
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_makes_one_line_a_period_and_the_next_line_tells_how_many_are_missing() {
+        let mut gate = LogGate::default();
+        assert_eq!(gate.pass(0), Some(0));
+        assert!((1..1_000).all(|ms| gate.pass(ms).is_none()));
+        assert_eq!(gate.pass(LOG_EVERY_MS), Some(999));
+        assert_eq!(gate.pass(LOG_EVERY_MS + 1), None);
+    }
+}

@@ -9,7 +9,9 @@
 use super::remote::{Nature, Remote, local};
 use super::spool_io::{FramedFile, HashingSink};
 use crate::domain::{Failure, FailureClass, FailureKind, SpoolFile, Text};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
+};
 use reqwest::{Body, Certificate, RequestBuilder, Response, Url, redirect, retry};
 use std::error::Error as _;
 use std::time::Duration;
@@ -137,8 +139,14 @@ fn unreachable(remote: Remote, detail: &str) -> Failure {
 fn no_answer(remote: Remote, code: &str) -> Failure {
     let name = remote.name();
     let reason = Text::new(
-        format!("{} не ответил до конца: запрос отправлен, исход неизвестен. Сначала проверим, выполнен ли он.", name.ru),
-        format!("{} gave no whole answer: the request was sent, its outcome is unknown. We look before repeating.", name.en),
+        format!(
+            "{} не ответил до конца: запрос отправлен, исход неизвестен. Сначала проверим, выполнен ли он.",
+            name.ru
+        ),
+        format!(
+            "{} gave no whole answer: the request was sent, its outcome is unknown. We look before repeating.",
+            name.en
+        ),
     );
     Failure::new(FailureClass::Ambiguous, FailureKind::NoAnswer, code, reason)
 }

@@ -10,8 +10,18 @@ const MASK: &str = "***";
 /// Shorter literal secrets are not searched for: they would shred ordinary text.
 const LITERAL_BYTES_MIN: usize = 6;
 /// Members of a query string whose value is secret; matched as a suffix, so `access_token=` is in.
-const QUERY_KEYS: [&str; 10] =
-    ["token=", "auth=", "secret=", "password=", "key=", "code=", "sign=", "signature=", "token_id=", "auth_id="];
+const QUERY_KEYS: [&str; 10] = [
+    "token=",
+    "auth=",
+    "secret=",
+    "password=",
+    "key=",
+    "code=",
+    "sign=",
+    "signature=",
+    "token_id=",
+    "auth_id=",
+];
 /// Members of JSON whose text is secret; matched as a suffix of the name.
 const JSON_KEYS: [&str; 8] =
     ["token\"", "secret\"", "password\"", "key\"", "url\"", "urlmachine\"", "auth\"", "signature\""];

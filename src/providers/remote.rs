@@ -71,7 +71,10 @@ impl Remote {
         let name = self.name();
         let reason = Text::new(
             format!("{} ответил внутренней ошибкой (HTTP {status}). Обычно это проходит само.", name.ru),
-            format!("{} answered with an internal error (HTTP {status}). It usually passes by itself.", name.en),
+            format!(
+                "{} answered with an internal error (HTTP {status}). It usually passes by itself.",
+                name.en
+            ),
         );
         Failure::new(FailureClass::Ambiguous, FailureKind::ServerError, format!("http_{status}"), reason)
     }
@@ -118,8 +121,14 @@ impl Remote {
     pub fn too_large(self, max: u64) -> Failure {
         let name = self.name();
         let reason = Text::new(
-            format!("{}: файл больше разрешённых {max} байт. Увеличьте предел в настройках или уменьшите файл.", name.ru),
-            format!("{}: the file is larger than the allowed {max} bytes. Raise the limit in the configuration or make the file smaller.", name.en),
+            format!(
+                "{}: файл больше разрешённых {max} байт. Увеличьте предел в настройках или уменьшите файл.",
+                name.ru
+            ),
+            format!(
+                "{}: the file is larger than the allowed {max} bytes. Raise the limit in the configuration or make the file smaller.",
+                name.en
+            ),
         );
         Failure::new(FailureClass::Permanent, FailureKind::Refused, "file_too_large", reason)
     }

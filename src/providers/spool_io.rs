@@ -118,7 +118,9 @@ enum Sending {
 impl Sending {
     async fn next(self) -> io::Result<Option<(Bytes, Self)>> {
         match self {
-            Sending::Prefix { prefix, reader, suffix } => Ok(Some((prefix, Sending::File { reader, suffix }))),
+            Sending::Prefix { prefix, reader, suffix } => {
+                Ok(Some((prefix, Sending::File { reader, suffix })))
+            }
             Sending::File { mut reader, suffix } => match reader.chunk().await? {
                 Some(chunk) => Ok(Some((chunk, Sending::File { reader, suffix }))),
                 None => Ok(Some((suffix, Sending::Done))),
@@ -220,7 +222,12 @@ pub(crate) mod tests {
 
     async fn body(framed: &FramedFile) -> io::Result<Vec<u8>> {
         let (chunks, _) = framed.open().await?;
-        chunks.try_fold(Vec::new(), |mut all, chunk| async move { all.extend(&chunk); Ok(all) }).await
+        chunks
+            .try_fold(Vec::new(), |mut all, chunk| async move {
+                all.extend(&chunk);
+                Ok(all)
+            })
+            .await
     }
 
     fn framed(file: FileSource, coding: Coding) -> FramedFile {

@@ -1,7 +1,6 @@
 //! A tiny HTTP/1.1 server for the tests of this folder: it records what arrives and answers with scripted bytes.
 //!
-//! It serves one connection after another, one request each, so the order of the replies is the order of the
-//! requests.
+//! One request per connection; the order of the replies is the order of the connections.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -36,7 +35,8 @@ impl Reply {
     /// `headers` are whole lines.
     pub(crate) fn status(status: u16, headers: &str, body: &str) -> Self {
         let length = body.len();
-        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
+        let head =
+            format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
         Reply::Bytes([head.as_bytes(), body.as_bytes()].concat())
     }
 }
@@ -86,7 +86,9 @@ impl TestServer {
         std::thread::spawn(move || {
             for reply in replies {
                 let Ok((stream, _)) = listener.accept() else { return };
-                serve(stream, reply, &record);
+                // A held connection must not hold up the next one.
+                let record = record.clone();
+                std::thread::spawn(move || serve(stream, reply, &record));
             }
         });
         Self { addr, seen }

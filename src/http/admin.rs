@@ -33,12 +33,12 @@ use super::operator_view::{
     CountsView, Discarded, DocumentList, ParkedNoticeList, ParkedNoticeView, PortalLine, PortalList,
     RetriedMany, RetryFailure, Sent,
 };
-use super::refusal::Surface;
 use super::source;
 use crate::actors::Engine;
 use crate::domain::{NoticeId, SagaId, Text};
 use crate::saga::document::{DocumentSaga, OperatorAction};
 use crate::store::ListCursor;
+use crate::telemetry::metrics::NoticeSource;
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use std::future::{Ready, ready};
@@ -91,7 +91,7 @@ fn admit(request: &HttpRequest) -> Result<Operator, ApiError> {
         return Ok(Operator { desk: desk.clone() });
     }
     // no proxy is trusted to name the source here: it is for the log only
-    Err(desk.reception.refuse(Surface::Operator, Code::Unauthorised, source::of(request, &[])))
+    Err(desk.reception.refuse(NoticeSource::Operator, Code::Unauthorised, source::of(request, &[])))
 }
 
 impl Operator {

@@ -315,3 +315,39 @@ fn timer_name(kind: TimerKind) -> &'static str {
         TimerKind::Grace => "grace",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{live_saga, stopped_saga};
+    use super::*;
+
+    #[test]
+    fn a_card_is_json_that_reads_back_and_says_why() {
+        let saga = stopped_saga("Договор.pdf", "HTTP 422");
+        let entry = HistoryEntry {
+            at: Timestamp(1),
+            step: Step::Create,
+            what: "created".into(),
+            text: Text::new("создан", "created"),
+        };
+        let card = DocumentCard::new(&saga, &[entry], Timestamp(90_000));
+        let json = serde_json::to_value(&card).unwrap();
+        assert_eq!(json["id"], "0198f00d-dead-beef-0123-456789abcdef");
+        assert_eq!(json["step"], "parked");
+        assert_eq!(json["dead_letter"]["code"], "http_422");
+        assert_eq!(json["why"]["en"], "Stopped: HTTP 422 HTTP 422");
+        assert_eq!(json["updated_at"], "1970-01-01T00:01:00.000Z");
+        assert_eq!(json["history"][0]["step"], "create");
+        assert_eq!(serde_json::from_value::<DocumentCard>(json).unwrap(), card);
+    }
+
+    #[test]
+    fn a_live_document_shows_its_timer_and_one_without_a_file_its_source() {
+        let mut saga = live_saga(Step::FetchSource);
+        saga.file = None;
+        let card = DocumentCard::new(&saga, &[], Timestamp(60_000));
+        assert_eq!(card.line.name, "drive file 9043");
+        assert_eq!(card.timer.unwrap().kind, "start");
+        assert!(card.line.why.en.contains("30 s"), "{}", card.line.why.en);
+    }
+}

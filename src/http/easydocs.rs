@@ -8,18 +8,18 @@ use super::body::{self, BodyBounds};
 use super::error::{ApiError, Code};
 use super::intake::Reception;
 use super::rate_limit::{RateLimit, Verdict};
-use super::refusal::Surface;
 use super::settings::EasydocsSettings;
 use super::source::{self, Network};
 use crate::providers::easydocs::callback;
 use crate::store::{NewNotice, NoticeKind};
+use crate::telemetry::metrics::NoticeSource;
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-const SURFACE: Surface = Surface::EasydocsCallback;
+const DOOR: NoticeSource = NoticeSource::Easydocs;
 
 /// The door.
 pub struct Door {
@@ -66,7 +66,7 @@ impl Door {
         match self.limit.check(source) {
             Verdict::Allowed => Ok(()),
             Verdict::Refused { retry_after_s } => {
-                Err(self.reception.refuse(SURFACE, Code::TooMany, source).retry_after_s(retry_after_s))
+                Err(self.reception.refuse(DOOR, Code::TooMany, source).retry_after_s(retry_after_s))
             }
         }
     }
@@ -87,7 +87,7 @@ pub async fn callback(
     let (content_type, body) = door
         .verified(&request, payload)
         .await
-        .map_err(|code| door.reception.refuse(SURFACE, code, source))?;
+        .map_err(|code| door.reception.refuse(DOOR, code, source))?;
     let notice = NewNotice {
         kind: NoticeKind::EasyDocsCallback,
         portal: None,
@@ -95,7 +95,7 @@ pub async fn callback(
         content_type,
         body,
     };
-    door.reception.store(SURFACE, notice, since).await?;
+    door.reception.store(DOOR, notice, since).await?;
     Ok(HttpResponse::build(door.answer_code)
         .content_type("application/json")
         .body(door.settings.answer_body.clone()))

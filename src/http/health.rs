@@ -7,12 +7,10 @@
 //! ```
 
 use crate::actors::Engine;
+use crate::telemetry::metrics::Metrics;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use serde_json::json;
-
-/// The content type of the OpenMetrics text format, version 1.0.0 (its specification, "Protocol Negotiation").
-pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `GET /health/live`.
 pub async fn live() -> HttpResponse {
@@ -34,5 +32,5 @@ pub async fn ready(engine: Data<Engine>) -> HttpResponse {
 
 /// `GET /metrics`.
 pub async fn metrics(engine: Data<Engine>) -> HttpResponse {
-    HttpResponse::Ok().content_type(METRICS_TYPE).body(engine.metrics().encode())
+    HttpResponse::Ok().content_type(Metrics::CONTENT_TYPE).body(engine.metrics().encode())
 }

@@ -3,11 +3,11 @@
 //! A trait, so that the doors can be tested with a fake behind them.
 
 use super::error::{ApiError, Code};
-use super::refusal::{Refusals, Surface};
+use super::refusal::{Refusals, door_name};
 use crate::actors::{AcceptError, Engine};
 use crate::domain::{Text, Timestamp};
 use crate::store::{Accepted, NewNotice};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, NoticeOutcome, NoticeSource};
 use actix_web::rt;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use std::net::IpAddr;
@@ -56,30 +56,30 @@ impl Reception {
         self.intake.now()
     }
     /// Notes a refusal and makes the answer.
-    pub fn refuse(&self, surface: Surface, code: Code, source: IpAddr) -> ApiError {
-        self.refusals.note(surface, code, source);
+    pub fn refuse(&self, door: NoticeSource, code: Code, source: IpAddr) -> ApiError {
+        self.refusals.note(door, code, source);
         ApiError::new(code)
     }
     /// Notes an authentic notice that nobody wants.
-    pub fn drop_unwanted(&self, surface: Surface, since: Instant) {
-        self.metrics.accepted(surface.name(), "unwanted", since.elapsed().as_secs_f64());
+    pub fn drop_unwanted(&self, door: NoticeSource, since: Instant) {
+        self.metrics.notice(door, NoticeOutcome::Ignored, since.elapsed());
     }
     /// Stores a verified notice. `since` is when its request came.
     ///
     /// # Errors
     /// 503 with `Retry-After`; the reason is logged and not told to the sender.
-    pub async fn store(&self, surface: Surface, notice: NewNotice, since: Instant) -> Result<(), ApiError> {
+    pub async fn store(&self, door: NoticeSource, notice: NewNotice, since: Instant) -> Result<(), ApiError> {
         // a store that hangs is told from one that is slow; if the notice is stored later all the same, nothing is lost
         let stored = rt::time::timeout(ACCEPT_TIME_MAX, self.intake.accept(notice)).await;
         match stored.unwrap_or_else(|_elapsed| Err(timed_out())) {
             Ok(Accepted { id, fresh }) => {
-                let outcome = if fresh { "stored" } else { "duplicate" };
-                self.metrics.accepted(surface.name(), outcome, since.elapsed().as_secs_f64());
-                tracing::debug!(surface = surface.name(), notice = id.0, outcome, "notice accepted");
+                let outcome = if fresh { NoticeOutcome::Accepted } else { NoticeOutcome::Duplicate };
+                self.metrics.notice(door, outcome, since.elapsed());
+                tracing::debug!(door = door_name(door), notice.id = id.0, fresh, "notice accepted");
                 Ok(())
             }
             Err(error) => {
-                self.refusals.note_unaccepted(surface, &error);
+                self.refusals.note_unaccepted(door, &error);
                 Err(ApiError::from(&error))
             }
         }

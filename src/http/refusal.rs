@@ -4,42 +4,20 @@
 
 use super::error::Code;
 use crate::actors::AcceptError;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, NoticeSource, RefusalReason};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// A reason is logged at most once in so many milliseconds for each surface; in between it is counted.
+/// A reason is logged at most once in so many milliseconds for each door; in between it is counted.
 const LOG_EVERY_MS: u64 = 10_000;
-
-/// Which door a request came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Surface {
-    /// `POST /bitrix/webhook`.
-    BitrixWebhook,
-    /// `POST /easydocs/callback`.
-    EasydocsCallback,
-    /// The admin API and the page of the operator.
-    Operator,
-}
-
-impl Surface {
-    /// Stable name for logs and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BitrixWebhook => "bitrix24",
-            Self::EasydocsCallback => "easydocs",
-            Self::Operator => "operator",
-        }
-    }
-}
 
 /// Counts and logs refusals.
 pub struct Refusals {
     metrics: Arc<Metrics>,
     started: Instant,
-    gates: Mutex<HashMap<(Surface, Code), LogGate>>,
+    gates: Mutex<HashMap<(NoticeSource, Code), LogGate>>,
 }
 
 impl Refusals {
@@ -49,31 +27,63 @@ impl Refusals {
     }
 
     /// Notes a verified notice that could not be taken: the operator learns why, the sender does not.
-    pub fn note_unaccepted(&self, surface: Surface, error: &AcceptError) {
+    pub fn note_unaccepted(&self, door: NoticeSource, error: &AcceptError) {
         let (code, why) = match error {
             AcceptError::Busy { .. } => (Code::Busy, "too much waits"),
             AcceptError::Unavailable { reason } => (Code::Unavailable, reason.en.as_str()),
         };
-        if let Some(unlogged) = self.count(surface, code) {
-            let surface = surface.name();
-            tracing::error!(surface, why, unlogged, "a verified notice could not be stored");
+        if let Some(unlogged) = self.count(door, code) {
+            let door = door_name(door);
+            tracing::error!(door, why, unlogged, "a verified notice could not be stored");
         }
     }
 
     /// Notes one refusal.
-    pub fn note(&self, surface: Surface, code: Code, source: IpAddr) {
-        if let Some(unlogged) = self.count(surface, code) {
-            let (surface, reason) = (surface.name(), code.name());
-            tracing::warn!(surface, reason, %source, unlogged, "request refused");
+    pub fn note(&self, door: NoticeSource, code: Code, source: IpAddr) {
+        if let Some(unlogged) = self.count(door, code) {
+            let (door, reason) = (door_name(door), code.name());
+            tracing::warn!(door, reason, %source, unlogged, "request refused");
         }
     }
 
     /// Counts, and says whether a line may be logged now and how many were held back.
-    fn count(&self, surface: Surface, code: Code) -> Option<u64> {
-        self.metrics.refused(surface.name(), code.name());
+    fn count(&self, door: NoticeSource, code: Code) -> Option<u64> {
+        self.metrics.refused(door, reason(code));
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.entry((surface, code)).or_default().pass(now_ms)
+        gates.entry((door, code)).or_default().pass(now_ms)
+    }
+}
+
+/// Name of a door for logs.
+pub fn door_name(door: NoticeSource) -> &'static str {
+    match door {
+        NoticeSource::Bitrix24 => "bitrix24",
+        NoticeSource::Easydocs => "easydocs",
+        NoticeSource::Operator => "operator",
+    }
+}
+
+/// The metric's coarser reason.
+fn reason(code: Code) -> RefusalReason {
+    match code {
+        Code::TokenRefused | Code::SignatureRefused | Code::Unauthorised => RefusalReason::Forged,
+        Code::SenderRefused => RefusalReason::Sender,
+        Code::TooLarge => RefusalReason::Oversized,
+        Code::EncodingRefused | Code::TypeRefused => RefusalReason::MediaType,
+        Code::TooMany => RefusalReason::Rate,
+        Code::TooSlow => RefusalReason::Slow,
+        Code::Busy => RefusalReason::Busy,
+        Code::Unavailable => RefusalReason::StoreUnavailable,
+        Code::NotFound
+        | Code::MethodNotAllowed
+        | Code::BrokenBody
+        | Code::Unreadable
+        | Code::InvalidRequest
+        | Code::DocumentNotFound
+        | Code::NoticeNotFound
+        | Code::Rejected
+        | Code::Internal => RefusalReason::Malformed,
     }
 }
 

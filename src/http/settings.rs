@@ -1,9 +1,9 @@
 //! What the two listeners are told. Plain values: where they come from is the wiring's business.
 
-use super::source::Network;
+use super::source::{self, Network};
 use crate::domain::{PortalId, Secret};
 use crate::providers::easydocs::settings::Settings as EasydocsProtocol;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,17 @@ pub struct PortalGate {
     pub application_tokens: Vec<Secret>,
     /// Addresses it may send from; empty = any.
     pub senders: Vec<Network>,
+    /// `auth[member_id]` that its events must carry; none = the token decides alone.
+    pub member_id: Option<String>,
+}
+
+impl PortalGate {
+    /// Whether an event with the right token may come from `source` and call itself `member_id`.
+    pub(super) fn may_send(&self, source: IpAddr, member_id: Option<&str>) -> bool {
+        let known_address = self.senders.is_empty() || source::any_contains(&self.senders, source);
+        let known_name = self.member_id.is_none() || self.member_id.as_deref() == member_id;
+        known_address && known_name
+    }
 }
 
 /// The door for callbacks of EasyDocs.

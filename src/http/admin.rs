@@ -291,10 +291,7 @@ async fn matching(operator: &Operator, request: &RetryManyRequest) -> Result<Ret
 ///
 /// # Errors
 /// `invalid_request`, `unavailable`.
-pub async fn parked_notices(
-    operator: Operator,
-    query: Query<NoticeQuery>,
-) -> Result<HttpResponse, ApiError> {
+pub async fn parked_notices(operator: Operator, query: Query<NoticeQuery>) -> Result<HttpResponse, ApiError> {
     let limit = query.page_limit()?;
     let notices = operator.engine().store().parked_notices(query.after.map(NoticeId), limit).await?;
     let items: Vec<_> = notices.iter().map(ParkedNoticeView::from).collect();

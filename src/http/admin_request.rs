@@ -289,7 +289,10 @@ fn steps(names: &str) -> Result<Vec<Step>, ApiError> {
 fn unknown_step(name: &str) -> ApiError {
     let name: String = name.chars().take(32).collect();
     let known = Step::ALL.map(Step::name).join(", ");
-    invalid(format!("Шага «{name}» нет. Есть: {known}."), format!("There is no step `{name}`. There are: {known}."))
+    invalid(
+        format!("Шага «{name}» нет. Есть: {known}."),
+        format!("There is no step `{name}`. There are: {known}."),
+    )
 }
 
 fn bounded(name: &str, text: Option<&str>) -> Result<Option<String>, ApiError> {

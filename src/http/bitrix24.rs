@@ -47,7 +47,8 @@ impl Door {
     }
 
     async fn take(&self, request: &HttpRequest, payload: Payload, source: IpAddr) -> Result<Taken, Refused> {
-        if let Some(Verdict::Refused { retry_after_s }) = self.limit.as_ref().map(|limit| limit.check(source)) {
+        if let Some(Verdict::Refused { retry_after_s }) = self.limit.as_ref().map(|limit| limit.check(source))
+        {
             return Err(Refused { code: Code::TooMany, retry_after_s: Some(retry_after_s) });
         }
         let bounds = BodyBounds { bytes_max: self.settings.body_bytes_max, time_max: self.body_timeout };
@@ -164,10 +165,10 @@ mod tests {
     use super::*;
     use crate::actors::AcceptError;
     use crate::domain::{Text, Timestamp};
+    use actix_web::App;
     use actix_web::dev::{Service, ServiceResponse};
     use actix_web::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
     use actix_web::test::{TestRequest, init_service, read_body};
-    use actix_web::App;
     use std::sync::Arc;
 
     const FORM: &str = "application/x-www-form-urlencoded";
@@ -236,7 +237,10 @@ mod tests {
             assert_eq!(status_of(&settings, post(body)).await, (status, 0), "{body}");
         }
         assert_eq!(status_of(&settings, post(&"x".repeat(4_097))).await, (413, 0));
-        assert_eq!(status_of(&settings, post(EVENT).insert_header((CONTENT_ENCODING, "gzip"))).await, (415, 0));
+        assert_eq!(
+            status_of(&settings, post(EVENT).insert_header((CONTENT_ENCODING, "gzip"))).await,
+            (415, 0)
+        );
         let image = post(EVENT).insert_header((CONTENT_TYPE, "image/png"));
         assert_eq!(status_of(&settings, image).await, (400, 0));
     }
@@ -266,7 +270,9 @@ mod tests {
     async fn no_200_while_nothing_can_be_stored() {
         let intake = Arc::new(FakeIntake::default());
         let doors = doors(&intake, &public_settings());
-        intake.refuse_with(AcceptError::Unavailable { reason: Text::new("диск полон", "the disk is full") });
+        intake.refuse_with(AcceptError::Unavailable {
+            reason: Text::new("диск полон", "the disk is full")
+        });
         let refused = answer(&doors, post(EVENT)).await;
         assert_eq!(refused.status().as_u16(), 503);
         assert_eq!(refused.headers().get(RETRY_AFTER).unwrap(), "10");

@@ -57,14 +57,19 @@ async fn collect(mut payload: Payload, bytes_max: usize) -> Result<Bytes, Code> 
 
 /// Whether the body is compressed or otherwise encoded.
 pub fn is_encoded(request: &HttpRequest) -> bool {
-    request.headers().get_all(CONTENT_ENCODING).any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    request
+        .headers()
+        .get_all(CONTENT_ENCODING)
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// The `Content-Type` as it is kept with a notice: printable, bounded, empty if there is none or two.
 pub fn content_type(request: &HttpRequest) -> String {
     let mut values = request.headers().get_all(CONTENT_TYPE);
     match (values.next(), values.next()) {
-        (Some(only), None) => only.to_str().unwrap_or_default().chars().take(CONTENT_TYPE_BYTES_MAX).collect(),
+        (Some(only), None) => {
+            only.to_str().unwrap_or_default().chars().take(CONTENT_TYPE_BYTES_MAX).collect()
+        }
         (Some(_), Some(_)) | (None, _) => String::new(),
     }
 }
@@ -111,12 +116,18 @@ mod tests {
 
     #[test]
     fn only_json_in_utf8_is_json() {
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""] {
+        for good in
+            ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""]
+        {
             assert!(is_json(good), "{good}");
         }
-        for bad in
-            ["", "text/json", "application/jsonp", "application/json; charset=windows-1251", "text/plain, application/json"]
-        {
+        for bad in [
+            "",
+            "text/json",
+            "application/jsonp",
+            "application/json; charset=windows-1251",
+            "text/plain, application/json",
+        ] {
             assert!(!is_json(bad), "{bad}");
         }
     }

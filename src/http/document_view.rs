@@ -221,10 +221,9 @@ impl DocumentCard {
             provider_document: saga.provider_document.clone(),
             provider_status: saga.provider_status.clone(),
             outcome: outcome_name(saga.outcome).to_owned(),
-            timer: saga.timer.map(|timer| TimerView {
-                due: rfc3339(timer.due),
-                kind: timer_name(timer.kind).to_owned(),
-            }),
+            timer: saga
+                .timer
+                .map(|timer| TimerView { due: rfc3339(timer.due), kind: timer_name(timer.kind).to_owned() }),
             in_flight_since: match saga.work {
                 Work::Idle => None,
                 Work::InFlight { since, .. } => Some(rfc3339(since)),

@@ -162,12 +162,9 @@ impl Code {
                 "С этого адреса события не принимаются.",
                 "Events are not accepted from this address.",
             ),
-            Self::SignatureRefused => (
-                "signature_refused",
-                S::UNAUTHORIZED,
-                "Подпись не подходит.",
-                "The signature is not valid.",
-            ),
+            Self::SignatureRefused => {
+                ("signature_refused", S::UNAUTHORIZED, "Подпись не подходит.", "The signature is not valid.")
+            }
             Self::TooMany => (
                 "too_many_requests",
                 S::TOO_MANY_REQUESTS,
@@ -318,7 +315,9 @@ impl From<OperateError> for ApiError {
 impl From<&AcceptError> for ApiError {
     fn from(error: &AcceptError) -> Self {
         match error {
-            AcceptError::Busy { retry_after_s } => Self::new(Code::Busy).retry_after_s((*retry_after_s).max(1)),
+            AcceptError::Busy { retry_after_s } => {
+                Self::new(Code::Busy).retry_after_s((*retry_after_s).max(1))
+            }
             AcceptError::Unavailable { reason: _ } => {
                 Self::new(Code::Unavailable).retry_after_s(UNAVAILABLE_RETRY_AFTER_S)
             }

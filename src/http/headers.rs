@@ -3,7 +3,8 @@
 use actix_web::middleware::DefaultHeaders;
 
 /// What a page may load, unless it says otherwise itself: nothing.
-pub const CSP_NOTHING: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+pub const CSP_NOTHING: &str =
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// The headers; an answer that sets one of them itself keeps its own.
 pub fn security() -> DefaultHeaders {

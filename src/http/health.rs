@@ -20,8 +20,7 @@ pub async fn live() -> HttpResponse {
 /// `GET /health/ready`: 200 or 503.
 pub async fn ready(engine: Data<Engine>) -> HttpResponse {
     let health = engine.health();
-    let mut answer =
-        if health.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let mut answer = if health.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer.json(json!({
         "ready": health.ready,
         "draining": health.draining,

@@ -109,7 +109,9 @@ fn bind_text(listener: Listener, address: SocketAddr, source: &io::Error) -> Tex
             format!("у этой машины нет такого адреса. Исправьте [{section}] listen"),
             format!("this machine does not have that address. Correct [{section}] listen"),
         ),
-        _ => (format!("{source}. Проверьте [{section}] listen"), format!("{source}. Check [{section}] listen")),
+        _ => {
+            (format!("{source}. Проверьте [{section}] listen"), format!("{source}. Check [{section}] listen"))
+        }
     };
     Text::new(format!("Не удалось открыть {address}: {ru}."), format!("Cannot listen on {address}: {en}."))
 }
@@ -166,8 +168,7 @@ impl Running {
 ///
 /// # Errors
 /// [`ListenError::Bind`] names the address and what to do; then neither is open.
-#[expect(clippy::unused_async, reason = "opening may come to need waiting; callers are async anyway")]
-pub async fn serve(engine: Engine, settings: Settings) -> Result<Running, ListenError> {
+pub fn serve(engine: Engine, settings: Settings) -> Result<Running, ListenError> {
     let reception = Reception::new(Arc::new(engine.clone()), Arc::clone(engine.metrics()));
     let connections = Connections::new(settings.public.keep_alive + settings.public.head_timeout);
     let doors = public_doors(&reception, &settings.public);

@@ -192,7 +192,8 @@ fn render(overview: &Overview, language: Language) -> String {
 
 fn state(html: &mut Html, health: &EngineHealth) {
     if health.ready {
-        html.markup("<p class=\"ok\">").words("Работает, документы принимаются.", "Working; documents are accepted.");
+        html.markup("<p class=\"ok\">")
+            .words("Работает, документы принимаются.", "Working; documents are accepted.");
     } else {
         html.markup("<p class=\"bad\">").words("Документы не принимаются.", "No documents are accepted.");
     }
@@ -225,7 +226,11 @@ fn stopped(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
         html.markup("<p class=\"ok\">").words("Таких нет.", "None.").markup("</p>");
         return;
     }
-    html.head_row(&[("Документ", "Document"), ("Стоит", "For"), ("Почему и что делать", "Why, and what to do")]);
+    html.head_row(&[
+        ("Документ", "Document"),
+        ("Стоит", "For"),
+        ("Почему и что делать", "Why, and what to do"),
+    ]);
     for saga in sagas {
         document_cell(html, saga);
         html.text(&duration(now.ms_since(saga.step_since), html.language)).markup("</td><td>");

@@ -80,7 +80,9 @@ impl Gcra {
         let empty_at = self.empty_at.get(&sender).copied().unwrap_or(now_ns).max(now_ns);
         let ahead_ns = empty_at - now_ns;
         if ahead_ns > self.tolerance_ns {
-            return Verdict::Refused { retry_after_s: (ahead_ns - self.tolerance_ns).div_ceil(1_000_000_000) };
+            return Verdict::Refused {
+                retry_after_s: (ahead_ns - self.tolerance_ns).div_ceil(1_000_000_000),
+            };
         }
         self.remember(sender, empty_at.saturating_add(self.interval_ns));
         Verdict::Allowed

@@ -68,9 +68,11 @@ pub fn public(config: &mut ServiceConfig, doors: &PublicDoors) {
 pub fn operator(config: &mut ServiceConfig, engine: &Engine, desk: &Data<Desk>) {
     config.app_data(Data::new(engine.clone())).app_data(desk.clone());
     config
-        .app_data(web::JsonConfig::default().limit(OPERATOR_BODY_BYTES_MAX).error_handler(|error, _| {
-            invalid(&error).into()
-        }))
+        .app_data(
+            web::JsonConfig::default()
+                .limit(OPERATOR_BODY_BYTES_MAX)
+                .error_handler(|error, _| invalid(&error).into()),
+        )
         .app_data(web::QueryConfig::default().error_handler(|error, _| invalid(&error).into()))
         .app_data(web::PathConfig::default().error_handler(|error, _| invalid(&error).into()));
     config

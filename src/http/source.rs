@@ -135,7 +135,9 @@ mod tests {
         assert!(slice.contains("192.0.2.200".parse().unwrap()));
         assert!(!slice.contains("192.0.2.5".parse().unwrap()));
         let six: Network = "2001:db8::/32".parse().unwrap();
-        assert!(six.contains("2001:db8:ffff::1".parse().unwrap()) && !six.contains("2001:db9::".parse().unwrap()));
+        assert!(
+            six.contains("2001:db8:ffff::1".parse().unwrap()) && !six.contains("2001:db9::".parse().unwrap())
+        );
         for bad in ["", "10.0.0.0/33", "10.0.0.0/x", "::/129", "localhost"] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }

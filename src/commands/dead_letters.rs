@@ -95,7 +95,7 @@ pub struct DiscardArgs {
     /// Why, for the history
     #[arg(long, default_value = "discarded by the operator")]
     pub reason: String,
-    /// File for the dump; without it, edobridge-discarded-<id>.json in the current directory
+    /// File for the dump; without it, edobridge-discarded-ID.json in the current directory
     #[arg(long, value_name = "FILE")]
     pub dump: Option<PathBuf>,
 }

@@ -1,11 +1,12 @@
 //! The life of a document on which nothing goes wrong, from trigger to delivery, as the pure core sees it.
 
-use edobridge::domain::{CrmItem, FileDigest, Language, PortalId, SagaId, SpoolFile, Timestamp};
+use edobridge::commands::wiring;
+use edobridge::config::Config;
+use edobridge::domain::{CrmItem, FileDigest, PortalId, SagaId, SpoolFile, Timestamp};
 use edobridge::saga::document::{
     Answer, CallbackStatus, Context, DeliveredFile, Delivery, DocumentSaga, Event, Next, Occasion, Policy,
     Source, SourceFacts, Step, Work, begin, transition,
 };
-use edobridge::saga::retry::Schedule;
 use edobridge::store::{Commit, SpoolError, Store, Stored};
 use std::io;
 use tokio::io::AsyncWriteExt as _;
@@ -13,29 +14,11 @@ use tokio::io::AsyncWriteExt as _;
 /// Some moment of 2026.
 pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 const FOLDER: u64 = 88;
 
 /// What decisions depend on: the defaults of the configuration.
 pub fn policy() -> Policy {
-    Policy {
-        server_error: Schedule::finite([10_000, 60_000]),
-        portal_error: Schedule::finite([5_000, 30_000, 120_000, 600_000]),
-        outage: Schedule::finite([5_000, 15_000, 60_000, 300_000]),
-        jitter_percent: 20,
-        settle_ms: 15_000,
-        looks: 2,
-        rounds_max: 5,
-        search_available: false,
-        poll: None,
-        callback_grace_ms: 1_800_000,
-        repeat_create_on_server_error: false,
-        reminders_ms: vec![3 * DAY_MS, 7 * DAY_MS],
-        deadline_ms: 30 * DAY_MS,
-        lease_ms: 3_660_000,
-        throttled_ms: 10_000,
-        language: Language::Ru,
-    }
+    wiring::policy(&Config::defaults())
 }
 
 /// The files that a document works with.

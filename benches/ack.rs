@@ -206,10 +206,9 @@ fn pending(stage: &Stage) -> u64 {
         "GET /admin/v1/counts HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
          Connection: close\r\n\r\n"
     );
-    let (status, text) = stage::request(host, &question).expect("the operator's listener answers");
-    assert_eq!(status, 200, "{text}");
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let counts: serde_json::Value = serde_json::from_str(body).expect("the answer is JSON");
+    let (status, body) = stage::request(host, &question).expect("the operator's listener answers");
+    assert_eq!(status, 200, "{body}");
+    let counts: serde_json::Value = serde_json::from_str(&body).expect("the answer is JSON");
     counts["notices"].as_u64().expect("the answer has the number of notices")
 }
 

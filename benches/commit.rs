@@ -5,7 +5,7 @@
 mod support;
 
 use edobridge::domain::Timestamp;
-use edobridge::saga::document::Policy;
+use edobridge::saga::document::{Policy, Step};
 use edobridge::store::{
     CommitError, GroupTiming, NewNotice, NoticeKind, Store, StoreError, StoreObserver, StoreOptions,
 };
@@ -90,7 +90,21 @@ impl Bench {
         store.observe(groups.clone());
         let log = GroupLog::create(&dir.join("log")).expect("a new log is made");
         let files = happy_path::spooled(&store).await.expect("the spool takes two small files");
-        Self { store, groups, log, files, policy: happy_path::policy(), next: Cell::new(1) }
+        let bench = Self { store, groups, log, files, policy: happy_path::policy(), next: Cell::new(1) };
+        bench.keep_files().await.expect("a healthy store takes everything");
+        bench
+    }
+
+    /// A document that never ends and names both files, so that they stay in the spool although the others end.
+    async fn keep_files(&self) -> Result<(), CommitError> {
+        let first = happy_path::first(0, NOW, &self.policy);
+        let mut stored = self.store.commit(happy_path::commit_of(None, first)).await?;
+        while stored.saga.step != Step::ScanFolder {
+            let next = happy_path::next(&stored.saga, self.files, NOW, &self.policy);
+            let next = next.expect("the path leads there");
+            stored = self.store.commit(happy_path::commit_of(Some(stored), next)).await?;
+        }
+        Ok(())
     }
 
     fn number(&self) -> u64 {

@@ -1,5 +1,8 @@
 //! edobridge: one binary between Bitrix24, 1C and e-signature services.
 
+pub mod config;
 pub mod domain;
 pub mod saga;
+pub mod sandbox;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,280 @@
+//! The configuration: one TOML file, overlaid by environment variables, on top of built-in defaults.
+//!
+//! It knows nothing of the parts that it configures: they get plain values from it. It does not watch the file;
+//! a change needs a restart.
+//!
+//! Invariants:
+//! - CF-1: an unknown key, a wrong type or a broken rule stops the start; every problem names its place and remedy.
+//! - CF-2: no secret is ever printed: not by `Debug`, not by `show`, not by a problem.
+//! - CF-3: `default.toml` is the only source of defaults.
+//! - CF-4: only `environment` reads the variables of the process.
+
+mod decode;
+mod easydocs;
+mod environment;
+mod network;
+mod pattern;
+mod portal;
+mod problem;
+mod retry;
+mod rule;
+mod schema;
+mod secret_ref;
+mod server;
+mod show;
+mod source;
+mod units;
+mod validate;
+
+pub use easydocs::{
+    AuthConfig, CallbackConfig, CallbackFields, CallbackStatuses, CreateConfig, CreateFields, CreateMethod,
+    CreateMode, CreateResponse, DownloadAddress, DownloadConfig, EasydocsConfig, EasydocsLimits,
+    EasydocsTimeouts, HealthConfig, SearchConfig, SignatureAlgorithm, SignatureConfig, SignatureEncoding,
+    StatusConfig,
+};
+pub use environment::{ENV_PREFIX, Environment};
+pub use network::{InvalidNetwork, Network};
+pub use pattern::{NamePattern, NameTemplate};
+pub use portal::{ExplicitRate, PortalConfig, PortalTimeouts, Rate, RateLimit, RatePreset};
+pub use problem::{ConfigErrors, Origin, Problem, Severity};
+pub use retry::{CircuitConfig, RetryConfig};
+pub use rule::{CrmItemSource, Delivery, Existing, Folders, Occasion, Recipient, RuleConfig, Trigger};
+pub use schema::schema;
+pub use secret_ref::{SecretRef, SecretSource};
+pub use server::{LanguageCode, LogConfig, LogFormat, OperatorConfig, PublicConfig, StoreConfig, TimeConfig};
+pub use source::Origins;
+pub use units::{InvalidPeriod, InvalidSize, Period, Size};
+
+use crate::domain::{PortalId, Secret, Text};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Everything that can be configured. See `default.toml` for what each key means.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the journal, the view, the spool, snapshots and the operator token.
+    pub data_dir: PathBuf,
+    /// Language of notices and of the command line.
+    pub language: LanguageCode,
+    /// The durable store.
+    pub store: StoreConfig,
+    /// The public listener.
+    pub public: PublicConfig,
+    /// The operator's listener.
+    pub operator: OperatorConfig,
+    /// Logging.
+    pub log: LogConfig,
+    /// How moments are shown.
+    pub time: TimeConfig,
+    /// The signing service.
+    pub easydocs: EasydocsConfig,
+    /// Repetition of failed calls.
+    pub retry: RetryConfig,
+    /// The portals.
+    #[serde(default)]
+    pub portals: Vec<PortalConfig>,
+    /// The rules.
+    #[serde(default)]
+    pub rules: Vec<RuleConfig>,
+}
+
+impl Config {
+    /// Reads and checks a configuration: defaults, then the file, then variables `EDOBRIDGE__…`; reads its secrets.
+    ///
+    /// # Errors
+    /// All problems that keep it from being used, as far as one run can find them.
+    pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigErrors> {
+        examine(path, env, Secrets::Required).into_loaded()
+    }
+
+    /// The same, but a secret that cannot be read here (only the service can) is a [`Severity::Skipped`] problem.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn check(path: Option<&Path>, env: &Environment) -> Result<Loaded, ConfigErrors> {
+        examine(path, env, Secrets::MayBeElsewhere).into_loaded()
+    }
+
+    /// The built-in defaults: no portals, no rules.
+    pub fn defaults() -> Self {
+        let mut tree = source::defaults();
+        tree.remove("portal_defaults");
+        tree.remove("rule_defaults");
+        Self::deserialize(tree).expect("the built-in default.toml decodes: a test reads it")
+    }
+
+    /// The portal with this name.
+    pub fn portal(&self, id: &PortalId) -> Option<&PortalConfig> {
+        self.portals.iter().find(|portal| portal.id == *id)
+    }
+
+    /// The rule with this name.
+    pub fn rule(&self, id: &str) -> Option<&RuleConfig> {
+        self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// Every secret that has a value, for the safety net of the log.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        let portals =
+            self.portals.iter().flat_map(|p| std::iter::once(&p.webhook_url).chain(&p.application_tokens));
+        let others =
+            self.easydocs.api_key.iter().chain(&self.easydocs.signature.secrets).chain(&self.operator.token);
+        portals.chain(others).filter(|secret| secret.is_resolved()).map(SecretRef::secret).collect()
+    }
+
+    /// Every place of a secret with its key.
+    fn secret_refs_mut(&mut self) -> Vec<(String, &mut SecretRef)> {
+        let mut refs = Vec::new();
+        for (p, portal) in self.portals.iter_mut().enumerate() {
+            refs.push((format!("portals[{p}].webhook_url"), &mut portal.webhook_url));
+            for (t, token) in portal.application_tokens.iter_mut().enumerate() {
+                refs.push((format!("portals[{p}].application_tokens[{t}]"), token));
+            }
+        }
+        if let Some(key) = &mut self.easydocs.api_key {
+            refs.push(("easydocs.api_key".to_owned(), key));
+        }
+        for (s, secret) in self.easydocs.signature.secrets.iter_mut().enumerate() {
+            refs.push((format!("easydocs.signature.secrets[{s}]"), secret));
+        }
+        if let Some(token) = &mut self.operator.token {
+            refs.push(("operator.token".to_owned(), token));
+        }
+        refs
+    }
+}
+
+/// A configuration that may be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// Where each came from.
+    pub origins: Origins,
+    /// Warnings, and what could not be checked.
+    pub notes: Vec<Problem>,
+}
+
+impl Loaded {
+    /// The effective configuration as TOML with the origin of each key; secrets are `***`.
+    pub fn show(&self) -> String {
+        show::show(&self.config, &self.origins)
+    }
+}
+
+/// Whether a secret that cannot be read is an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    Required,
+    MayBeElsewhere,
+}
+
+/// What an examination found.
+struct Findings {
+    config: Option<Config>,
+    origins: Origins,
+    problems: Vec<Problem>,
+}
+
+impl Findings {
+    fn into_loaded(mut self) -> Result<Loaded, ConfigErrors> {
+        self.problems.sort_by_key(|problem| problem.severity);
+        let broken = self.problems.iter().any(|problem| problem.severity == Severity::Error);
+        match self.config {
+            Some(config) if !broken => Ok(Loaded { config, origins: self.origins, notes: self.problems }),
+            Some(_) | None => Err(ConfigErrors { problems: self.problems }),
+        }
+    }
+    fn note(&mut self, severity: Severity, key: &str, text: Text) {
+        let origin = self.origins.nearest(key);
+        let problem = Problem { severity, key: key.to_owned(), origin, text };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+}
+
+fn examine(path: Option<&Path>, env: &Environment, secrets: Secrets) -> Findings {
+    let mut source = source::gather(path, env);
+    // a file that is not TOML was not merged, so that whatever its absence breaks is not worth telling
+    let unread = source.problems.iter().any(|problem| problem.key.is_empty());
+    let decoded = decode::decode(&mut source, &source::defaults());
+    let mut findings = Findings { config: None, origins: source.origins, problems: source.problems };
+    if unread {
+        return findings;
+    }
+    for fault in decoded.faults {
+        findings.note(Severity::Error, &fault.key, fault.text);
+    }
+    if let Some(mut config) = decoded.config {
+        let base = path.and_then(Path::parent).unwrap_or(Path::new(""));
+        read_secrets(&mut config, env, base, secrets, &mut findings);
+        warn_of_readable_files(&mut config, path, env, base, &mut findings);
+        if !decoded.incomplete {
+            // a start that fails for an unread secret need not tell what else could not be checked without it
+            let wanted = |finding: &validate::Finding| {
+                secrets == Secrets::MayBeElsewhere || finding.severity != Severity::Skipped
+            };
+            for problem in validate::validate(&config).into_iter().filter(wanted) {
+                findings.note(problem.severity, &problem.key, problem.text);
+            }
+        }
+        findings.config = Some(config);
+    }
+    findings
+}
+
+fn read_secrets(
+    config: &mut Config,
+    env: &Environment,
+    base: &Path,
+    secrets: Secrets,
+    findings: &mut Findings,
+) {
+    let severity = match secrets {
+        Secrets::Required => Severity::Error,
+        Secrets::MayBeElsewhere => Severity::Skipped,
+    };
+    for (key, secret) in config.secret_refs_mut() {
+        if let Err(text) = secret.resolve(env, base) {
+            let severity = if *secret.source() == SecretSource::Literal { Severity::Error } else { severity };
+            findings.note(severity, &key, text);
+        }
+    }
+}
+
+/// Names files with secrets that every user of the machine can read.
+fn warn_of_readable_files(
+    config: &mut Config,
+    path: Option<&Path>,
+    env: &Environment,
+    base: &Path,
+    findings: &mut Findings,
+) {
+    for (key, secret) in config.secret_refs_mut() {
+        let in_config_file = matches!(findings.origins.of(&key), Origin::File { .. });
+        let file = match secret.source() {
+            SecretSource::Literal if in_config_file => path.map(Path::to_owned),
+            SecretSource::Literal | SecretSource::Env(_) => None,
+            SecretSource::File(_) | SecretSource::Credential(_) => secret.file(env, base),
+        };
+        if let Some(file) = file.filter(|file| is_readable_by_everybody(file)) {
+            let file = file.display();
+            let text = Text::new(
+                format!("секрет лежит в файле {file}, который могут читать все: выполните chmod 600 {file}"),
+                format!("the secret is in the file {file}, which everybody can read: run chmod 600 {file}"),
+            );
+            findings.note(Severity::Warning, &key, text);
+        }
+    }
+}
+
+fn is_readable_by_everybody(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,551 @@
+use super::*;
+use std::fs;
+
+/// A portal, a rule and the secrets they need: the least that works.
+const LEAST: &str = r#"
+[public]
+base_url = "https://edo.example.ru/"
+
+[easydocs]
+api_key = "key-0123456789abcdef"
+signature.secrets = ["callback-secret-0123456789"]
+
+[[portals]]
+id = "main"
+webhook_url = "https://portal.example.ru/rest/1/hooksecret123/"
+
+[[rules]]
+id = "contracts"
+portal = "main"
+route_id = "17"
+trigger = { kind = "folder", folder_id = 4711 }
+"#;
+
+struct File {
+    dir: tempfile::TempDir,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Self { dir };
+        fs::write(file.path(), text).unwrap();
+        restrict(&file.path(), 0o600);
+        file
+    }
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("edobridge.toml")
+    }
+    fn load(&self, env: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
+        Config::load(Some(&self.path()), &Environment::of(env.iter().copied()))
+    }
+}
+
+fn restrict(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn load(text: &str) -> Result<Loaded, ConfigErrors> {
+    File::new(text).load(&[])
+}
+
+/// The problems of `text` as `line: key: sentence`, errors first.
+fn problems(text: &str) -> Vec<String> {
+    let found = match load(text) {
+        Ok(loaded) => loaded.notes,
+        Err(errors) => errors.problems,
+    };
+    found
+        .iter()
+        .map(|problem| problem.to_string().split_once("edobridge.toml:").unwrap().1.to_owned())
+        .collect()
+}
+
+/// `LEAST` with a piece replaced.
+fn changed(from: &str, to: &str) -> String {
+    assert!(LEAST.contains(from), "{from}");
+    LEAST.replace(from, to)
+}
+
+/// `LEAST` with lines added to its end, that is to its rule.
+fn with(lines: &str) -> String {
+    format!("{LEAST}{lines}\n")
+}
+
+#[track_caller]
+fn expect_one(text: &str, beginning: &str, words: &str) {
+    let found = problems(text);
+    let fits = |line: &String| line.starts_with(beginning) && line.contains(words);
+    assert!(
+        found.iter().filter(|line| fits(line)).count() == 1,
+        "wanted `{beginning} … {words}` in {found:#?}"
+    );
+}
+
+#[test]
+fn the_defaults_decode_and_pass_every_rule() {
+    let defaults = Config::defaults();
+    assert!(defaults.portals.is_empty());
+    let loaded = Config::load(None, &Environment::default()).unwrap();
+    assert_eq!(loaded.config, defaults);
+    assert_eq!(loaded.notes.len(), 1, "only the warning that there is nothing to do: {:?}", loaded.notes);
+}
+
+#[test]
+fn the_least_configuration_works_without_a_warning_and_inherits_the_defaults() {
+    let loaded = load(LEAST).unwrap();
+    assert_eq!(loaded.notes, []);
+    let rule = loaded.config.rule("contracts").unwrap();
+    assert_eq!(
+        rule.trigger,
+        Trigger::Folder {
+            folder_id: 4711,
+            interval: Period::from_secs(60),
+            overlap: 200,
+            existing: Existing::Skip
+        }
+    );
+    assert!(
+        rule.takes("Договор.PDF", 1_000)
+            && !rule.takes("Договор_signed.pdf", 1_000)
+            && !rule.takes("a.pdf", 0)
+    );
+    let portal = loaded.config.portal(&rule.portal).unwrap();
+    assert_eq!(portal.rate.limit(), Some(RateLimit { milli_per_second: 2_000, burst: 50 }));
+    assert_eq!(portal.webhook_url.secret().expose(), "https://portal.example.ru/rest/1/hooksecret123/");
+    assert_eq!(loaded.config.secrets().len(), 3);
+}
+
+#[test]
+fn own_defaults_of_portals_and_rules_reach_every_entry() {
+    let text = format!(
+        "{LEAST}\n[portal_defaults]\nrate = \"box\"\ntimeouts.read = \"7s\"\n[rule_defaults.folder]\ninterval = \"10s\"\n"
+    );
+    let loaded = load(&text).unwrap();
+    let portal = &loaded.config.portals[0];
+    assert_eq!((portal.rate.limit(), portal.timeouts.read), (None, Period::from_secs(7)));
+    assert_eq!(portal.timeouts.connect, Period::from_secs(10), "its neighbours keep the built-in default");
+    assert!(
+        matches!(loaded.config.rules[0].trigger, Trigger::Folder { interval, .. } if interval == Period::from_secs(10))
+    );
+    assert!(
+        loaded.show().contains("rate = \"box\"  # ") && loaded.show().contains("edobridge.toml:20"),
+        "the origin is the line in portal_defaults"
+    );
+}
+
+#[test]
+fn every_shape_of_a_value_is_read() {
+    let text = changed("webhook_url", "rate = { per_second = 0.5, burst = 7 }\nwebhook_url")
+        + r#"
+deliver_to = 99
+notify = ["responsible", "creator", 17]
+notify_on = ["parked"]
+crm_item = { entity = "dynamic_1046", from_name = "act-{id}" }
+
+[[rules]]
+id = "deals"
+portal = "main"
+route_id = "18"
+trigger = { kind = "file_event", folders = [1, 2] }
+crm_item = { entity = "deal", id = 501 }
+"#;
+    let text = text.replace("[[portals]]", "[[portals]]\napplication_tokens = [\"token\"]");
+    let config = load(&text).unwrap().config;
+    let expected = Rate::Explicit(ExplicitRate { per_second: 0.5, burst: 7 });
+    assert_eq!(config.portals[0].rate, expected);
+    assert_eq!(config.portals[0].rate.limit().unwrap().milli_per_second, 500);
+    let rule = &config.rules[0];
+    assert_eq!(rule.deliver_to, Delivery::Folder(99));
+    assert_eq!(rule.notify, [Recipient::Responsible, Recipient::Creator, Recipient::User(17)]);
+    assert_eq!(rule.notify_on, [Occasion::Parked]);
+    assert!(
+        matches!(&rule.crm_item, CrmItemSource::FromName { entity_type_id: 1046, template } if template.find("Act-5") == Some(5))
+    );
+    assert_eq!(config.rules[1].crm_item, CrmItemSource::Fixed { entity_type_id: 2, id: 501 });
+    assert_eq!(config.rules[1].trigger, Trigger::FileEvent { folders: Folders::Only(vec![1, 2]) });
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_likely_one() {
+    expect_one(
+        &changed("folder_id = 4711", "folder_id = 4711, interwal = \"1m\""),
+        "17: rules[0].trigger.interwal:",
+        "`interval`",
+    );
+    expect_one(&changed("base_url", "base_ulr"), "3: public.base_ulr:", "perhaps `base_url`");
+    expect_one(&with("colour = 1"), "18: rules[0].colour:", "there are: id, portal, trigger");
+    expect_one(&with("[extra]\na = 1"), "18: extra:", "there is no key `extra`");
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_refused_with_its_line() {
+    for (text, beginning, words) in [
+        (with("min_size = 10"), "18: rules[0].min_size:", "a size with its unit"),
+        (with("min_size = \"10\""), "18: rules[0].min_size:", "64KiB"),
+        (with("comment = \"yes\""), "18: rules[0].comment:", "expected a boolean"),
+        (with("notify = [\"boss\"]"), "18: rules[0].notify[0]:", "\"creator\" or a user id"),
+        (with("deliver_to = 0"), "18: rules[0].deliver_to:", "\"same\" or a folder id"),
+        (with("include = [\"a/b\"]"), "18: rules[0].include[0]:", "only the file's name"),
+        (with("crm_item = { entity = \"deal\" }"), "18: rules[0].crm_item:", "id = 501 or from_name"),
+        (with("crm_item = { entity = \"dael\", id = 1 }"), "18: rules[0].crm_item:", "dynamic_"),
+        (changed("webhook_url", "rate = \"clod\"\nwebhook_url"), "11: portals[0].rate:", "enterprise"),
+        (
+            changed("webhook_url", "query_limit_pause = \"10\"\nwebhook_url"),
+            "11: portals[0].query_limit_pause:",
+            "500ms, 30s",
+        ),
+        (
+            changed("webhook_url", "events_from = [\"10.0.0.0/99\"]\nwebhook_url"),
+            "11: portals[0].events_from[0]:",
+            "10.0.0.0/8",
+        ),
+        (changed("[public]", "[public]\nlisten = \"everywhere\""), "3: public.listen:", "does not fit"),
+        (changed("[public]", "language = \"kk\"\n[public]"), "2: language:", "`ru`"),
+        (changed("kind = \"folder\"", "kind = \"telepathy\""), "17: rules[0].trigger.kind:", "deal_stage"),
+        (
+            changed("folder_id = 4711", "stages = []"),
+            "17: rules[0].trigger:",
+            "does not belong to a folder trigger",
+        ),
+        (changed(", folder_id = 4711", ""), "17: rules[0].trigger:", "lacks the key `folder_id`"),
+    ] {
+        expect_one(&text, beginning, words);
+    }
+}
+
+#[test]
+fn an_absent_key_is_named_with_the_line_of_its_section() {
+    expect_one(&changed("id = \"main\"\n", ""), "9: portals[0].id:", "`id` is missing");
+    expect_one(&changed("route_id = \"17\"\n", ""), "13: rules[0].route_id:", "`route_id` is missing");
+}
+
+#[test]
+fn text_that_is_not_toml_is_refused_with_its_line_and_without_quoting_it() {
+    let errors = load("a = 1\nkey = hunter2-unquoted\n").unwrap_err();
+    assert!(errors.problems[0].to_string().contains("edobridge.toml:2: this is not TOML"), "{errors}");
+    assert!(!errors.to_string().contains("hunter2"), "{errors}");
+    let absent =
+        Config::load(Some(Path::new("/nonexistent/edobridge.toml")), &Environment::default()).unwrap_err();
+    assert!(absent.to_string().contains("cannot be read"), "{absent}");
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let text = changed("kind = \"folder\"", "kind = \"telepathy\"")
+        .replace("base_url = \"https://edo", "basse_url = \"https://edo")
+        .replace(
+            "signature.secrets",
+            "reminders = [\"40d\"]\nlimits.upload_bytes = \"much\"\nsignature.secrets",
+        );
+    let found = problems(&text);
+    for words in ["kind:", "basse_url", "upload_bytes"] {
+        assert!(found.iter().any(|line| line.contains(words)), "{words} in {found:#?}");
+    }
+    let text = changed("route_id = \"17\"", "route_id = \" \"")
+        .replace("portal = \"main\"", "portal = \"mian\"")
+        + "max_size = \"1GiB\"\n";
+    assert_eq!(problems(&text).len(), 3, "{:#?}", problems(&text));
+}
+
+#[test]
+fn every_broken_rule_is_a_sentence_with_its_line() {
+    let portal = |line: &str| changed("webhook_url", &format!("{line}\nwebhook_url"));
+    let easydocs = |line: &str| changed("signature.secrets", &format!("{line}\nsignature.secrets"));
+    let public = |line: &str| changed("[public]", &format!("[public]\n{line}"));
+    let deal = "trigger = { kind = \"deal_stage\", stages = [\"C1:NEW\"], file_field = \"UF_CRM_1\" }";
+    let deal = changed("trigger = { kind = \"folder\", folder_id = 4711 }", deal);
+    let twice = format!("{LEAST}\n{}", &LEAST[LEAST.find("[[portals]]").unwrap()..]);
+    for (text, beginning, words) in [
+        // files and names
+        (with("suffix = \"\"\nexclude = [\"x\"]"), "18: rules[0].suffix:", "the name of the original"),
+        (with("suffix = \"a/b\""), "18: rules[0].suffix:", "no slashes"),
+        (with("suffix = \"_подписан\""), "13: rules[0].exclude:", "*_подписан*"),
+        (with("include = []"), "18: rules[0].include:", "takes no file"),
+        (with("min_size = \"2MiB\"\nmax_size = \"1MiB\""), "18: rules[0].min_size:", "above the greatest"),
+        (with("max_size = \"1GiB\""), "18: rules[0].max_size:", "easydocs.limits.upload_bytes"),
+        (changed("id = \"contracts\"", "id = \"договоры\""), "14: rules[0].id:", "letters, digits"),
+        (twice.clone(), "20: portals[1].id:", "belongs to another portal"),
+        (twice.clone(), "24: rules[1].id:", "belongs to another rule"),
+        (twice, "27: rules[1].trigger:", "one file may be sent twice"),
+        // triggers
+        (deal.clone(), "13: rules[0].deliver_to:", "lies in no Drive folder"),
+        (deal.clone(), "9: portals[0].application_tokens:", "waits for events"),
+        (
+            deal.clone() + "crm_item = { entity = \"deal\", id = 1 }",
+            "18: rules[0].crm_item:",
+            "remove crm_item",
+        ),
+        (deal.replace("[\"C1:NEW\"]", "[]"), "17: rules[0].trigger.stages:", "at least one stage"),
+        (deal.replace("UF_CRM_1", ""), "17: rules[0].trigger.file_field:", "UF_CRM_"),
+        (changed("4711", "0"), "17: rules[0].trigger.folder_id:", "out of bounds"),
+        (changed("4711", "4711, interval = \"1s\""), "17: rules[0].trigger.interval:", "from 5s to 1d"),
+        (changed("4711", "4711, overlap = 100000"), "17: rules[0].trigger.overlap:", "10000"),
+        // people
+        (with("notify = []"), "18: rules[0].notify:", "nobody learns"),
+        (with("notify = [\"responsible\"]"), "18: rules[0].notify:", "only a CRM item"),
+        (changed("route_id = \"17\"", "route_id = \"\""), "16: rules[0].route_id:", "route of approval"),
+        (changed("portal = \"main\"", "portal = \"mian\""), "15: rules[0].portal:", "there are: main"),
+        // portals
+        (changed("https://portal", "http://portal"), "11: portals[0].webhook_url:", "https://"),
+        (
+            changed("/rest/1/hooksecret123/", "/rest/1/hooksecret123/scope.json"),
+            "11: portals[0].webhook_url:",
+            "without the name of a method",
+        ),
+        (
+            changed("https://portal.example.ru/rest", "portal.example.ru/rest"),
+            "11: portals[0].webhook_url:",
+            "has the form",
+        ),
+        (
+            portal("dangerous_allow_http = true").replace("https://portal", "http://portal"),
+            "12: portals[0].webhook_url:",
+            "this very machine",
+        ),
+        (portal("rate = { per_second = 0, burst = 5 }"), "11: portals[0].rate:", "out of bounds"),
+        (
+            portal("allowed_download_origins = [\"https://cdn.example.ru/path\"]"),
+            "11: portals[0].allowed_download_origins[0]:",
+            "only an origin",
+        ),
+        (portal("query_limit_pause = \"10m\""), "11: portals[0].query_limit_pause:", "out of bounds"),
+        (portal("events_from = [\"0.0.0.0/0\"]"), "11: portals[0].events_from[0]:", "every address"),
+        // EasyDocs
+        (easydocs("base_url = \"http://easydocs.example/\""), "7: easydocs.base_url:", "https://"),
+        (easydocs("base_url = \"https://u:p@easydocs.example/\""), "7: easydocs.base_url:", "user name"),
+        (changed("api_key = \"key-0123456789abcdef\"\n", ""), "5: easydocs.api_key:", "no API key"),
+        (
+            changed("[\"callback-secret-0123456789\"]", "[]"),
+            "7: easydocs.signature.secrets:",
+            "would go unnoticed",
+        ),
+        (
+            changed("[\"callback-secret-0123456789\"]", "[]\nstatus.path = \"/d/{id}\""),
+            "7: easydocs.signature.secrets:",
+            "by polling only",
+        ),
+        (
+            changed("callback-secret-0123456789", "short"),
+            "7: easydocs.signature.secrets[0]:",
+            "can be guessed",
+        ),
+        (easydocs("reminders = [\"40d\"]"), "7: easydocs.reminders[0]:", "not before the deadline"),
+        (easydocs("reminders = [\"4d\", \"3d\"]"), "7: easydocs.reminders[1]:", "ascending"),
+        (
+            easydocs("download.path = \"/documents/download\""),
+            "7: easydocs.download.path:",
+            "exactly one {id}",
+        ),
+        (easydocs("create.path = \"api\""), "7: easydocs.create.path:", "begin with one slash"),
+        (easydocs("create.response.id = \"id\""), "7: easydocs.create.response.id:", "/id"),
+        (easydocs("create.success_codes = [404]"), "7: easydocs.create.success_codes:", "200 to 299"),
+        (
+            easydocs("create.fields.external_id = \"\""),
+            "7: easydocs.create.fields.external_id:",
+            "lost answer",
+        ),
+        (
+            easydocs("create.fields.file_content = \"\""),
+            "7: easydocs.create.fields.file_content:",
+            "json_base64",
+        ),
+        (easydocs("create.extra.route_id = \"5\""), "7: easydocs.create.extra.route_id:", "remove it"),
+        (easydocs("callback.answer_code = 500"), "7: easydocs.callback.answer_code:", "from 200 to 299"),
+        (easydocs("callback.fields.status = \"\""), "7: easydocs.callback.fields.status:", "cannot be empty"),
+        (
+            easydocs("callback.status.refused = [\"signed\"]"),
+            "7: easydocs.callback.status.refused:",
+            "both success and refusal",
+        ),
+        (easydocs("signature.header = \"X Sig\""), "7: easydocs.signature.header:", "HTTP header"),
+        (
+            easydocs("signature.signed_content = \"{header:X-Time}\""),
+            "7: easydocs.signature.signed_content:",
+            "proves nothing",
+        ),
+        (
+            easydocs("dangerous_repeat_create_on_5xx = true"),
+            "7: easydocs.dangerous_repeat_create_on_5xx:",
+            "twice",
+        ),
+        // the process
+        (changed("base_url = \"https://edo.example.ru/\"\n", ""), "2: public.base_url:", "callback address"),
+        (changed("https://edo.example.ru/", "http://edo.example.ru/"), "3: public.base_url:", "https://"),
+        (public("trusted_proxies = [\"0.0.0.0/0\"]"), "3: public.trusted_proxies[0]:", "forge"),
+        (public("workers = 0"), "3: public.workers:", "from 1 to 256"),
+        (with("[operator]\nlisten = \"0.0.0.0:9090\""), "19: operator.listen:", "other machines"),
+        (with("[operator]\nlisten = \"0.0.0.0:8080\""), "19: operator.listen:", "is the public one"),
+        (with("[operator]\ntoken = \"short\""), "19: operator.token:", "openssl rand"),
+        (with("[log]\nfilter = \"info,=\""), "19: log.filter:", "edobridge::store=debug"),
+        (with("[time]\nzone = \"Mars/Olympus\""), "19: time.zone:", "Europe/Moscow"),
+        (with("[store]\nsegment_bytes = \"1KiB\""), "19: store.segment_bytes:", "from 1MiB to 1GiB"),
+        (
+            with("[store]\ncheckpoint_every_bytes = \"1GiB\""),
+            "19: store.checkpoint_every_bytes:",
+            "rarer than a snapshot",
+        ),
+        (with("[retry]\noutage = []"), "19: retry.outage:", "1 to 50"),
+        (with("[retry]\njitter_percent = 101"), "19: retry.jitter_percent:", "from 0 to 100"),
+        (
+            with("[retry.circuit]\nprobe_interval = \"1h\""),
+            "18: retry.circuit.probe_interval_max:",
+            "shorter than the first",
+        ),
+    ] {
+        expect_one(&text, beginning, words);
+    }
+}
+
+#[test]
+fn a_problem_is_told_in_russian_too() {
+    let errors = load(&changed("portal = \"main\"", "portal = \"mian\"")).unwrap_err();
+    let line = errors.problems[0].line(crate::domain::Language::Ru);
+    assert!(line.ends_with("edobridge.toml:15: rules[0].portal: портала `mian` нет; есть: main"), "{line}");
+}
+
+#[test]
+fn a_portal_of_the_sandbox_may_be_looked_at_often() {
+    let text = changed("https://portal.example.ru", "http://127.0.0.1:4000")
+        .replace("webhook_url", "dangerous_allow_http = true\nwebhook_url")
+        .replace("4711", "4711, interval = \"100ms\"");
+    assert_eq!(load(&text).unwrap().notes, []);
+}
+
+#[test]
+fn a_secret_that_only_the_service_can_read_stops_the_start_but_not_the_check() {
+    let file = File::new(&changed(
+        "\"https://portal.example.ru/rest/1/hooksecret123/\"",
+        "{ credential = \"portal-webhook\" }",
+    ));
+    let errors = file.load(&[]).unwrap_err();
+    assert!(errors.to_string().contains("edobridge.toml:11: portals[0].webhook_url"), "{errors}");
+    let checked = Config::check(Some(&file.path()), &Environment::default()).unwrap();
+    assert!(!checked.notes.is_empty());
+    assert!(checked.notes.iter().all(|note| note.severity == Severity::Skipped), "{:?}", checked.notes);
+}
+
+#[test]
+fn secrets_that_everybody_can_read_are_a_warning() {
+    let file = File::new(&changed("\"key-0123456789abcdef\"", "{ file = \"key\" }"));
+    let key = file.dir.path().join("key");
+    fs::write(&key, "key-0123456789abcdef\n").unwrap();
+    restrict(&key, 0o600);
+    assert_eq!(file.load(&[]).unwrap().notes, []);
+    restrict(&key, 0o644);
+    restrict(&file.path(), 0o644);
+    let notes = file.load(&[]).unwrap().notes;
+    let keys: Vec<&str> = notes.iter().map(|note| note.key.as_str()).collect();
+    assert_eq!(keys, ["portals[0].webhook_url", "easydocs.api_key", "easydocs.signature.secrets[0]"]);
+    assert!(
+        notes.iter().all(|note| note.severity == Severity::Warning && note.text.en.contains("chmod 600"))
+    );
+}
+
+#[test]
+fn variables_win_over_the_file_and_are_named_as_the_origin() {
+    let file = File::new(LEAST);
+    let loaded = file
+        .load(&[
+            ("EDOBRIDGE__PUBLIC__WORKERS", "7"),
+            ("EDOBRIDGE__EASYDOCS__API_KEY", "{ env = 'REAL_KEY' }"),
+            ("REAL_KEY", "from-another-variable"),
+            ("EDOBRIDGE__PORTALS__0__RATE", "box"),
+            ("EDOBRIDGE__PORTALS__0__MEMBER_ID", "42"),
+            ("EDOBRIDGE__RULES__0__TRIGGER__FOLDER_ID", "5"),
+            ("EDOBRIDGE__RULES__0__NOTIFY", "[\"creator\", 3]"),
+            ("EDOBRIDGE_CONFIG", "not one of ours"),
+        ])
+        .unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.public.workers, 7);
+    assert_eq!(config.easydocs.api_key.as_ref().unwrap().secret().expose(), "from-another-variable");
+    assert_eq!(config.portals[0].rate, Rate::Preset(RatePreset::Box));
+    assert_eq!(
+        config.portals[0].member_id.as_deref(),
+        Some("42"),
+        "digits can be a text where a text is wanted"
+    );
+    assert!(matches!(config.rules[0].trigger, Trigger::Folder { folder_id: 5, .. }));
+    assert_eq!(config.rules[0].notify, [Recipient::Creator, Recipient::User(3)]);
+    assert_eq!(
+        loaded.origins.of("public.workers"),
+        Origin::Env { name: "EDOBRIDGE__PUBLIC__WORKERS".into() }
+    );
+}
+
+#[test]
+fn a_whole_portal_can_come_from_variables() {
+    let loaded = Config::load(
+        None,
+        &Environment::of([
+            ("EDOBRIDGE__PORTALS__0__ID", "main"),
+            ("EDOBRIDGE__PORTALS__0__WEBHOOK_URL", "https://portal.example.ru/rest/1/hooksecret123/"),
+        ]),
+    )
+    .unwrap();
+    assert_eq!(loaded.config.portals[0].id.as_str(), "main");
+}
+
+#[test]
+fn a_secret_of_digits_in_a_variable_is_a_text() {
+    let file = File::new(&changed("\"key-0123456789abcdef\"", "{ file = \"absent\" }"));
+    let loaded = file.load(&[("EDOBRIDGE__EASYDOCS__API_KEY", "0123456789")]).unwrap();
+    assert_eq!(loaded.config.easydocs.api_key.unwrap().secret().expose(), "0123456789");
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let file = File::new(LEAST);
+    for (name, value, words) in [
+        ("EDOBRIDGE__PUBLIC__WROKERS", "7", "perhaps `workers`"),
+        ("EDOBRIDGE__PUBLIC__WORKERS", "many", "does not fit"),
+        ("EDOBRIDGE__PUBLIC__WORKERS", "0", "from 1 to 256"),
+        ("EDOBRIDGE__PORTALS__5__ID", "x", "the next number is 1"),
+        ("EDOBRIDGE__PORTALS__MAIN__ID", "x", "a number must follow"),
+        ("EDOBRIDGE__LANGUAGE__X", "x", "into a value"),
+        ("EDOBRIDGE____X", "x", "EDOBRIDGE__SECTION__KEY"),
+    ] {
+        let errors = file.load(&[(name, value)]).unwrap_err();
+        let line = errors.problems[0].to_string();
+        assert!(line.starts_with(&format!("env {name}:")) && line.contains(words), "{line}");
+    }
+}
+
+#[test]
+fn showing_a_configuration_reveals_no_secret_and_reads_back() {
+    let file = File::new(&with("crm_item = { entity = \"deal\", from_name = \"deal-{id}\" }"));
+    let loaded = file.load(&[("EDOBRIDGE__PUBLIC__WORKERS", "3")]).unwrap();
+    let shown = loaded.show();
+    for secret in loaded.config.secrets() {
+        assert!(!shown.contains(secret.expose()), "{shown}");
+    }
+    assert!(!format!("{loaded:?}").contains("hooksecret123"));
+    assert!(shown.contains("webhook_url = \"***\""), "{shown}");
+    assert!(shown.contains("workers = 3  # env EDOBRIDGE__PUBLIC__WORKERS"), "{shown}");
+    assert!(shown.contains("drain = \"20s\"  # default"), "{shown}");
+    assert!(
+        shown.lines().any(|line| line.starts_with("folder_id") || line.contains("edobridge.toml:17")),
+        "{shown}"
+    );
+    // the same values, but for the secrets, which have become stars
+    let tree: toml::Table = toml::from_str(&shown).unwrap();
+    let again = Config::deserialize(tree).unwrap();
+    assert_eq!(toml::Table::try_from(&again).unwrap(), toml::Table::try_from(&loaded.config).unwrap());
+}
+
+#[test]
+fn the_schema_asks_only_for_what_has_no_default_and_knows_every_key() {
+    let schema = schema();
+    assert_eq!(schema["additionalProperties"], false);
+    let required =
+        |pointer: &str| schema.pointer(pointer).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+    assert_eq!(required("/required"), 0);
+    assert_eq!(required("/definitions/PortalConfig/required"), 2, "id and webhook_url");
+    assert_eq!(required("/definitions/RuleConfig/required"), 4, "id, portal, route_id, trigger");
+    for key in source::defaults().keys() {
+        assert!(schema["properties"].get(key).is_some(), "{key} is in default.toml but not in the schema");
+    }
+    assert!(schema["properties"]["store"].is_object());
+}

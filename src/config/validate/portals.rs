@@ -1,0 +1,172 @@
+//! Rules about portals.
+
+use super::{PlainHttp, Report, is_plain_name, scheme_complaint};
+use crate::config::{Config, ExplicitRate, Period, PortalConfig, Rate};
+use url::Url;
+
+/// More portals than one process can serve with its budget of connections.
+const PORTALS_MAX: usize = 1_000;
+
+pub(super) fn check(config: &Config, report: &mut Report) {
+    if config.portals.is_empty() && config.rules.is_empty() {
+        report.warning(
+            "portals",
+            "нет ни одного портала и правила: служба запустится, но делать ей будет нечего",
+            "there is no portal and no rule: the service starts, but has nothing to do",
+        );
+    }
+    if config.portals.len() > PORTALS_MAX {
+        report.error(
+            "portals",
+            format!("порталов больше {PORTALS_MAX}: разделите их между службами"),
+            format!("there are more than {PORTALS_MAX} portals: divide them between services"),
+        );
+    }
+    for (index, portal) in config.portals.iter().enumerate() {
+        let key = format!("portals[{index}]");
+        check_id(&key, portal, &config.portals[..index], report);
+        check_webhook(&key, portal, report);
+        check_budget(&key, portal, report);
+        check_timeouts(&key, portal, report);
+        check_senders(&key, portal, config, report);
+    }
+}
+
+fn check_id(key: &str, portal: &PortalConfig, earlier: &[PortalConfig], report: &mut Report) {
+    if !is_plain_name(portal.id.as_str()) {
+        report.error(
+            format!("{key}.id"),
+            "имя портала: от 1 до 64 латинских букв, цифр, дефисов и подчёркиваний",
+            "the name of a portal is 1 to 64 letters, digits, hyphens and underscores",
+        );
+    }
+    if earlier.iter().any(|other| other.id == portal.id) {
+        report.error(
+            format!("{key}.id"),
+            format!("имя `{}` уже у другого портала: дайте другое", portal.id),
+            format!("the name `{}` belongs to another portal already: give another one", portal.id),
+        );
+    }
+}
+
+/// Never quotes the address: its path is the secret.
+fn check_webhook(key: &str, portal: &PortalConfig, report: &mut Report) {
+    let key = format!("{key}.webhook_url");
+    if !portal.webhook_url.is_resolved() {
+        report.skipped(
+            key,
+            "секрет здесь не прочитан, поэтому вид адреса вебхука не проверен",
+            "the secret was not read here, so the form of the webhook's address was not checked",
+        );
+        return;
+    }
+    let http = PlainHttp::from(portal.dangerous_allow_http);
+    match Url::parse(portal.webhook_url.secret().expose()) {
+        Err(_) => report.error(key, WEBHOOK_FORM.0, WEBHOOK_FORM.1),
+        Ok(url) => {
+            if let Some((ru, en)) = scheme_complaint(&url, http) {
+                report.error(key.as_str(), ru, en);
+            }
+            if !is_webhook_path(&url) {
+                report.error(key, WEBHOOK_FORM.0, WEBHOOK_FORM.1);
+            }
+        }
+    }
+}
+
+const WEBHOOK_FORM: (&str, &str) = (
+    "адрес входящего вебхука имеет вид https://ПОРТАЛ/rest/НОМЕР/КОД/: скопируйте его из настроек вебхука целиком, без имени метода",
+    "the address of an incoming webhook has the form https://PORTAL/rest/NUMBER/CODE/: copy it whole from the webhook's settings, without the name of a method",
+);
+
+/// `/rest/USER/SECRET` (Bitrix24 docs, `local-integrations/local-webhooks.md`).
+fn is_webhook_path(url: &Url) -> bool {
+    let parts: Vec<&str> = url.path().trim_matches('/').split('/').collect();
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    match parts.as_slice() {
+        ["rest", user, secret] => {
+            plain && user.parse::<u64>().is_ok() && !secret.is_empty() && !secret.contains('.')
+        }
+        _ => false,
+    }
+}
+
+fn check_budget(key: &str, portal: &PortalConfig, report: &mut Report) {
+    let hour = Period::from_secs(3_600);
+    report.period(
+        format!("{key}.query_limit_pause"),
+        portal.query_limit_pause,
+        Period::from_ms(10)..=portal.query_limit_pause_max.min(hour),
+    );
+    report.period(
+        format!("{key}.query_limit_pause_max"),
+        portal.query_limit_pause_max,
+        Period::from_ms(10)..=hour,
+    );
+    report.period(format!("{key}.operating_pause"), portal.operating_pause, Period::from_ms(10)..=hour);
+    report.period(format!("{key}.operating_slow_at"), portal.operating_slow_at, Period::from_secs(1)..=hour);
+    report.period(
+        format!("{key}.overload_pause"),
+        portal.overload_pause,
+        Period::from_ms(10)..=Period::from_secs(86_400),
+    );
+    report.period(
+        format!("{key}.batch_gather"),
+        portal.batch_gather,
+        Period::from_ms(0)..=Period::from_secs(10),
+    );
+    report.number(format!("{key}.transfers_max"), portal.transfers_max.into(), 1..=64);
+    if let Rate::Explicit(ExplicitRate { per_second, burst }) = portal.rate {
+        if !(0.01..=1_000.0).contains(&per_second) {
+            report.out_of_bounds(format!("{key}.rate"), &per_second, &0.01, &1_000.0);
+        }
+        report.number(format!("{key}.rate"), burst.into(), 1..=100_000);
+    }
+}
+
+fn check_timeouts(key: &str, portal: &PortalConfig, report: &mut Report) {
+    let bounds = Period::from_ms(100)..=Period::from_secs(6 * 3_600);
+    let timeouts = &portal.timeouts;
+    for (name, value) in [
+        ("connect", timeouts.connect),
+        ("read", timeouts.read),
+        ("call", timeouts.call),
+        ("transfer", timeouts.transfer),
+    ] {
+        report.period(format!("{key}.timeouts.{name}"), value, bounds.clone());
+    }
+    for (index, origin) in portal.allowed_download_origins.iter().enumerate() {
+        let key = format!("{key}.allowed_download_origins[{index}]");
+        report.origin(&key, origin, PlainHttp::from(portal.dangerous_allow_http));
+    }
+    if portal.notify_client_id.is_empty() {
+        report.error(
+            format!("{key}.notify_client_id"),
+            "без CLIENT_ID вебхук не может слать уведомления с меткой: оставьте edobridge",
+            "without a CLIENT_ID a webhook cannot send notices with a tag: leave edobridge",
+        );
+    }
+}
+
+fn check_senders(key: &str, portal: &PortalConfig, config: &Config, report: &mut Report) {
+    let waits_for_events =
+        config.rules.iter().find(|rule| rule.portal == portal.id && rule.trigger.needs_events());
+    if let Some(rule) = waits_for_events
+        && portal.application_tokens.is_empty()
+    {
+        report.error(
+            format!("{key}.application_tokens"),
+            format!("правило `{}` ждёт событий портала: добавьте токен приложения из настроек исходящего вебхука", rule.id),
+            format!("the rule `{}` waits for events of the portal: add the application token from the settings of the outgoing webhook", rule.id),
+        );
+    }
+    for (index, network) in portal.events_from.iter().enumerate() {
+        if network.is_everything() {
+            report.warning(
+                format!("{key}.events_from[{index}]"),
+                "этот диапазон разрешает все адреса: уберите его, пустой список значит то же самое",
+                "this range allows every address: remove it, an empty list means the same",
+            );
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Rules about rules.
+
+use super::{Report, is_plain_name};
+use crate::config::{Config, CrmItemSource, Delivery, Folders, Period, RuleConfig, Trigger};
+
+/// More rules than a person can keep in mind.
+const RULES_MAX: usize = 1_000;
+
+/// The longest suffix: names of files end at 255 characters.
+const SUFFIX_CHARS_MAX: usize = 40;
+
+/// A wider overlap would read more pages of the folder at each look than it is worth.
+const OVERLAP_MAX: u64 = 10_000;
+
+pub(super) fn check(config: &Config, report: &mut Report) {
+    if config.rules.len() > RULES_MAX {
+        report.error(
+            "rules",
+            format!("правил больше {RULES_MAX}: объедините похожие"),
+            format!("there are more than {RULES_MAX} rules: join similar ones"),
+        );
+    }
+    for (index, rule) in config.rules.iter().enumerate() {
+        let key = format!("rules[{index}]");
+        check_names(&key, rule, &config.rules[..index], config, report);
+        check_files(&key, rule, config, report);
+        check_trigger(&key, rule, config, report);
+        check_delivery(&key, rule, report);
+        check_people(&key, rule, report);
+        check_overlap(&key, rule, &config.rules[..index], report);
+    }
+}
+
+fn check_names(key: &str, rule: &RuleConfig, earlier: &[RuleConfig], config: &Config, report: &mut Report) {
+    if !is_plain_name(&rule.id) {
+        report.error(
+            format!("{key}.id"),
+            "имя правила: от 1 до 64 латинских букв, цифр, дефисов и подчёркиваний",
+            "the name of a rule is 1 to 64 letters, digits, hyphens and underscores",
+        );
+    }
+    if earlier.iter().any(|other| other.id == rule.id) {
+        report.error(
+            format!("{key}.id"),
+            format!("имя `{}` уже у другого правила: дайте другое", rule.id),
+            format!("the name `{}` belongs to another rule already: give another one", rule.id),
+        );
+    }
+    if config.portal(&rule.portal).is_none() {
+        let known: Vec<&str> = config.portals.iter().map(|portal| portal.id.as_str()).collect();
+        let known = if known.is_empty() { "-".to_owned() } else { known.join(", ") };
+        report.error(
+            format!("{key}.portal"),
+            format!("портала `{}` нет; есть: {known}", rule.portal),
+            format!("there is no portal `{}`; there are: {known}", rule.portal),
+        );
+    }
+    if rule.route_id.trim().is_empty() {
+        report.error(
+            format!("{key}.route_id"),
+            "укажите номер маршрута согласования и подписания из EasyDocs: без него документ никто не увидит",
+            "give the id of the route of approval and signing from EasyDocs: nobody sees a document without one",
+        );
+    }
+}
+
+fn check_files(key: &str, rule: &RuleConfig, config: &Config, report: &mut Report) {
+    if rule.include.is_empty() {
+        report.error(
+            format!("{key}.include"),
+            "список образцов пуст, поэтому правило не возьмёт ни одного файла: добавьте \"*\"",
+            "the list of patterns is empty, so the rule takes no file at all: add \"*\"",
+        );
+    }
+    if rule.min_size > rule.max_size {
+        report.error(
+            format!("{key}.min_size"),
+            "наименьший размер больше наибольшего, поэтому правило не возьмёт ни одного файла",
+            "the least size is above the greatest, so the rule takes no file at all",
+        );
+    }
+    if rule.max_size > config.easydocs.limits.upload_bytes {
+        let limit = config.easydocs.limits.upload_bytes;
+        report.error(
+            format!("{key}.max_size"),
+            format!("больше, чем отправляется в EasyDocs ({limit}): уменьшите его или поднимите easydocs.limits.upload_bytes"),
+            format!("more than is sent to EasyDocs ({limit}): lower it or raise easydocs.limits.upload_bytes"),
+        );
+    }
+}
+
+fn check_trigger(key: &str, rule: &RuleConfig, config: &Config, report: &mut Report) {
+    let key = format!("{key}.trigger");
+    // more often, looking would eat a real portal's budget; a sandbox has none to eat
+    let sandbox = config.portal(&rule.portal).is_some_and(|portal| portal.dangerous_allow_http);
+    let interval_min = if sandbox { Period::from_ms(50) } else { Period::from_secs(5) };
+    match &rule.trigger {
+        Trigger::Folder { folder_id, interval, overlap, existing: _ } => {
+            report.number(format!("{key}.folder_id"), *folder_id, 1..=u64::MAX);
+            report.period(format!("{key}.interval"), *interval, interval_min..=Period::from_secs(86_400));
+            report.number(format!("{key}.overlap"), u64::from(*overlap), 0..=OVERLAP_MAX);
+        }
+        Trigger::FileEvent { folders } => {
+            if *folders == Folders::Only(Vec::new()) {
+                report.error(
+                    format!("{key}.folders"),
+                    "список папок пуст, поэтому правило никогда не сработает: укажите номера папок или \"any\"",
+                    "the list of folders is empty, so the rule never acts: give ids of folders or \"any\"",
+                );
+            }
+        }
+        Trigger::DealStage { entity_type_id, stages, file_field } => {
+            report.number(
+                format!("{key}.entity_type_id"),
+                u64::from(*entity_type_id),
+                1..=u64::from(u32::MAX),
+            );
+            if stages.is_empty() || stages.iter().any(String::is_empty) {
+                report.error(
+                    format!("{key}.stages"),
+                    "укажите хотя бы одну стадию, например C1:EXECUTING (crm.status.list покажет все)",
+                    "give at least one stage, such as C1:EXECUTING (crm.status.list shows all)",
+                );
+            }
+            if file_field.is_empty() {
+                report.error(
+                    format!("{key}.file_field"),
+                    "укажите поле с файлом, например UF_CRM_1700000000",
+                    "give the field with the file, such as UF_CRM_1700000000",
+                );
+            }
+        }
+    }
+}
+
+fn check_delivery(key: &str, rule: &RuleConfig, report: &mut Report) {
+    let from_item = matches!(rule.trigger, Trigger::DealStage { .. });
+    if from_item && rule.deliver_to == Delivery::Same {
+        report.error(
+            format!("{key}.deliver_to"),
+            "файл из поля CRM не лежит ни в какой папке Диска: укажите номер папки для подписанного файла",
+            "a file of a CRM field lies in no Drive folder: give the id of the folder for the signed file",
+        );
+    }
+    if rule.suffix.contains(['/', '\\']) || rule.suffix.chars().count() > SUFFIX_CHARS_MAX {
+        report.error(
+            format!("{key}.suffix"),
+            format!("добавка к имени: не длиннее {SUFFIX_CHARS_MAX} знаков и без косых черт"),
+            format!("the suffix has at most {SUFFIX_CHARS_MAX} characters and no slashes"),
+        );
+    }
+    if rule.suffix.is_empty() && rule.deliver_to == Delivery::Same {
+        report.error(
+            format!("{key}.suffix"),
+            "без добавки подписанный файл получит имя исходного в той же папке: укажите, например, _signed",
+            "without a suffix the signed file gets the name of the original in the same folder: give one, such as _signed",
+        );
+    }
+    if !from_item && rule.takes_name(&format!("x{}.pdf", rule.suffix)) {
+        report.warning(
+            format!("{key}.exclude"),
+            format!(
+                "имена подписанных копий (*{}.pdf) подходят под правило; от повторной отправки спасает только память о них: добавьте \"*{0}*\" в exclude",
+                rule.suffix
+            ),
+            format!(
+                "names of signed copies (*{}.pdf) fit the rule, and only the memory of them prevents a second sending: add \"*{0}*\" to exclude",
+                rule.suffix
+            ),
+        );
+    }
+}
+
+fn check_people(key: &str, rule: &RuleConfig, report: &mut Report) {
+    if rule.notify.is_empty() || rule.notify_on.is_empty() {
+        report.warning(
+            format!("{key}.notify"),
+            "никто не узнает о подписи, отказе и остановке документа: добавьте \"responsible\" или номер сотрудника",
+            "nobody learns of a signature, a refusal or a halt: add \"responsible\" or the id of a user",
+        );
+    }
+    let has_item = rule.crm_item != CrmItemSource::None || matches!(rule.trigger, Trigger::DealStage { .. });
+    if let CrmItemSource::Fixed { .. } = rule.crm_item
+        && matches!(rule.trigger, Trigger::DealStage { .. })
+    {
+        report.error(
+            format!("{key}.crm_item"),
+            "документ сделки принадлежит ей самой: уберите crm_item",
+            "a document of a deal belongs to that deal: remove crm_item",
+        );
+    }
+    let only_responsible = rule.notify == [crate::config::Recipient::Responsible];
+    if only_responsible && !has_item {
+        report.error(
+            format!("{key}.notify"),
+            "ответственный есть только у объекта CRM: добавьте crm_item, \"creator\" или номер сотрудника",
+            "only a CRM item has somebody responsible: add crm_item, \"creator\" or the id of a user",
+        );
+    }
+}
+
+/// Two rules that take the same file would send it twice.
+fn check_overlap(key: &str, rule: &RuleConfig, earlier: &[RuleConfig], report: &mut Report) {
+    let same = earlier.iter().find(|other| {
+        other.portal == rule.portal
+            && same_place(&other.trigger, &rule.trigger)
+            && other.include == rule.include
+    });
+    if let Some(other) = same {
+        report.warning(
+            format!("{key}.trigger"),
+            format!("правило `{}` смотрит на те же файлы: один файл может уйти на подпись дважды, по двум маршрутам", other.id),
+            format!("the rule `{}` looks at the same files: one file may be sent twice, along two routes", other.id),
+        );
+    }
+}
+
+fn same_place(a: &Trigger, b: &Trigger) -> bool {
+    match (a, b) {
+        (Trigger::Folder { folder_id: a, .. }, Trigger::Folder { folder_id: b, .. }) => a == b,
+        (Trigger::Folder { folder_id, .. }, Trigger::FileEvent { folders })
+        | (Trigger::FileEvent { folders }, Trigger::Folder { folder_id, .. }) => folders.contain(*folder_id),
+        (Trigger::FileEvent { folders: a }, Trigger::FileEvent { folders: b }) => match (a, b) {
+            (Folders::Only(a), Folders::Only(b)) => a.iter().any(|id| b.contains(id)),
+            (Folders::Any, Folders::Any | Folders::Only(_)) | (Folders::Only(_), Folders::Any) => true,
+        },
+        (
+            Trigger::DealStage { entity_type_id: ta, stages: sa, file_field: fa },
+            Trigger::DealStage { entity_type_id: tb, stages: sb, file_field: fb },
+        ) => ta == tb && fa == fb && sa.iter().any(|stage| sb.contains(stage)),
+        (Trigger::DealStage { .. }, Trigger::Folder { .. } | Trigger::FileEvent { .. })
+        | (Trigger::Folder { .. } | Trigger::FileEvent { .. }, Trigger::DealStage { .. }) => false,
+    }
+}

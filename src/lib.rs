@@ -1,7 +1,9 @@
 //! edobridge: one binary between Bitrix24, 1C and e-signature services.
 
+pub mod commands;
 pub mod config;
 pub mod domain;
+pub mod providers;
 pub mod saga;
 pub mod sandbox;
 pub mod store;

@@ -60,7 +60,9 @@ impl Circuit {
                 self.state = State::HalfOpen { since: now, pause_ms };
                 Ok(())
             }
-            State::Open { until, pause_ms } => Err(until.ms_since(now) + jittered(pause_ms / 2 + 1, 100, chance)),
+            State::Open { until, pause_ms } => {
+                Err(until.ms_since(now) + jittered(pause_ms / 2 + 1, 100, chance))
+            }
             // A probe that never came back must not keep the door shut.
             State::HalfOpen { since, pause_ms } if now.ms_since(since) > self.settings.probe_after_ms_max => {
                 self.state = State::HalfOpen { since: now, pause_ms };

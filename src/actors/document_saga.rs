@@ -10,7 +10,7 @@ use crate::domain::{AttemptToken, NoticeId, PortalId, SagaId, Text};
 use crate::saga::document::{
     Context, DocumentSaga as Record, Event, IllegalEvent, Next, Source, begin, invariant, transition,
 };
-use crate::store::{Commit, CommitError, Fate, NewNotice, NoticeKind, Stored, StoreError};
+use crate::store::{Commit, CommitError, Fate, NewNotice, NoticeKind, StoreError, Stored};
 use actix::prelude::*;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -90,7 +90,12 @@ pub struct Tick;
 
 impl DocumentSaga {
     /// An actor for the saga; it loads its record with the first message.
-    pub fn new(id: SagaId, parts: Arc<Parts>, runner: Arc<EffectRunner>, scheduler: Addr<RetryScheduler>) -> Self {
+    pub fn new(
+        id: SagaId,
+        parts: Arc<Parts>,
+        runner: Arc<EffectRunner>,
+        scheduler: Addr<RetryScheduler>,
+    ) -> Self {
         Self { id, parts, runner, scheduler }
     }
 

@@ -6,17 +6,22 @@
 use super::Parts;
 use super::circuit::{self, Circuit, CircuitView};
 use super::document_saga::HandleError;
-use super::portal_session::{PortalCaller, PortalSession};
+use super::folder;
+use super::portal_session::{Learned, PortalCaller, PortalSession, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
-use crate::domain::{AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text};
+use crate::domain::{
+    AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text,
+};
 use crate::limits;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
+use crate::providers::spool_io::FileSource;
 use crate::saga::document::rule::{self, SourceFacts};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
     Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, Rule, Source, SourceFile, WantedFile,
 };
+use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
 use actix::prelude::*;
 use futures_util::FutureExt;
@@ -160,7 +165,8 @@ impl EffectRunner {
         let (name, circuit) = if order.effect.is_for_signing_service() {
             ("EasyDocs", &self.easydocs_circuit)
         } else {
-            let circuit = self.portal_circuits.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+            let circuit =
+                self.portal_circuits.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
             ("Битрикс24", circuit)
         };
         {
@@ -190,11 +196,15 @@ impl EffectRunner {
             Effect::ReadStatus { document_id } => self.read_status(document_id).await,
             Effect::FetchSigned { document_id } => self.fetch_signed(document_id).await,
             Effect::ReadItem { item } => self.portal(order)?.read_item(*item).await,
-            Effect::FetchSource { source, rule } => self.portal(order)?.fetch_source(source, rule.as_deref()).await,
+            Effect::FetchSource { source, rule } => {
+                self.portal(order)?.fetch_source(source, rule.as_deref()).await
+            }
             Effect::ScanFolder { folder_id, wanted_name } => {
                 self.portal(order)?.scan_folder(*folder_id, wanted_name).await
             }
-            Effect::Upload { folder_id, name, bytes } => self.portal(order)?.upload(*folder_id, name, bytes).await,
+            Effect::Upload { folder_id, name, bytes } => {
+                self.portal(order)?.upload(*folder_id, name, bytes).await
+            }
             Effect::FindUpload { folder_id, name, bytes, above_id } => {
                 self.portal(order)?.find_upload(*folder_id, name, bytes, *above_id).await
             }
@@ -233,30 +243,35 @@ impl EffectRunner {
         external_id: &str,
     ) -> Result<Answer, Failure> {
         let _permit = self.signing_permit().await?;
-        let path = self.parts.store.spool().path(file.bytes.digest);
         let request = easydocs::CreateRequest {
-            name: &file.name,
-            file_name: &file.name,
-            route_id,
-            external_id,
-            callback_url: self.parts.callback_url.as_deref(),
-            path: &path,
-            size_bytes: file.bytes.size_bytes,
+            name: file.name.clone(),
+            file_name: file.name.clone(),
+            route_id: route_id.to_owned(),
+            external_id: external_id.to_owned(),
+            callback_url: self.parts.callback_url.clone(),
+            source: FileSource { path: self.parts.store.spool().path(file.bytes.digest), facts: file.bytes },
         };
         let created = self.easydocs.create(&request).await?;
-        Ok(Answer::Created { document_id: created.document_id, raw_status: created.raw_status })
+        Ok(Answer::Created {
+            document_id: created.document_id,
+            raw_status: created.status.unwrap_or_default(),
+        })
     }
 
     async fn find_document(&self, external_id: &str) -> Result<Answer, Failure> {
         let _permit = self.signing_permit().await?;
-        Ok(match self.easydocs.search(external_id).await? {
-            None => Answer::DocumentNotFound,
-            Some(found) => Answer::DocumentFound {
-                status: status_of(&found.status),
-                document_id: found.document_id,
-                raw_status: found.raw_status,
-            },
-        })
+        let found = self.easydocs.search(external_id).await?;
+        if found.len() > 1 {
+            tracing::error!(
+                external_id,
+                count = found.len(),
+                "EasyDocs has several documents with one external id"
+            );
+        }
+        Ok(found.into_iter().next().map_or(Answer::DocumentNotFound, |first| {
+            let (status, raw_status) = found_status(first.status);
+            Answer::DocumentFound { document_id: first.document_id, status, raw_status }
+        }))
     }
 
     async fn read_status(&self, document_id: &str) -> Result<Answer, Failure> {
@@ -288,17 +303,19 @@ struct PortalWork<'a> {
 
 impl PortalWork<'_> {
     async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
-        let read = crm::item_get(&self.caller, item.entity_type_id, item.id).await?;
+        let read = crm::item_get(&self.caller, item).await?;
         let stage = read.stage_id.clone().unwrap_or_default();
-        for (rule, field) in rule::rules_for_item(&self.parts.rules, &self.portal, item.entity_type_id, &stage) {
+        for (rule, field) in
+            rule::rules_for_item(&self.parts.rules, &self.portal, item.entity_type_id, &stage)
+        {
             let mut files = Vec::new();
-            for file in read.files(field) {
+            for file in read.files(field).ok_or_else(|| no_such_field(item, field))? {
                 if !self.is_taken(item, field, file.id).await? {
                     files.push(WantedFile { field: field.to_owned(), file_id: file.id });
                 }
             }
             if !files.is_empty() {
-                let delivery = rule.delivery(read.assigned_by, read.created_by);
+                let delivery = rule.delivery(read.assigned_by, None);
                 return Ok(Answer::ItemWanted { item, files, delivery });
             }
         }
@@ -325,7 +342,9 @@ impl PortalWork<'_> {
     async fn fetch_source(&self, source: &Source, rule_id: Option<&str>) -> Result<Answer, Failure> {
         match source {
             Source::DriveFile { file_id } => self.fetch_drive_file(*file_id, rule_id).await,
-            Source::CrmFile { item, field, file_id } => self.fetch_crm_file(*item, field, *file_id, rule_id).await,
+            Source::CrmFile { item, field, file_id } => {
+                self.fetch_crm_file(*item, field, *file_id, rule_id).await
+            }
             Source::CrmItem { item } => Err(local(
                 FailureClass::Permanent,
                 "no_file",
@@ -339,11 +358,14 @@ impl PortalWork<'_> {
         let info = drive::file_get(&self.caller, file_id).await?;
         let facts = SourceFacts {
             name: info.name.clone(),
-            folder_id: info.folder_id,
+            folder_id: Some(info.folder_id),
             size_bytes: info.size_bytes,
-            version: info.version,
+            version: Some(info.version),
             created_by: info.created_by,
         };
+        if info.in_trash {
+            return Ok(not_wanted("gone", "Файл в корзине.", "The file is in the trash."));
+        }
         if self.is_own_copy(file_id, &facts).await? {
             return Ok(not_wanted("own_copy", "Это наша подписанная копия.", "This is our own signed copy."));
         }
@@ -382,9 +404,7 @@ impl PortalWork<'_> {
     async fn responsible(&self, rule: &Rule, item: Option<CrmItem>) -> Result<Option<u64>, Failure> {
         let wanted = rule.notify.contains(&rule::Addressee::Responsible);
         match item.filter(|_| wanted) {
-            Some(item) => {
-                Ok(crm::item_get(&self.caller, item.entity_type_id, item.id).await?.assigned_by)
-            }
+            Some(item) => Ok(crm::item_get(&self.caller, item).await?.assigned_by),
             None => Ok(None),
         }
     }
@@ -396,8 +416,9 @@ impl PortalWork<'_> {
         file_id: u64,
         rule_id: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let read = crm::item_get(&self.caller, item.entity_type_id, item.id).await?;
-        let Some(file) = read.files(field).into_iter().find(|f| f.id == file_id) else {
+        let read = crm::item_get(&self.caller, item).await?;
+        let files = read.files(field).ok_or_else(|| no_such_field(item, field))?;
+        let Some(file) = files.into_iter().find(|f| f.id == file_id) else {
             return Ok(not_wanted(
                 "gone",
                 format!("Файла {file_id} больше нет в поле {field} карточки {item}."),
@@ -411,13 +432,12 @@ impl PortalWork<'_> {
         let facts = SourceFacts {
             name: name.unwrap_or_else(|| format!("{}-{}-{file_id}.pdf", item.timeline_type(), item.id)),
             size_bytes: Some(bytes.size_bytes),
-            created_by: read.created_by,
             ..SourceFacts::default()
         };
         if !rule.wants(&facts) {
             return Ok(no_rule_for(&facts));
         }
-        let delivery = rule.delivery(read.assigned_by, read.created_by);
+        let delivery = rule.delivery(read.assigned_by, None);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
     }
 
@@ -426,30 +446,35 @@ impl PortalWork<'_> {
         url: &crate::domain::Secret,
         max_bytes: u64,
     ) -> Result<(SpoolFile, Option<String>), Failure> {
-        let pass = self.session.send(super::portal_session::TransferPass).await.map_err(|_| stopping())??;
+        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
-        let got = transfer::download(&pass.access, url, &mut writer, max_bytes).await?;
+        let (origin, http) = (pass.client.origin(), pass.client.http());
+        let allowed = transfer::allowed_at(&origin, pass.allowed.iter().cloned());
+        let got = transfer::download(http, url, &origin, &allowed, &mut writer, max_bytes).await?;
         let bytes = writer.finish().await.map_err(spool_failed)?;
-        Ok((bytes, got.file_name))
+        Ok((bytes, got.name))
     }
 
     async fn scan_folder(&self, folder_id: u64, wanted_name: &str) -> Result<Answer, Failure> {
         let highest_id = drive::highest_id(&self.caller, folder_id).await?;
         let (stem, _) = rule::split_name(wanted_name);
-        let alike = drive::names_like(&self.caller, folder_id, stem).await?;
+        let alike = folder::names_with_prefix(&self.caller, folder_id, stem).await?;
         Ok(Answer::FolderScanned { highest_id, free_name: rule::free_name(wanted_name, &alike) })
     }
 
     async fn upload(&self, folder_id: u64, name: &str, bytes: &SpoolFile) -> Result<Answer, Failure> {
-        let pass = self.session.send(super::portal_session::TransferPass).await.map_err(|_| stopping())??;
-        let path = self.parts.store.spool().path(bytes.digest);
-        let file = transfer::LocalFile { path: &path, size_bytes: bytes.size_bytes };
+        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+        let source = FileSource { path: self.parts.store.spool().path(bytes.digest), facts: *bytes };
         let uploaded = if bytes.size_bytes <= self.parts.small_upload_bytes_max {
-            transfer::upload_small(&pass.access, folder_id, name, &file).await?
+            let uploaded = transfer::upload_small(&pass.client, folder_id, name, &source).await;
+            self.session.send(Learned(uploaded.observed)).await.map_err(|_| stopping())?;
+            uploaded.result?
         } else {
-            transfer::upload_large(&pass.access, &self.caller, folder_id, name, &file).await?
+            let slot = transfer::upload_slot(&self.caller, folder_id, name).await.map_err(not_done)?;
+            let allowed = transfer::allowed_at(&pass.client.origin(), pass.allowed.iter().cloned());
+            transfer::upload_large(pass.client.http(), &slot, &allowed, name, &source).await?
         };
-        let file = DeliveredFile { file_id: uploaded.file_id, name: uploaded.name, folder_id };
+        let file = DeliveredFile { file_id: uploaded.id, name: uploaded.name, folder_id };
         Ok(Answer::Uploaded { file })
     }
 
@@ -462,9 +487,10 @@ impl PortalWork<'_> {
         above_id: u64,
     ) -> Result<Answer, Failure> {
         let wanted = rule::normalised_name(name);
-        let newer = drive::files_above(&self.caller, folder_id, above_id, limits::FOLDER_PAGES_MAX).await?;
+        let newer = folder::files_above(&self.caller, folder_id, above_id).await?;
         let ours = newer.into_iter().find(|f| {
-            rule::normalised_name(&f.name) == wanted && f.size_bytes.is_none_or(|size| size == bytes.size_bytes)
+            rule::normalised_name(&f.name) == wanted
+                && f.size_bytes.is_none_or(|size| size == bytes.size_bytes)
         });
         Ok(ours.map_or(Answer::UploadNotFound, |f| Answer::UploadFound {
             file: DeliveredFile { file_id: f.id, name: f.name, folder_id },
@@ -472,16 +498,36 @@ impl PortalWork<'_> {
     }
 }
 
-fn status_of(status: &easydocs::callback::CallbackStatus) -> CallbackStatus {
+/// What the adapter's word means to a saga.
+pub(super) fn status_of(status: &easydocs::CallbackStatus) -> CallbackStatus {
     match status {
-        easydocs::callback::CallbackStatus::Signed => CallbackStatus::Signed,
-        easydocs::callback::CallbackStatus::Refused => CallbackStatus::Refused,
-        easydocs::callback::CallbackStatus::Other(_) => CallbackStatus::Other,
+        easydocs::CallbackStatus::Signed => CallbackStatus::Signed,
+        easydocs::CallbackStatus::Refused => CallbackStatus::Refused,
+        easydocs::CallbackStatus::Other(_) => CallbackStatus::Other,
+    }
+}
+
+/// A search may tell the status or not; its word is not repeated for the terminal ones.
+fn found_status(status: Option<easydocs::CallbackStatus>) -> (CallbackStatus, String) {
+    match status {
+        None => (CallbackStatus::Other, String::new()),
+        Some(easydocs::CallbackStatus::Signed) => (CallbackStatus::Signed, "signed".to_owned()),
+        Some(easydocs::CallbackStatus::Refused) => (CallbackStatus::Refused, "rejected".to_owned()),
+        Some(easydocs::CallbackStatus::Other(word)) => (CallbackStatus::Other, word),
     }
 }
 
 fn not_wanted(code: &str, ru: impl Into<String>, en: impl Into<String>) -> Answer {
     Answer::NotWanted { code: code.to_owned(), reason: Text::new(ru, en) }
+}
+
+fn no_such_field(item: CrmItem, field: &str) -> Failure {
+    local(
+        FailureClass::Permanent,
+        "no_such_field",
+        &format!("У карточки {item} нет поля {field}; проверьте trigger.file_field правила."),
+        &format!("Item {item} has no field {field}; check trigger.file_field of the rule."),
+    )
 }
 
 fn no_rule_for(facts: &SourceFacts) -> Answer {
@@ -491,6 +537,14 @@ fn no_rule_for(facts: &SourceFacts) -> Answer {
         format!("Ни одно правило не подходит к файлу «{name}»."),
         format!("No rule wants the file \"{name}\"."),
     )
+}
+
+/// The first step of a large upload changes nothing: whatever became of it, nothing was uploaded.
+fn not_done(mut failure: Failure) -> Failure {
+    if failure.class == FailureClass::Ambiguous {
+        failure.class = FailureClass::Transient;
+    }
+    failure
 }
 
 fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {
@@ -517,4 +571,3 @@ fn spool_failed(error: crate::store::SpoolError) -> Failure {
 fn provider_of(effect: &Effect) -> Provider {
     if effect.is_for_signing_service() { Provider::Easydocs } else { Provider::Bitrix24 }
 }
-

@@ -4,6 +4,7 @@
 //! into the inbox in the same commit as the cursor; the saga of a known file drops its repeat.
 
 use super::Parts;
+use super::folder;
 use super::portal_session::{PortalCaller, PortalSession};
 use super::trigger::{self, Trigger};
 use crate::domain::{Failure, PortalId, Timestamp};
@@ -97,7 +98,11 @@ impl Poller {
                 Ok(found) => {
                     failures = 0;
                     if found > 0 {
-                        tracing::info!(folder = self.folder.folder_id, found, "new files in a watched folder");
+                        tracing::info!(
+                            folder = self.folder.folder_id,
+                            found,
+                            "new files in a watched folder"
+                        );
                     }
                 }
                 Err(error) => {
@@ -123,7 +128,7 @@ impl Poller {
             None => self.first_cursor(now).await?,
         };
         let above = cursor.last_id.saturating_sub(self.folder.overlap).max(cursor.baseline);
-        let files = drive::files_above(&self.caller, self.folder.folder_id, above, limits::FOLDER_PAGES_MAX).await?;
+        let files = folder::files_above(&self.caller, self.folder.folder_id, above).await?;
         let mut notices = Vec::new();
         let mut last_id = cursor.last_id;
         for file in files.into_iter().take(limits::FOLDER_POLL_FILES_MAX) {
@@ -153,7 +158,7 @@ impl Poller {
         Ok(cursor)
     }
 
-    async fn is_news(&self, file: &drive::FileEntry) -> Result<bool, PollError> {
+    async fn is_news(&self, file: &drive::Entry) -> Result<bool, PollError> {
         let facts = SourceFacts {
             name: file.name.clone(),
             folder_id: Some(self.folder.folder_id),

@@ -11,6 +11,7 @@
 pub mod circuit;
 pub mod document_saga;
 pub mod effect_runner;
+pub mod folder;
 pub mod folder_watch;
 pub mod notice_router;
 pub mod portal_session;
@@ -24,6 +25,7 @@ use crate::domain::{Clock, PortalId, SagaId, Text, Timestamp};
 use crate::providers::bitrix24::Client;
 use crate::providers::bitrix24::budget::LeakyBucket;
 use crate::providers::easydocs;
+use crate::providers::url_rules::Origin;
 use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, Policy, Rule, Source};
 use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
 use crate::telemetry::metrics::Metrics;
@@ -89,6 +91,8 @@ pub struct PortalSetup {
     pub client: Arc<Client>,
     /// Its budget; none = unlimited (a box).
     pub bucket: Option<LeakyBucket>,
+    /// Origins besides the portal's own that its files may come from.
+    pub allowed_origins: Vec<Origin>,
 }
 
 /// The running actors. Cheap to clone; the face that doors and verbs use.
@@ -145,23 +149,25 @@ impl Engine {
         for portal in portals {
             let (id, shared) = (portal.id.clone(), parts.clone());
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
-                PortalSession::new(portal.id, shared, portal.client, portal.bucket)
+                PortalSession::new(shared, portal)
             });
             sessions.insert(id, session);
         }
-        let runner =
-            Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
+        let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
         let (shared, run) = (parts.clone(), runner.clone());
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
             let router = Arc::new(NoticeRouter::new(shared.clone()));
             RetryScheduler::new(shared, run, router)
         });
         let shared = parts.clone();
-        let ingress = WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
+        let ingress =
+            WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
         for folder in watches {
             if let Some(session) = sessions.get(&folder.portal).cloned() {
                 let shared = parts.clone();
-                FolderWatch::start_in_arbiter(&remotes.handle(), move |_| FolderWatch::new(shared, session, folder));
+                FolderWatch::start_in_arbiter(&remotes.handle(), move |_| {
+                    FolderWatch::new(shared, session, folder)
+                });
             }
         }
         Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions) }
@@ -253,8 +259,12 @@ impl Engine {
         if draining {
             reasons.push(stopping());
         }
-        let circuits: BTreeMap<String, String> =
-            self.runner.circuits().into_iter().map(|(name, view)| (name, format!("{view:?}").to_lowercase())).collect();
+        let circuits: BTreeMap<String, String> = self
+            .runner
+            .circuits()
+            .into_iter()
+            .map(|(name, view)| (name, format!("{view:?}").to_lowercase()))
+            .collect();
         let details = serde_json::json!({
             "store": store_details(&store),
             "circuits": circuits,

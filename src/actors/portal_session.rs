@@ -4,13 +4,14 @@
 //! disk a little ahead of its use, so that a crash may waste requests but never overspends them. It knows no
 //! document: it answers calls, and a limit of the portal is answered as `Throttled`.
 
-use super::Parts;
+use super::{Parts, PortalSetup};
 use crate::domain::portal::PortalState;
 use crate::domain::{Failure, FailureClass, FailureKind, PortalId, Text, Timestamp};
 use crate::limits;
 use crate::providers::bitrix24::budget::{LeakyBucket, Take};
 use crate::providers::bitrix24::operating::OperatingLedger;
-use crate::providers::bitrix24::{Call, Caller, Client, Executed, LimitHit};
+use crate::providers::bitrix24::{Call, Caller, Client, LimitHit, Observed};
+use crate::providers::url_rules::Origin;
 use crate::telemetry::metrics::RequestKind;
 use actix::prelude::*;
 use futures_util::future::BoxFuture;
@@ -48,7 +49,14 @@ pub struct TransferPass;
 pub struct Pass {
     /// The way to the portal.
     pub client: Arc<Client>,
+    /// Origins besides the portal's own that its files may come from.
+    pub allowed: Arc<[Origin]>,
 }
+
+/// What a transfer taught about the portal's limits.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Learned(pub Observed);
 
 /// What people are shown of a portal.
 #[derive(Message)]
@@ -77,6 +85,7 @@ pub struct PortalSession {
     id: PortalId,
     parts: Arc<Parts>,
     client: Arc<Client>,
+    allowed: Arc<[Origin]>,
     /// None: the portal has no such limit (a box).
     bucket: Option<LeakyBucket>,
     ledger: OperatingLedger,
@@ -115,12 +124,13 @@ impl Work {
 
 impl PortalSession {
     /// A session that will load its durable state when it starts.
-    pub fn new(id: PortalId, parts: Arc<Parts>, client: Arc<Client>, bucket: Option<LeakyBucket>) -> Self {
+    pub fn new(parts: Arc<Parts>, setup: PortalSetup) -> Self {
         Self {
-            id,
+            id: setup.id,
             parts,
-            client,
-            bucket,
+            client: setup.client,
+            allowed: setup.allowed_origins.into(),
+            bucket: setup.bucket,
             ledger: OperatingLedger::default(),
             state: PortalState::default(),
             paid_ahead: 0,
@@ -256,7 +266,7 @@ impl PortalSession {
         match first.work {
             Work::Pass { answer } => {
                 self.parts.metrics.portal_request(self.id.as_str(), RequestKind::Transfer);
-                drop(answer.send(Ok(Pass { client: self.client.clone() })));
+                drop(answer.send(Ok(Pass { client: self.client.clone(), allowed: self.allowed.clone() })));
             }
             Work::Call { call, answer } => {
                 let mut calls = vec![(call, answer)];
@@ -273,9 +283,7 @@ impl PortalSession {
         let mut kept = VecDeque::with_capacity(self.queue.len());
         while let Some(waiting) = self.queue.pop_front() {
             match waiting.work {
-                Work::Call { call, answer }
-                    if calls.len() < limits::BATCH_MAX && call.may_share() =>
-                {
+                Work::Call { call, answer } if calls.len() < limits::BATCH_MAX && call.may_share() => {
                     self.parts.metrics.waited_for_budget(self.id.as_str(), waiting.since.elapsed());
                     calls.push((call, answer));
                 }
@@ -299,7 +307,9 @@ impl PortalSession {
         let work = async move { client.execute(&calls).await };
         ctx.spawn(work.into_actor(self).map(|executed, this, ctx| {
             this.in_flight -= 1;
-            this.learn(&executed);
+            let succeeded = executed.results.iter().any(Result::is_ok);
+            let failed = executed.results.iter().find_map(|r| r.as_ref().err());
+            this.learn(&executed.observed, succeeded, failed);
             for (answer, result) in answers.into_iter().zip(executed.results) {
                 drop(answer.send(result));
             }
@@ -308,21 +318,21 @@ impl PortalSession {
     }
 
     /// What an answer taught us about limits and the address.
-    fn learn(&mut self, executed: &Executed) {
+    fn learn(&mut self, observed: &Observed, succeeded: bool, failed: Option<&Failure>) {
         let now = self.parts.clock.now();
-        let mut changed = self.ledger.learn(&mut self.state, &executed.observed, now);
-        if let Some(origin) = &executed.observed.moved_to {
+        let mut changed = self.ledger.learn(&mut self.state, observed, now);
+        if let Some(origin) = &observed.moved_to {
             tracing::warn!(portal = %self.id, to = %origin, "the portal has moved");
             self.state.moved_to = Some(origin.clone());
             changed = true;
         }
         // The repeat after a rename was sent without asking.
-        let unasked = executed.observed.requests.saturating_sub(1);
+        let unasked = observed.requests.saturating_sub(1);
         if let Some(bucket) = self.bucket.filter(|_| unasked > 0) {
             bucket.add(&mut self.state, now, unasked);
         }
         let mut limited = false;
-        for hit in &executed.observed.limits {
+        for hit in &observed.limits {
             tracing::warn!(portal = %self.id, ?hit, "the portal's limit was hit");
             if let LimitHit::QueryRate { .. } = hit {
                 limited = true;
@@ -334,10 +344,10 @@ impl PortalSession {
             if let Some(bucket) = self.bucket {
                 bucket.fill(&mut self.state, now);
             }
-        } else if executed.results.iter().any(Result::is_ok) {
+        } else if succeeded {
             self.limit_hits = 0;
         }
-        if let Some(Err(failure)) = executed.results.iter().find(|r| r.is_err()) {
+        if let Some(failure) = failed {
             self.last_failure = Some(failure.reason.clone());
         }
         self.report_blocks(now);
@@ -433,6 +443,15 @@ impl Handler<TransferPass> for PortalSession {
         let (answer, answered) = oneshot::channel();
         self.enqueue(Work::Pass { answer }, Priority::Background, ctx);
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(session_lost())) })
+    }
+}
+
+impl Handler<Learned> for PortalSession {
+    type Result = ();
+
+    fn handle(&mut self, Learned(observed): Learned, ctx: &mut Self::Context) {
+        self.learn(&observed, observed.limits.is_empty(), None);
+        self.pump(ctx);
     }
 }
 

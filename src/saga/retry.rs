@@ -49,7 +49,7 @@ pub fn jittered(delay_ms: u64, percent: u32, chance: u64) -> u64 {
     if span == 0 {
         return delay_ms;
     }
-    delay_ms - span + chance % (2 * span + 1)
+    (delay_ms - span).saturating_add(chance % span.saturating_mul(2).saturating_add(1))
 }
 
 #[cfg(test)]
@@ -76,5 +76,10 @@ mod tests {
         assert_eq!(all.iter().min(), Some(&800));
         assert_eq!(all.iter().max(), Some(&1_200));
         assert_eq!(jittered(0, 20, 5), 0);
+        assert_eq!(
+            jittered(u64::MAX, 100, u64::MAX - 1),
+            u64::MAX - 1,
+            "the largest pause overflows nothing"
+        );
     }
 }

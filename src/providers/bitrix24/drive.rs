@@ -147,6 +147,20 @@ pub async fn children(caller: &dyn Caller, folder_id: u64, filter: &ChildFilter)
     Ok(Page { entries, continue_after })
 }
 
+/// The greatest id in the folder, zero for an empty one: what comes later has a greater one.
+///
+/// # Errors
+/// As [`children`].
+pub async fn highest_id(caller: &dyn Caller, folder_id: u64) -> Result<u64, Failure> {
+    const METHOD: &str = "disk.folder.getchildren";
+    let params = json!({ "id": folder_id, "order": { "ID": "DESC" } });
+    let answer = read(caller, METHOD, params).await?;
+    let misshapen = || Nature::Read.judge(misshapen(METHOD));
+    let rows = wire::rows(&answer).ok_or_else(misshapen)?;
+    let entries = rows.into_iter().map(entry_of).collect::<Option<Vec<_>>>().ok_or_else(misshapen)?;
+    Ok(entries.iter().map(|entry| entry.id).max().unwrap_or(0))
+}
+
 impl ChildFilter {
     /// The portal's filter is not trusted to be ours: names are compared again.
     fn lets_pass(&self, entry: &Entry) -> bool {

@@ -20,7 +20,7 @@ pub use effect::Effect;
 pub use event::{Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};
 pub use rule::{Rule, SourceFacts};
 pub use state::{
-    Claim, DeadLetter, DeliveredFile, Delivery, DocumentSaga, HistoryEntry, Occasion, Outcome, Source, SourceFile,
-    Step, Timer, TimerKind, Work,
+    Claim, DeadLetter, DeliveredFile, Delivery, DocumentSaga, HistoryEntry, Occasion, Outcome, Source,
+    SourceFile, Step, Timer, TimerKind, Work,
 };
 pub use transition::{Context, IllegalEvent, Next, Policy, Spawn, begin, transition};

@@ -255,11 +255,18 @@ pub fn free_name(name: &str, taken: &[String]) -> String {
         .unwrap_or_else(|| name.to_owned())
 }
 
+/// The first number that stands right after `before`; `ideal-deal-12` has one after `deal-`.
 fn number_after(name: &str, before: &str) -> Option<u64> {
-    let lower = name.to_lowercase();
-    let start = lower.find(&before.to_lowercase())? + before.to_lowercase().len();
-    let digits: String = lower[start..].chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok().filter(|n| *n > 0)
+    let (lower, before) = (name.to_lowercase(), before.to_lowercase());
+    let number_at = |start: usize| {
+        let rest = &lower[start..];
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse().ok().filter(|n| *n > 0)
+    };
+    if before.is_empty() {
+        return number_at(0);
+    }
+    lower.match_indices(&before).find_map(|(at, found)| number_at(at + found.len()))
 }
 
 #[cfg(test)]
@@ -310,5 +317,8 @@ mod tests {
         assert_eq!(number_after("Договор deal-501 v2.pdf", "deal-"), Some(501));
         assert_eq!(number_after("contract.pdf", "deal-"), None);
         assert_eq!(number_after("deal-0.pdf", "deal-"), None);
+        assert_eq!(number_after("ideal-deal-12.pdf", "deal-"), Some(12));
+        assert_eq!(number_after("12-a.pdf", ""), Some(12));
+        assert_eq!(number_after("a-12.pdf", ""), None);
     }
 }

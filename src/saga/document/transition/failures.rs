@@ -1,0 +1,342 @@
+//! Failures, lost attempts and taken names: what is repeated, what is looked for, what stops for a person.
+
+use super::super::state::{Claim, LastFailure, Step, Timer, TimerKind, Work};
+use super::super::words;
+use super::{Draft, IllegalEvent, effect_of, look_step, step_class};
+use crate::domain::{Failure, FailureClass, FailureKind, SagaId, Text};
+use crate::saga::retry::{Exhausted, Schedule, jittered};
+use crate::saga::step::StepClass;
+
+/// The portal's code for a name that is taken (Bitrix24 docs, `api-reference/disk`: DISK_OBJ_22000).
+///
+/// Its HTTP status on an upload is not documented, so it is recognised before the class of the failure.
+pub(crate) const NAME_TAKEN: &str = "disk_obj_22000";
+
+/// A pause asked for by a remote is believed up to a day: longer, and the document would seem forgotten.
+pub(crate) const ASKED_PAUSE_MS_MAX: u64 = 86_400_000;
+
+/// `Retry-After: 0` must not become a busy loop, since limits do not count as attempts.
+pub(crate) const THROTTLED_MS_MIN: u64 = 1_000;
+
+/// How often in a row a CRM item is read anew because another saga took its file in the meantime.
+pub(crate) const TAKEN_MAX: u32 = 5;
+
+/// The pause that the remote asked for, within reason; zero if it did not ask.
+pub(super) fn asked_pause_ms(failure: &Failure) -> u64 {
+    failure.retry_after_ms.unwrap_or(0).min(ASKED_PAUSE_MS_MAX)
+}
+
+/// Whether the remote was reached and answered: few tries help then.
+fn is_answered(kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::ServerError | FailureKind::Garbled | FailureKind::Refused => true,
+        FailureKind::Unreachable
+        | FailureKind::NoAnswer
+        | FailureKind::Limit
+        | FailureKind::Credentials
+        | FailureKind::Local => false,
+    }
+}
+
+impl Draft<'_> {
+    pub(super) fn failed(&mut self, failure: &Failure) -> Result<(), IllegalEvent> {
+        let now = self.cx.now;
+        let saga = self.saga();
+        saga.work = Work::Idle;
+        saga.last_failure =
+            Some(LastFailure { at: now, code: failure.code.clone(), reason: failure.reason.clone() });
+        let step = saga.step;
+        if step == Step::AwaitSignature {
+            self.wait_failed(failure);
+            return Ok(());
+        }
+        if self.is_unknown(step, failure) {
+            self.saga().rounds += 1;
+            return self.look(step);
+        }
+        match failure.class {
+            FailureClass::Throttled => self.later(self.throttled_pause_ms(failure)),
+            FailureClass::Auth => self.later(self.auth_pause_ms().max(asked_pause_ms(failure))),
+            // The search is refused: it cannot tell, the callback still can.
+            FailureClass::Permanent if step == Step::FindDocument => self.grace(),
+            FailureClass::Permanent => self.park_failed(failure),
+            FailureClass::Transient | FailureClass::Ambiguous => self.try_again(failure),
+        }
+        Ok(())
+    }
+
+    /// Whether the write may have had its effect, so that it must be looked for (SG-5).
+    fn is_unknown(&self, step: Step, failure: &Failure) -> bool {
+        let policy = self.cx.policy;
+        let accepted_double = step == Step::Create
+            && failure.kind == FailureKind::ServerError
+            && policy.repeat_create_on_server_error
+            && !policy.search_available;
+        let ambiguous = failure.class == FailureClass::Ambiguous && step_class(step) == StepClass::Probe;
+        (ambiguous && !accepted_double) || (step == Step::Upload && failure.code == NAME_TAKEN)
+    }
+
+    pub(super) fn overdue(&mut self) -> Result<(), IllegalEvent> {
+        let reason = Text::new(
+            "Запрос не завершился в отведённое время.",
+            "The request did not end in the time given.",
+        );
+        let failure = Failure::new(FailureClass::Ambiguous, FailureKind::NoAnswer, "attempt_overdue", reason);
+        self.failed(&failure)
+    }
+
+    // ---- pauses --------------------------------------------------------------------------------------------
+
+    pub(super) fn throttled_pause_ms(&self, failure: &Failure) -> u64 {
+        let pause = failure.retry_after_ms.unwrap_or(self.cx.policy.throttled_ms);
+        let pause = pause.clamp(THROTTLED_MS_MIN, ASKED_PAUSE_MS_MAX);
+        pause + jittered(pause / 4, 100, self.cx.chance)
+    }
+
+    /// Grows with the time spent in the step, within the outage schedule. Waiting for a person who mends the
+    /// access uses up no attempts: what fails afterwards has all of its own.
+    pub(super) fn auth_pause_ms(&self) -> u64 {
+        let policy = self.cx.policy;
+        let (Some(first), Some(last)) =
+            (policy.outage.delays_ms.iter().min(), policy.outage.delays_ms.iter().max())
+        else {
+            return policy.throttled_ms;
+        };
+        let so_far = self.cx.now.ms_since(self.next.saga.step_since);
+        jittered((so_far / 2).clamp(*first, *last), policy.jitter_percent, self.cx.chance)
+    }
+
+    /// The pause after the `tries`-th failure of something that is never given up.
+    pub(super) fn outage_pause_ms(&self, tries: u32) -> u64 {
+        let policy = self.cx.policy;
+        let endless = Schedule::endless(policy.outage.delays_ms.clone());
+        endless.pause_ms(tries, policy.jitter_percent, self.cx.chance).unwrap_or(policy.throttled_ms)
+    }
+
+    fn try_again(&mut self, failure: &Failure) {
+        let policy = self.cx.policy;
+        let for_service = effect_of(&self.next.saga, self.cx).is_ok_and(|e| e.is_for_signing_service());
+        let schedule = match (is_answered(failure.kind), for_service) {
+            (true, true) => &policy.server_error,
+            (true, false) => &policy.portal_error,
+            (false, _) => &policy.outage,
+        };
+        let tries = self.count_try(failure.kind, schedule);
+        match schedule.pause_ms(tries, policy.jitter_percent, self.cx.chance) {
+            Some(pause) => self.later(pause.max(asked_pause_ms(failure))),
+            None => self.park_failed(failure),
+        }
+    }
+
+    /// Counts the failure and gives its number.
+    ///
+    /// Answered errors and outages share one counter but not their patience: an outage of a hundred tries
+    /// typically ends with a single 502, which must not be taken for the hundred-and-first 5xx. More tries than
+    /// answered errors could ever reach prove an outage before this one, so their count begins anew.
+    fn count_try(&mut self, kind: FailureKind, schedule: &Schedule) -> u32 {
+        let saga = self.saga();
+        let few = schedule.then == Exhausted::GiveUp && is_answered(kind);
+        if few && saga.tries as usize > schedule.delays_ms.len() {
+            saga.tries = 0;
+        }
+        saga.tries = saga.tries.saturating_add(1);
+        saga.tries
+    }
+
+    // ---- unknown outcomes ----------------------------------------------------------------------------------
+
+    /// From a write of unknown outcome to its look step.
+    fn look(&mut self, write: Step) -> Result<(), IllegalEvent> {
+        let Some(look) = look_step(write) else {
+            return self.start();
+        };
+        self.note(
+            "outcome_unknown",
+            "Исход запроса неизвестен: сначала проверяем, потом повторяем",
+            "The outcome of the request is unknown: look first, then repeat",
+        );
+        self.enter(look);
+        if look == Step::FindDocument && !self.cx.policy.search_available {
+            self.grace();
+        } else {
+            self.later(self.cx.policy.settle_ms);
+        }
+        Ok(())
+    }
+
+    /// A look found nothing: look again after a pause, then repeat the write; after too many rounds ask a person.
+    pub(super) fn not_found(&mut self, write: Step) -> Result<(), IllegalEvent> {
+        self.saga().looks += 1;
+        if self.next.saga.looks < self.cx.policy.looks {
+            self.later(self.cx.policy.settle_ms);
+            return Ok(());
+        }
+        if self.next.saga.rounds >= self.cx.policy.rounds_max {
+            self.park_exhausted();
+            return Ok(());
+        }
+        // The name is taken and not by us: the same name would be refused for ever. In every other case the same
+        // name is kept, because then the portal itself refuses a double that surfaces late.
+        if write == Step::Upload && self.next.saga.last_failure.as_ref().is_some_and(|f| f.code == NAME_TAKEN)
+        {
+            self.note(
+                "name_taken",
+                "Имя занято чужим файлом: выбираем другое",
+                "The name is taken: choosing another",
+            );
+            return self.go(Step::ScanFolder);
+        }
+        self.note("not_found", "Следов нет: повторяем", "No trace of it: repeating");
+        self.go(write)
+    }
+
+    /// The process died in the middle. That is not the remote's failure and is not counted.
+    pub(super) fn attempt_lost(&mut self) -> Result<(), IllegalEvent> {
+        let step = self.next.saga.step;
+        match step_class(step) {
+            StepClass::Probe => self.look(step),
+            StepClass::Read | StepClass::Keyed | StepClass::Blind => self.start(),
+        }
+    }
+
+    fn grace(&mut self) {
+        let due = self.next.saga.step_since.plus_ms(self.cx.policy.callback_grace_ms);
+        let saga = self.saga();
+        saga.work = Work::Idle;
+        saga.timer = Some(Timer { due, kind: TimerKind::Grace });
+    }
+
+    // ---- dead letters --------------------------------------------------------------------------------------
+
+    pub(super) fn create_unknown(&mut self) {
+        self.park(
+            "create_unknown",
+            Text::new(
+                "Неизвестно, создан ли документ в EasyDocs: ответа не было, уведомления тоже.",
+                "It is unknown whether EasyDocs has the document: neither an answer nor a callback came.",
+            ),
+            by_hand(),
+            None,
+        );
+    }
+
+    fn park_failed(&mut self, failure: &Failure) {
+        let at = self.next.saga.step;
+        let (step, tries) = (words::step(at), self.next.saga.tries);
+        let times = if tries > 1 {
+            Text::new(format!(" Попыток: {tries}."), format!(" Attempts: {tries}."))
+        } else {
+            Text::default()
+        };
+        let next_action = if at == Step::FindDocument {
+            by_hand()
+        } else {
+            Text::new(
+                "Устраните причину и выполните retry; cancel прекратит работу.",
+                "Mend the cause and retry; cancel stops the work.",
+            )
+        };
+        let reason = Text::new(
+            format!("Не удалось: {}. {}{}", step.ru, failure.reason.ru, times.ru),
+            format!("This failed: {}. {}{}", step.en, failure.reason.en, times.en),
+        );
+        self.park(&failure.code, reason, next_action, failure.answer.clone());
+    }
+
+    fn park_exhausted(&mut self) {
+        let step = words::step(self.next.saga.step);
+        let rounds = self.next.saga.rounds;
+        self.park(
+            "unknown_outcome",
+            Text::new(
+                format!("Исход операции остался неизвестен {rounds} раз подряд: {}.", step.ru),
+                format!("The outcome stayed unknown {rounds} times in a row: {}.", step.en),
+            ),
+            Text::new(
+                "Проверьте удалённую систему и сеть, затем выполните retry.",
+                "Check the remote system and the network, then retry.",
+            ),
+            None,
+        );
+    }
+
+    // ---- names that belong to others -----------------------------------------------------------------------
+
+    pub(super) fn claim_taken(&mut self, claim: &Claim, by: SagaId) -> Result<(), IllegalEvent> {
+        match claim {
+            Claim::Source(_) | Claim::Reading(_) => self.source_taken(by),
+            Claim::External(id) | Claim::ProviderDocument(id) => {
+                self.identity_taken(id, by);
+                Ok(())
+            }
+            Claim::EchoName { .. } | Claim::EchoFile { .. } => Ok(()),
+        }
+    }
+
+    fn source_taken(&mut self, by: SagaId) -> Result<(), IllegalEvent> {
+        match self.next.saga.step {
+            // Another saga has the file: read the item again, its taken files are left out this time. Counted in
+            // `looks`, which a read has no other use for, so that failed reads before do not shorten it.
+            Step::ReadItem if self.next.saga.looks < TAKEN_MAX => {
+                self.saga().looks += 1;
+                self.start()
+            }
+            Step::ReadItem => {
+                self.park_contended(by);
+                Ok(())
+            }
+            Step::FetchSource => {
+                let reason = Text::new(
+                    format!("Этот файл уже ведёт документ {by}."),
+                    format!("This file already belongs to document {by}."),
+                );
+                self.not_wanted("duplicate", &reason);
+                Ok(())
+            }
+            // Only the two steps above ask for a source; a document that is out there is never dropped for one.
+            _ => Ok(()),
+        }
+    }
+
+    /// Not `Ignored`: the item may have other files that nobody has.
+    fn park_contended(&mut self, by: SagaId) {
+        self.park(
+            "claims_contended",
+            Text::new(
+                format!("Файл карточки раз за разом оказывается занят; последний раз документом {by}."),
+                format!("A file of the item is taken time and again; last by document {by}."),
+            ),
+            Text::new("Повторите позже (retry).", "Retry later."),
+            None,
+        );
+    }
+
+    fn identity_taken(&mut self, id: &str, by: SagaId) {
+        let id = words::plain(id);
+        let reason = Text::new(
+            format!("Идентификатор {id} уже принадлежит документу {by}."),
+            format!("The id {id} already belongs to document {by}."),
+        );
+        if self.next.saga.step.is_finished() {
+            self.note("identity_conflict", reason.ru, reason.en);
+            return;
+        }
+        self.park(
+            "identity_conflict",
+            reason,
+            Text::new(
+                "Сверьте оба документа с кабинетом EasyDocs; лишний отмените (cancel).",
+                "Compare both documents with the EasyDocs cabinet; cancel the wrong one.",
+            ),
+            None,
+        );
+    }
+}
+
+/// What a person does about a create of unknown outcome.
+fn by_hand() -> Text {
+    Text::new(
+        "Найдите в кабинете EasyDocs документ с этим именем: есть — bind <id>, нет — send-again. Автоматически второй раз не отправляем.",
+        "Look for the document in the EasyDocs cabinet: if it is there, bind <id>; if not, send-again. We never send it twice by ourselves.",
+    )
+}

@@ -1,0 +1,90 @@
+//! From a record to the order of its present step: nothing is remembered of an order but what the record holds,
+//! so that the same order can be given again after a crash.
+
+use super::super::effect::{self, Effect};
+use super::super::state::{DocumentSaga, Source, Step, WaitWork};
+use super::super::{rule, words};
+use super::{Context, IllegalEvent, missing};
+
+/// The folder for the signed copy.
+pub(super) fn folder_of(saga: &DocumentSaga) -> Result<u64, IllegalEvent> {
+    saga.delivery
+        .folder_id
+        .or_else(|| saga.file.as_ref().and_then(|f| f.folder_id))
+        .ok_or_else(|| missing(saga, "a folder for the signed copy"))
+}
+
+/// The effect of the saga's present step, from what the record holds.
+///
+/// # Errors
+/// [`IllegalEvent::Incomplete`] when the record lacks what the step needs, [`IllegalEvent::WrongAnswer`] never.
+pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, IllegalEvent> {
+    let document = || saga.provider_document.clone().ok_or_else(|| missing(saga, "the document's id"));
+    let item = || saga.crm_item.ok_or_else(|| missing(saga, "the CRM item"));
+    let signed = || saga.signed.ok_or_else(|| missing(saga, "the signed file"));
+    let upload_name = || saga.upload_name.clone().ok_or_else(|| missing(saga, "the name of the copy"));
+    let language = cx.policy.language;
+    Ok(match saga.step {
+        Step::ReadItem => match saga.source {
+            Source::CrmItem { item } => Effect::ReadItem { item },
+            Source::DriveFile { .. } | Source::CrmFile { .. } => {
+                return Err(missing(saga, "a CRM item as its source"));
+            }
+        },
+        Step::FetchSource => Effect::FetchSource {
+            source: saga.source.clone(),
+            rule: Some(saga.delivery.rule.clone()).filter(|r| !r.is_empty()),
+        },
+        Step::Create => Effect::CreateDocument {
+            file: saga.file.clone().ok_or_else(|| missing(saga, "the file"))?,
+            route_id: saga.delivery.route_id.clone(),
+            external_id: saga.external_id.clone(),
+        },
+        Step::FindDocument => Effect::FindDocument { external_id: saga.external_id.clone() },
+        Step::AwaitSignature => match saga.waiting.as_ref().map(|w| w.doing) {
+            Some(WaitWork::Reminder) => Effect::Notify {
+                user_id: *saga.delivery.notify.first().ok_or_else(|| missing(saga, "a person to remind"))?,
+                text: words::reminder(saga, cx.now, language),
+                tag: format!("edobridge|{}|reminder", saga.id.short()),
+            },
+            Some(WaitWork::Poll | WaitWork::Nothing) | None => {
+                Effect::ReadStatus { document_id: document()? }
+            }
+        },
+        Step::FetchSigned => Effect::FetchSigned { document_id: document()? },
+        Step::ScanFolder => Effect::ScanFolder {
+            folder_id: folder_of(saga)?,
+            wanted_name: rule::signed_name(
+                saga.file.as_ref().map(|f| f.name.as_str()).ok_or_else(|| missing(saga, "the file"))?,
+                &saga.delivery.suffix,
+            ),
+        },
+        Step::Upload => {
+            Effect::Upload { folder_id: folder_of(saga)?, name: upload_name()?, bytes: signed()? }
+        }
+        Step::FindUpload => Effect::FindUpload {
+            folder_id: folder_of(saga)?,
+            name: upload_name()?,
+            bytes: signed()?,
+            above_id: saga.folder_baseline.unwrap_or(0),
+        },
+        Step::Comment => {
+            let mark = effect::comment_mark(saga);
+            Effect::AddComment { item: item()?, text: words::comment(saga, &mark, language) }
+        }
+        Step::FindComment => Effect::FindComment { item: item()?, mark: effect::comment_mark(saga) },
+        Step::Notify => {
+            let told = saga.notified as usize;
+            let user_id = *saga.delivery.notify.get(told).ok_or_else(|| missing(saga, "a person to tell"))?;
+            Effect::Notify {
+                user_id,
+                text: words::notice(saga, language),
+                // By person, not by place in the list: the list may be mended.
+                tag: format!("edobridge|{}|{user_id}", saga.id.short()),
+            }
+        }
+        Step::Delivered | Step::Refused | Step::Ignored | Step::Cancelled | Step::Parked => {
+            return Err(missing(saga, "anything to do"));
+        }
+    })
+}

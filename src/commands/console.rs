@@ -156,7 +156,7 @@ impl Console {
         rows: impl IntoIterator<Item = R>,
     ) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(self.columns);
         if !header.is_empty() {
             table.set_header(header.iter().copied());
@@ -196,7 +196,8 @@ impl Console {
 }
 
 fn colour(env: &Environment, terminal: bool) -> Colour {
-    let refused = env.get("NO_COLOR").is_some_and(|value| !value.is_empty()) || env.get("TERM") == Some("dumb");
+    let refused =
+        env.get("NO_COLOR").is_some_and(|value| !value.is_empty()) || env.get("TERM") == Some("dumb");
     if terminal && !refused { Colour::On } else { Colour::Off }
 }
 

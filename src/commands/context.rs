@@ -114,7 +114,11 @@ impl Context {
             Format::People => {
                 for problem in &errors.problems {
                     let word = problem.severity.word();
-                    self.console.note(format!("{}: {}", self.console.word(&word), problem.line(self.language)));
+                    self.console.note(format!(
+                        "{}: {}",
+                        self.console.word(&word),
+                        problem.line(self.language)
+                    ));
                 }
             }
             Format::Json => {

@@ -5,6 +5,7 @@ pub mod config_verbs;
 pub mod console;
 pub mod context;
 pub mod exit;
+pub mod sandbox;
 pub mod wiring;
 
 pub use context::Context;

@@ -43,6 +43,17 @@ pub enum CircuitView {
     HalfOpen,
 }
 
+impl CircuitView {
+    /// Stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 impl Circuit {
     /// A closed circuit.
     pub fn new(settings: CircuitSettings) -> Self {

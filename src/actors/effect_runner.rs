@@ -5,6 +5,7 @@
 
 use super::Parts;
 use super::circuit::{self, Circuit, CircuitView};
+use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
 use super::folder;
 use super::portal_session::{Learned, PortalCaller, PortalSession, TransferPass};
@@ -105,6 +106,7 @@ impl EffectRunner {
         let me = self.clone();
         self.arbiter.spawn(async move {
             let event = me.event_of(&order).await;
+            crash_point::reach(CrashPoint::EffectDone);
             me.report(&order, event, &scheduler).await;
             me.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         });

@@ -313,7 +313,7 @@ fn unknown_document(callback: &Callback) -> Text {
 }
 
 /// The whole chain of an error in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

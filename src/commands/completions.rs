@@ -5,9 +5,7 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use std::io::Write;
 
-/// Print completions for a shell
-///
-/// Дополнение команд в оболочке.
+/// Дополнение команд в оболочке. / Print completions for a shell.
 ///
 /// Examples:
 ///   edobridge completions bash > /etc/bash_completion.d/edobridge
@@ -16,7 +14,7 @@ use std::io::Write;
 #[derive(Debug, Clone, Args)]
 #[command(verbatim_doc_comment)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// The shell.
     pub shell: Shell,
 }
 

@@ -2,74 +2,67 @@
 //!
 //! Shows no secret: places and stars only.
 
-use super::console::{Console, Format, Style};
-use super::context::{Context, ProblemView};
+use super::console::{Console, Format, OutputArgs};
 use super::exit::ExitStatus;
+use super::{Context, problem_view};
 use crate::config::{self, Config, ConfigErrors, Loaded, Origin, Origins, Problem, Severity};
 use crate::domain::Text;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// The built-in defaults with their explanations.
 const DEFAULT_TOML: &str = include_str!("../config/default.toml");
 
-/// Check, show and explain the configuration
-///
-/// Проверить, показать и объяснить конфигурацию.
+/// Проверить, показать и объяснить конфигурацию. / Check, show and explain the configuration.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
-    /// What to do
+    /// What to do.
     #[command(subcommand)]
     pub verb: ConfigVerb,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// What can be done with a configuration.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ConfigVerb {
-    /// Read the configuration and name every problem with file, line and remedy
-    ///
-    /// Проверить конфигурацию: файл, строка, что исправить.
+    /// Проверить: файл, строка, что исправить. / Name every problem with file, line and remedy.
     ///
     /// Sends nothing anywhere: whether keys and folders are right is the business of `edobridge doctor`.
     /// Secrets that only the service can read (systemd credentials) are reported as not checked.
     Check(CheckArgs),
-    /// Print the effective configuration as TOML, each value with the place it came from
-    ///
-    /// Показать действующую конфигурацию и откуда взято каждое значение.
+    /// Показать действующие значения и откуда они. / Print the effective values, each with its origin.
     Show,
-    /// Print the JSON schema of the configuration file, for editors
-    ///
-    /// Вывести JSON-схему файла конфигурации для редакторов.
+    /// Вывести JSON-схему файла для редакторов. / Print the JSON schema of the file, for editors.
     Schema,
-    /// Print every key with its default and its explanation
-    ///
-    /// Вывести все ключи со значениями по умолчанию и пояснениями.
+    /// Вывести все ключи с пояснениями. / Print every key with its default and its explanation.
     Default,
-    /// Print a sample configuration to start from
+    /// Вывести образец файла. / Print a sample file to start from.
     ///
-    /// Вывести образец конфигурации.
+    /// Example: edobridge config example > edobridge.toml
     Example,
 }
 
 /// Options of `config check`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CheckArgs {
-    /// End with 1 on warnings too
+    /// End with 1 on warnings too.
     #[arg(long)]
     pub strict: bool,
 }
 
 /// Does what was asked.
 pub async fn run(args: ConfigArgs, context: Context) -> ExitStatus {
-    let console = &context.console;
+    let console = Console::new(&args.output, &context);
     match args.verb {
         ConfigVerb::Check(check) => {
-            let outcome = Config::check(context.config.as_deref(), &context.env);
-            checked(&Verdict::of(&outcome, &check), &outcome, &context)
+            let outcome = Config::check(context.config_path.as_deref(), &context.env);
+            checked(&Verdict::of(&outcome, &check), &outcome, console)
         }
-        ConfigVerb::Show => match context.load_without_secrets() {
-            Ok(loaded) => shown(&loaded, console),
+        ConfigVerb::Show => match problem_view::load(&context, console) {
+            Ok((loaded, console)) => shown(&loaded, &console),
             Err(status) => status,
         },
         ConfigVerb::Schema => {
@@ -114,31 +107,19 @@ impl Verdict {
     }
 }
 
-fn checked(verdict: &Verdict, outcome: &Result<Loaded, ConfigErrors>, context: &Context) -> ExitStatus {
-    let console = &context.console;
+fn checked(verdict: &Verdict, outcome: &Result<Loaded, ConfigErrors>, console: Console) -> ExitStatus {
+    let console = match outcome {
+        Ok(loaded) => console.in_language(loaded.config.language.into()),
+        Err(_) => console,
+    };
     match console.format() {
-        Format::Json => {
-            let problems: Vec<_> = verdict.problems.iter().map(ProblemView::from).collect();
-            console.json(&json!({ "fine": verdict.status == ExitStatus::Fine, "problems": problems }));
-        }
+        Format::Json => console.json(&problem_view::as_json(&verdict.problems, verdict.status)),
         Format::People => {
-            for problem in &verdict.problems {
-                let word = console.word(&problem.severity.word()).to_owned();
-                let word = console.paint(style(problem.severity), &word);
-                console.line(format!("{word}: {}", problem.line(context.language)));
-            }
+            verdict.problems.iter().for_each(|problem| console.line(problem_view::line(problem, &console)));
             console.say(&summary(outcome, verdict));
         }
     }
     verdict.status
-}
-
-fn style(severity: Severity) -> Style {
-    match severity {
-        Severity::Error => Style::Bad,
-        Severity::Warning => Style::Warning,
-        Severity::Skipped => Style::Faint,
-    }
 }
 
 fn summary(outcome: &Result<Loaded, ConfigErrors>, verdict: &Verdict) -> Text {

@@ -1,37 +1,24 @@
-//! What the process tells its caller when a verb ends.
+//! Exit codes that mean something to a script.
 
-use std::process::{ExitCode, Termination};
+use std::process::ExitCode;
 
-/// The outcome of a verb, as scripts and systemd see it.
+/// How a verb ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// All is well: 0.
+    /// 0: done, nothing to complain about.
     Fine,
-    /// Something is wrong that a person should see: 1.
+    /// 1: done or tried, and there is a problem that the output names.
     ProblemFound,
-    /// The verb was called in a way that makes no sense: 2, as clap does.
+    /// 2: the command or the configuration cannot be understood.
     Misuse,
-}
-
-impl ExitStatus {
-    /// The number of the process.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Fine => 0,
-            Self::ProblemFound => 1,
-            Self::Misuse => 2,
-        }
-    }
 }
 
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
-        ExitCode::from(status.code())
-    }
-}
-
-impl Termination for ExitStatus {
-    fn report(self) -> ExitCode {
-        self.into()
+        match status {
+            ExitStatus::Fine => Self::SUCCESS,
+            ExitStatus::ProblemFound => Self::from(1),
+            ExitStatus::Misuse => Self::from(2),
+        }
     }
 }

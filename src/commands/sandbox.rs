@@ -4,8 +4,8 @@
 //! buttons there are, and runs until Ctrl-C. All its state is in memory. Its keys are printed on purpose: they open
 //! nothing but this emulator.
 
-use super::console::{Console, Format, Style};
-use super::context::Context;
+use super::Context;
+use super::console::{Console, Format, OutputArgs, Style};
 use super::exit::ExitStatus;
 use crate::config::Period;
 use crate::domain::{CrmItem, Language, Secret, Text};
@@ -35,9 +35,7 @@ const RESPONSIBLE: u64 = 1;
 /// The shortest file that a PDF reader opens without complaint about its head.
 const SAMPLE_PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n";
 
-/// Run an emulated Bitrix24 portal and EasyDocs
-///
-/// Запустить эмулятор портала Bitrix24 и EasyDocs.
+/// Эмулятор портала Bitrix24 и EasyDocs. / Run an emulated Bitrix24 portal and EasyDocs.
 ///
 /// Prints a configuration for edobridge and the buttons of the emulator as curl commands, and runs until Ctrl-C.
 /// In one terminal:
@@ -50,52 +48,55 @@ const SAMPLE_PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
 #[derive(Debug, Clone, Args)]
 #[command(verbatim_doc_comment)]
 pub struct SandboxArgs {
-    /// Where the portal listens; port 0 takes a free one
+    /// Where the portal listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8024")]
     pub bitrix: SocketAddr,
-    /// Where EasyDocs listens; port 0 takes a free one
+    /// Where EasyDocs listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8025")]
     pub easydocs: SocketAddr,
-    /// Whether documents get signed by themselves, or only when a button is pressed
+    /// Whether documents get signed by themselves, or only when a button is pressed.
     #[arg(long, value_enum, default_value_t = ModeArg::Auto)]
     pub mode: ModeArg,
-    /// How long a document waits until it is signed in auto mode
+    /// How long a document waits until it is signed in auto mode.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = period)]
     pub sign_after: Duration,
-    /// Where events of the portal go: `/bitrix/webhook` of edobridge
+    /// Where events of the portal go: `/bitrix/webhook` of edobridge.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/bitrix/webhook")]
     pub event_target: Url,
-    /// Send no events at all, as a portal without an outgoing webhook
+    /// Send no events at all, as a portal without an outgoing webhook.
     #[arg(long, conflicts_with = "event_target")]
     pub no_events: bool,
-    /// Limit requests as the portal's plan does
+    /// Limit requests as the portal's plan does.
     #[arg(long, value_enum, default_value_t = PlanArg::Box)]
     pub plan: PlanArg,
-    /// EasyDocs as its guide documents it: no search and no status, callbacks only
+    /// EasyDocs as its guide documents it: no search and no status, callbacks only.
     #[arg(long)]
     pub documented_only: bool,
-    /// Save the printed configuration as a new file
+    /// Save the printed configuration as a new file.
     #[arg(long, value_name = "FILE")]
     pub write_config: Option<PathBuf>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// What becomes of documents by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ModeArg {
-    /// They are signed after a while
+    /// They are signed after a while.
     Auto,
-    /// Nothing, until a button is pressed
+    /// Nothing, until a button is pressed.
     Explicit,
 }
 
 /// Plans with known limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PlanArg {
-    /// 2 requests a second, burst 50
+    /// 2 requests a second, burst 50.
     Cloud,
-    /// 5 requests a second, burst 250
+    /// 5 requests a second, burst 250.
     Enterprise,
-    /// No limit of this kind
+    /// No limit of this kind.
     Box,
 }
 
@@ -124,7 +125,7 @@ fn period(text: &str) -> Result<Duration, String> {
 
 /// Runs the emulator until a signal comes.
 pub async fn run(args: SandboxArgs, context: Context) -> ExitStatus {
-    let console = &context.console;
+    let console = &Console::new(&args.output, &context);
     let options = options(&args);
     let keys = Keys::of(&options);
     let sandbox = match Sandbox::start(options).await {

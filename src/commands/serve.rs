@@ -1,8 +1,8 @@
 //! `edobridge serve`: the service itself.
 
+use super::Context;
 use super::exit::ExitStatus;
 use super::service::{Service, StartError};
-use super::Context;
 use crate::domain::Clock;
 use crate::store::{OpenProgress, ViewFate};
 use crate::telemetry::{LogFormat, LogSettings, Metrics, SystemClock, install_panic_hook};

@@ -8,7 +8,9 @@ use crate::config::Config;
 use crate::domain::{Clock, Text, Timestamp};
 use crate::http;
 use crate::saga::document::Step;
-use crate::store::{Counts, GroupTiming, OpenError, OpenProgress, OpenReport, Readiness, Store, StoreError, StoreObserver};
+use crate::store::{
+    Counts, GroupTiming, OpenError, OpenProgress, OpenReport, Readiness, Store, StoreError, StoreObserver,
+};
 use crate::telemetry::Metrics;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +38,7 @@ pub enum StartError {
     Wiring(#[from] WiringError),
     /// A listener could not be opened.
     #[error("a listener could not be opened")]
-    Doors(#[from] http::ServeError),
+    Doors(#[from] http::ListenError),
     /// Opening the store was interrupted.
     #[error("opening the store was interrupted")]
     Interrupted,
@@ -50,7 +52,9 @@ impl StartError {
             Self::Read(error) => error.text(),
             Self::Wiring(error) => error.text(),
             Self::Doors(error) => error.text(),
-            Self::Interrupted => Text::new("Открытие хранилища прервано.", "Opening the store was interrupted."),
+            Self::Interrupted => {
+                Text::new("Открытие хранилища прервано.", "Opening the store was interrupted.")
+            }
         }
     }
 }

@@ -7,16 +7,17 @@
 //! Invariant: no error of this module carries an address; webhook paths and download links are secrets.
 
 use super::remote::{Nature, Remote, local};
-use super::spool_io::{FramedFile, HashingSink};
+use super::spool_io::{FramedFile, HashingSink, SendWatch};
 use crate::domain::{Failure, FailureClass, FailureKind, SpoolFile, Text};
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Body, Certificate, RequestBuilder, Response, Url, redirect, retry};
 use std::error::Error as _;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long an unused connection is kept. Shorter than what servers keep (nginx: 60 to 75 s), so that a request is
 /// rarely written into a connection that is being closed, whose outcome would be unknown.
@@ -40,8 +41,20 @@ pub struct HttpSettings {
     pub transfer_bytes_per_s_min: u64,
     /// `name/version`; Bitrix24's web server answers 404 to downloads without one.
     pub user_agent: String,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
     /// Further root certificates, PEM, for boxes with a certificate of their own authority.
     pub extra_root_pem: Vec<Vec<u8>>,
+}
+
+/// Whose certificates are trusted besides the extra ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// The system's authorities; there must be some.
+    #[default]
+    System,
+    /// None: enough for the sandbox on loopback, on a machine without CA certificates.
+    OnlyExtra,
 }
 
 impl Default for HttpSettings {
@@ -52,6 +65,7 @@ impl Default for HttpSettings {
             total_timeout: Duration::from_secs(120),
             transfer_bytes_per_s_min: 32 * 1024,
             user_agent: concat!("edobridge/", env!("CARGO_PKG_VERSION")).to_owned(),
+            trust: Trust::System,
             extra_root_pem: Vec::new(),
         }
     }
@@ -89,6 +103,12 @@ pub enum WireError {
         /// The bound in bytes.
         max: u64,
     },
+    /// The file is larger than what is accepted.
+    #[error("the file is larger than {max} bytes")]
+    FileTooLarge {
+        /// The bound in bytes.
+        max: u64,
+    },
     /// The content does not begin as it must; the beginning is kept.
     #[error("unexpected content")]
     Unexpected(Vec<u8>),
@@ -107,10 +127,8 @@ impl WireError {
             WireError::Unreachable(detail) => unreachable(remote, &detail),
             WireError::Silent => no_answer(remote, "timeout"),
             WireError::Cut(_) => no_answer(remote, "connection_cut"),
-            WireError::TooLong { max } => match nature {
-                Nature::Read => remote.too_large(max),
-                Nature::Write => remote.garbled("answer_too_long"),
-            },
+            WireError::TooLong { .. } => remote.garbled("answer_too_long"),
+            WireError::FileTooLarge { max } => remote.too_large(max),
             WireError::Unexpected(_) => remote.garbled("unexpected_content"),
             WireError::Encoded => remote.garbled("unexpected_encoding"),
             WireError::Local(detail) => local(FailureClass::Transient, "local_file", &detail),
@@ -208,15 +226,7 @@ impl HttpClient {
     /// # Errors
     /// A root certificate is not PEM, or the system has no CA certificates.
     pub fn new(settings: &HttpSettings) -> Result<Self, HttpClientError> {
-        let mut roots = Vec::new();
-        for (n, pem) in settings.extra_root_pem.iter().enumerate() {
-            let bundle = Certificate::from_pem_bundle(pem)
-                .map_err(|_| HttpClientError::RootCertificate { number: n + 1 })?;
-            if bundle.is_empty() {
-                return Err(HttpClientError::RootCertificate { number: n + 1 });
-            }
-            roots.extend(bundle);
-        }
+        let roots = extra_roots(&settings.extra_root_pem)?;
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .retry(retry::never())
@@ -225,9 +235,11 @@ impl HttpClient {
             .connect_timeout(settings.connect_timeout)
             .pool_idle_timeout(POOL_IDLE)
             .user_agent(&settings.user_agent);
-        if !roots.is_empty() {
-            builder = builder.tls_certs_merge(roots);
-        }
+        builder = match settings.trust {
+            Trust::System if roots.is_empty() => builder,
+            Trust::System => builder.tls_certs_merge(roots),
+            Trust::OnlyExtra => builder.tls_certs_only(roots),
+        };
         Ok(Self {
             inner: builder.build().map_err(HttpClientError::Tls)?,
             read_timeout: settings.read_timeout,
@@ -270,16 +282,38 @@ impl HttpClient {
         framed: &FramedFile,
         answer_max: u64,
     ) -> Result<Answer, WireError> {
-        let (chunks, fault) = framed.open().await.map_err(|error| WireError::Local(error.to_string()))?;
+        let (chunks, watch) = framed.open().await.map_err(|error| WireError::Local(error.to_string()))?;
         let length = framed.content_length();
         let request = request.header(CONTENT_LENGTH, length).body(Body::wrap_stream(chunks));
-        let outcome = match self.open(request, length).await {
+        let outcome = match self.open_moving(request, length, &watch).await {
             Ok(opened) => self.read(opened, answer_max).await,
             Err(error) => Err(error),
         };
-        match fault.get() {
+        match watch.fault() {
             Some(text) => Err(WireError::Local(text.to_owned())),
             None => outcome,
+        }
+    }
+
+    /// As [`HttpClient::open`], and gives up when the remote reads no further: the time for a large file is long, and
+    /// a stuck connection should not take all of it.
+    async fn open_moving(
+        &self,
+        request: RequestBuilder,
+        upload_bytes: u64,
+        watch: &SendWatch,
+    ) -> Result<Opened, WireError> {
+        let mut sending = pin!(self.open(request, upload_bytes));
+        let mut seen = watch.chunks();
+        loop {
+            if let Ok(outcome) = timeout(self.read_timeout, &mut sending).await {
+                return outcome;
+            }
+            let now = watch.chunks();
+            if now == seen {
+                return Err(WireError::Silent);
+            }
+            seen = now;
         }
     }
 
@@ -347,14 +381,16 @@ impl HttpClient {
         }
         let max = accept.bytes_max;
         if opened.response.content_length().is_some_and(|announced| announced > max) {
-            return Err(WireError::TooLong { max });
+            return Err(WireError::FileTooLarge { max });
         }
-        let whole = opened.deadline + self.transfer_time(max);
+        // Without an announced length the time is that of the largest file.
+        let announced = opened.response.content_length().is_some();
+        let whole = opened.deadline + self.transfer_time(if announced { 0 } else { max });
         let mut beginning = self.beginning(&mut opened, whole, accept.starts_with).await?;
         let mut hashing = HashingSink::new(sink);
         loop {
             if hashing.size_bytes() + beginning.len() as u64 > max {
-                return Err(WireError::TooLong { max });
+                return Err(WireError::FileTooLarge { max });
             }
             hashing.write(&beginning).await.map_err(|error| WireError::Local(error.to_string()))?;
             match self.chunk(&mut opened, Some(whole)).await? {
@@ -398,6 +434,19 @@ impl HttpClient {
     fn transfer_time(&self, bytes: u64) -> Duration {
         Duration::from_secs(bytes / self.bytes_per_s_min)
     }
+}
+
+fn extra_roots(pems: &[Vec<u8>]) -> Result<Vec<Certificate>, HttpClientError> {
+    let mut roots = Vec::new();
+    for (n, pem) in pems.iter().enumerate() {
+        let none = || HttpClientError::RootCertificate { number: n + 1 };
+        let bundle = Certificate::from_pem_bundle(pem).map_err(|_| none())?;
+        if bundle.is_empty() {
+            return Err(none());
+        }
+        roots.extend(bundle);
+    }
+    Ok(roots)
 }
 
 fn wire_error(error: reqwest::Error) -> WireError {
@@ -599,9 +648,9 @@ mod tests {
         }
         assert_eq!(results[0].0.as_ref().unwrap().size_bytes, 10);
         assert_eq!(results[0].1, b"%PDF-1.7ab");
-        assert!(matches!(results[1].0, Err(WireError::TooLong { .. })));
+        assert!(matches!(results[1].0, Err(WireError::FileTooLarge { .. })));
         assert!(matches!(results[2].0, Err(WireError::Unexpected(_))));
-        assert!(matches!(results[3].0, Err(WireError::TooLong { max: 10 })));
+        assert!(matches!(results[3].0, Err(WireError::FileTooLarge { max: 10 })));
         assert!(matches!(results[4].0, Err(WireError::Encoded)));
         assert!(matches!(results[5].0, Err(WireError::Unexpected(_))));
     }
@@ -620,6 +669,28 @@ mod tests {
         assert_eq!(retry_after_ms(&headers), None, "without a Date it would need our clock");
         headers.insert(DATE, "Wed, 21 Oct 2026 07:28:00 GMT".parse().unwrap());
         assert_eq!(retry_after_ms(&headers), Some(30_000));
+    }
+
+    #[tokio::test]
+    async fn a_remote_that_stops_reading_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = source_of(&dir, &pattern(20 * 1024 * 1024));
+        let framed = FramedFile { prefix: "".into(), file, coding: Coding::Raw, suffix: "".into() };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let http = impatient();
+        let sending = http.upload(http.post(url), &framed, 100);
+        let error = timeout(Duration::from_secs(20), sending).await.expect("far below the file's time");
+        let failure = error.unwrap_err().failure(Remote::Portal, Nature::Write);
+        assert_eq!((failure.class, failure.code.as_str()), (FailureClass::Ambiguous, "timeout"));
+    }
+
+    #[tokio::test]
+    async fn loopback_works_without_any_certificate_authority() {
+        let settings = HttpSettings { trust: Trust::OnlyExtra, ..HttpSettings::default() };
+        let http = HttpClient::new(&settings).unwrap();
+        let server = TestServer::start(vec![Reply::ok("{}")]);
+        assert_eq!(http.exchange(http.get(url(&server, "/")), 100).await.unwrap().status, 200);
     }
 
     #[test]

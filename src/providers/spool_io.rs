@@ -14,6 +14,7 @@ use futures_util::stream::{self, Stream};
 use sha2::{Digest as _, Sha256};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -52,18 +53,35 @@ pub struct FramedFile {
     pub suffix: Bytes,
 }
 
-/// What went wrong on our side while a body was being read; empty if nothing.
+/// Watches a body while it is sent: how far it got, and what went wrong on our side.
 #[derive(Debug, Clone, Default)]
-pub struct LocalFault(Arc<OnceLock<String>>);
+pub struct SendWatch(Arc<Watched>);
 
-impl LocalFault {
-    /// The fault, if there was one.
-    pub fn get(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
+#[derive(Debug, Default)]
+struct Watched {
+    fault: OnceLock<String>,
+    chunks: AtomicU64,
+}
+
+impl SendWatch {
+    /// The fault on our side, if there was one: then the remote got no whole body.
+    pub fn fault(&self) -> Option<&str> {
+        self.0.fault.get().map(String::as_str)
     }
-    fn set(&self, error: &io::Error) {
-        // The first fault is the cause; a second one cannot follow, the stream has ended.
-        let _ = self.0.set(error.to_string());
+    /// How many chunks were handed over: as long as it grows, the remote is reading.
+    pub fn chunks(&self) -> u64 {
+        self.0.chunks.load(Ordering::Relaxed)
+    }
+    fn note<T>(&self, step: &io::Result<T>) {
+        match step {
+            Ok(_) => {
+                self.0.chunks.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                // The first fault is the cause; a second one cannot follow, the stream has ended.
+                let _ = self.0.fault.set(error.to_string());
+            }
+        }
     }
 }
 
@@ -84,14 +102,14 @@ impl FramedFile {
     /// The file cannot be opened or has another size than recorded: nothing was sent.
     pub async fn open(
         &self,
-    ) -> io::Result<(impl Stream<Item = io::Result<Bytes>> + Send + 'static, LocalFault)> {
+    ) -> io::Result<(impl Stream<Item = io::Result<Bytes>> + Send + 'static, SendWatch)> {
         let file = File::open(&self.file.path).await?;
         let found = file.metadata().await?.len();
         if found != self.file.facts.size_bytes {
             let expected = self.file.facts.size_bytes;
             return Err(damaged(&format!("the file has {found} bytes instead of {expected}")));
         }
-        let fault = LocalFault::default();
+        let watch = SendWatch::default();
         let reader = Reader {
             file,
             left: self.file.facts.size_bytes,
@@ -100,12 +118,16 @@ impl FramedFile {
             coding: self.coding,
         };
         let start = Sending::Prefix { prefix: self.prefix.clone(), reader, suffix: self.suffix.clone() };
-        let seen = fault.clone();
+        let seen = watch.clone();
         let chunks = stream::try_unfold(start, move |state| {
             let seen = seen.clone();
-            async move { state.next().await.inspect_err(|error| seen.set(error)) }
+            async move {
+                let step = state.next().await;
+                seen.note(&step);
+                step
+            }
         });
-        Ok((chunks, fault))
+        Ok((chunks, watch))
     }
 }
 
@@ -259,9 +281,9 @@ pub(crate) mod tests {
         changed[5] ^= 1;
         std::fs::write(&source.path, &changed).unwrap();
         let framed = framed(source.clone(), Coding::Raw);
-        let (chunks, fault) = framed.open().await.unwrap();
+        let (chunks, watch) = framed.open().await.unwrap();
         assert!(chunks.try_collect::<Vec<_>>().await.is_err());
-        assert!(fault.get().is_some_and(|text| text.contains("SHA-256")));
+        assert!(watch.fault().is_some_and(|text| text.contains("SHA-256")));
         std::fs::write(&source.path, b"short").unwrap();
         assert!(framed.open().await.is_err());
     }

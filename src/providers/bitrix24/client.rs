@@ -19,6 +19,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
+use tracing::debug;
 
 /// Longest answer that is read: fifty pages of fifty rows stay well below.
 const ANSWER_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -201,10 +202,13 @@ impl Client {
         observed: &mut Observed,
     ) -> Result<Value, Failure> {
         let answer = self.post(method, payload, observed).await?;
-        let (outcome, spent) = match envelope::open(&answer, &self.redactor) {
-            Ok(Envelope { result, spent }) => (Ok(result), spent),
-            Err((failure, spent)) => (Err(failure), spent),
-        };
+        debug!(
+            provider.name = "bitrix24",
+            provider.call = method,
+            provider.status = answer.status,
+            "answered"
+        );
+        let Envelope { outcome, spent } = envelope::open(&answer, &self.redactor);
         note(method, &outcome, spent, observed);
         outcome
     }

@@ -20,41 +20,46 @@ pub struct Spent {
     pub reset_in_ms: Option<u64>,
 }
 
-/// A success: its result, and the times that came with it.
+/// An answer taken apart.
 #[derive(Debug, Clone)]
 pub struct Envelope {
-    /// `result`, of any type; `null` is a success as well.
-    pub result: Value,
-    /// From `time`.
+    /// `result`, of any type (`null` is a success as well), or the failure that the envelope or the status means.
+    pub outcome: Result<Value, Failure>,
+    /// From `time`, which failures carry too.
     pub spent: Spent,
 }
 
 /// Takes an answer apart.
-///
-/// # Errors
-/// The [`Failure`] that the envelope or, without one, the HTTP status means.
-pub fn open(answer: &Answer, redactor: &Redactor) -> Result<Envelope, (Failure, Spent)> {
+pub fn open(answer: &Answer, redactor: &Redactor) -> Envelope {
     let Ok(Value::Object(mut body)) = serde_json::from_slice::<Value>(&answer.body) else {
-        return Err((error::from_status(answer, redactor), Spent::default()));
+        return Envelope { outcome: Err(error::from_status(answer, redactor)), spent: Spent::default() };
     };
     let spent = body.get("time").map(spent).unwrap_or_default();
-    if let Some(error) = body.get("error").filter(|error| !error.is_null()) {
-        let code = error::code_of(error);
-        let mut failure =
-            error::from_code(answer.status, &code, spent.reset_in_ms, &redactor.cut_bytes(&answer.body));
-        let throttled = failure.class == FailureClass::Throttled;
-        if throttled && let Some(ms) = answer.retry_after_ms {
-            failure.retry_after_ms = Some(ms);
-        }
-        return Err((failure, spent));
+    let outcome = match body.get("error").filter(|error| !error.is_null()) {
+        Some(error) => Err(refusal(answer, error, spent, redactor)),
+        None => result_of(answer, body.remove("result"), redactor),
+    };
+    Envelope { outcome, spent }
+}
+
+fn refusal(answer: &Answer, error: &Value, spent: Spent, redactor: &Redactor) -> Failure {
+    let code = error::code_of(error);
+    let text = redactor.cut_bytes(&answer.body);
+    let mut failure = error::from_code(answer.status, &code, spent.reset_in_ms, &text);
+    let throttled = failure.class == FailureClass::Throttled;
+    if throttled && let Some(ms) = answer.retry_after_ms {
+        failure.retry_after_ms = Some(ms);
     }
-    match body.remove("result") {
-        Some(result) if answer.is_success() => Ok(Envelope { result, spent }),
-        Some(_) | None if answer.is_success() => {
-            let failure = Remote::Portal.garbled("no_result").answer(&redactor.cut_bytes(&answer.body));
-            Err((failure, spent))
+    failure
+}
+
+fn result_of(answer: &Answer, result: Option<Value>, redactor: &Redactor) -> Result<Value, Failure> {
+    match result {
+        Some(result) if answer.is_success() => Ok(result),
+        None if answer.is_success() => {
+            Err(Remote::Portal.garbled("no_result").answer(&redactor.cut_bytes(&answer.body)))
         }
-        Some(_) | None => Err((error::from_status(answer, redactor), spent)),
+        Some(_) | None => Err(error::from_status(answer, redactor)),
     }
 }
 
@@ -79,7 +84,7 @@ mod tests {
 
     fn opened(status: u16, body: &str) -> Result<Value, Failure> {
         let answer = Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() };
-        open(&answer, &Redactor::default()).map(|e| e.result).map_err(|(failure, _)| failure)
+        open(&answer, &Redactor::default()).outcome
     }
 
     #[test]

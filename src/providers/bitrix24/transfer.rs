@@ -18,6 +18,7 @@ use reqwest::Url;
 use reqwest::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, REFERER};
 use serde_json::{Value, json};
 use tokio::io::AsyncWrite;
+use zeroize::Zeroizing;
 
 /// Above this the two-step upload is used (the EasyDocs guide: "up to about 10 MB" in one step).
 pub const SMALL_FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -87,7 +88,7 @@ pub async fn download(
     bytes_max: u64,
 ) -> Result<Downloaded, Failure> {
     let refuse = |refused| Remote::Portal.refused_url(&refused);
-    let mut place = allowed.check(url.expose()).map_err(refuse)?;
+    let mut place = allowed.check(&absolute(url, portal)).map_err(refuse)?;
     for _ in 0..=REDIRECTS_MAX {
         let opened = open(http, &place, portal).await?;
         if let (300..=399, Some(location)) = (opened.head.status, opened.head.location.as_deref()) {
@@ -98,6 +99,13 @@ pub async fn download(
         return receive(http, opened, sink, bytes_max).await;
     }
     Err(Remote::Portal.not_executed(302))
+}
+
+/// Some fields give a link without its host; that is the portal's.
+fn absolute(url: &Secret, portal: &Origin) -> Zeroizing<String> {
+    let text = url.expose();
+    let at_home = text.starts_with('/') && !text.starts_with("//");
+    Zeroizing::new(if at_home { format!("{portal}{text}") } else { text.to_owned() })
 }
 
 async fn open(http: &HttpClient, place: &Url, portal: &Origin) -> Result<Opened, Failure> {
@@ -133,8 +141,8 @@ async fn receive(
 /// An answer to a download that is not the file: mostly a link whose time is over.
 fn no_file(answer: &Answer) -> Failure {
     let redactor = Redactor::default();
-    let failure = match envelope::open(answer, &redactor) {
-        Err((failure, _)) if failure.kind != FailureKind::Garbled => failure,
+    let failure = match envelope::open(answer, &redactor).outcome {
+        Err(failure) if failure.kind != FailureKind::Garbled => failure,
         Err(_) | Ok(_) => dead_link(answer, &redactor),
     };
     let expired = failure.kind == FailureKind::Credentials;
@@ -237,8 +245,8 @@ fn stored_of(answer: &Answer) -> Result<UploadedFile, Failure> {
     if let Some(file) = bare.as_ref().and_then(uploaded_of) {
         return Ok(file);
     }
-    let envelope = envelope::open(answer, &redactor).map_err(|(f, _)| name_taken_is_worth_a_look(f))?;
-    uploaded_of(&envelope.result)
+    let result = envelope::open(answer, &redactor).outcome.map_err(name_taken_is_worth_a_look)?;
+    uploaded_of(&result)
         .ok_or_else(|| error::misshapen("disk.folder.uploadfile").answer(&redactor.cut_bytes(&answer.body)))
 }
 
@@ -379,6 +387,14 @@ mod tests {
         let failure = fetch(&server, &server.url("/a"), 100).await.0.unwrap_err();
         assert_eq!(failure.code, "address_not_allowed");
         assert!(stranger.requests().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_link_without_a_host_is_the_portals() {
+        let server = TestServer::start(vec![Reply::ok("bytes")]);
+        assert!(fetch(&server, "/dl?token=a", 100).await.0.is_ok());
+        let failure = fetch(&server, "//evil.example/dl", 100).await.0.unwrap_err();
+        assert_eq!(failure.code, "address_not_allowed");
     }
 
     #[tokio::test]

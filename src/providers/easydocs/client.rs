@@ -781,7 +781,7 @@ mod tests {
         for change in [
             (|s: &mut Settings| s.base_url = "http://internal-api.easydocs.ru/".into()) as fn(&mut Settings),
             |s| s.auth.header = "bad header".into(),
-            |s| s.auth.api_key = Secret::new("s3cretkey\n"),
+            |s| s.auth.api_key = Secret::new("s3cretkey\nX: y"),
             |s| s.create.method = "NO WAY".into(),
         ] {
             assert!(!try_it(change).unwrap_err().contains(KEY));

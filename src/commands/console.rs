@@ -136,11 +136,11 @@ impl Console {
         self.write(&mut io::stderr().lock(), text.as_ref());
     }
 
-    /// Prints why a verb did not do its work: in words on standard error, with `--json` as `{"error": {ru, en}}`.
+    /// Prints why a verb did not do its work, on standard error; for programs in the shape of the admin API's errors.
     pub fn fail(&self, text: &Text) {
         match self.format {
             Format::People => self.note(format!("edobridge: {}", self.word(text))),
-            Format::Json => self.json(&serde_json::json!({ "error": text })),
+            Format::Json => self.note(serde_json::json!({ "code": "failed", "message": text }).to_string()),
         }
     }
 

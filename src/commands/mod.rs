@@ -1,10 +1,13 @@
 //! The verbs of the command line, one file each: parse, call one function of the library, print.
 
+pub mod backup;
 pub mod completions;
 pub mod config_verbs;
 pub mod console;
 pub mod exit;
+pub mod offline_store;
 pub mod problem_view;
+pub mod running_service;
 pub mod sandbox;
 pub mod serve;
 pub mod service;
@@ -40,6 +43,7 @@ pub enum Verb {
     /// Запустить службу. / Run the service.
     Serve(serve::ServeArgs),
     Config(config_verbs::ConfigArgs),
+    Backup(backup::BackupArgs),
     Sandbox(sandbox::SandboxArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -98,6 +102,7 @@ pub fn run(cli: Cli) -> ExitStatus {
         match cli.verb {
             Verb::Serve(args) => serve::run(args, context).await,
             Verb::Config(args) => config_verbs::run(args, context).await,
+            Verb::Backup(args) => backup::run(args, context).await,
             Verb::Sandbox(args) => sandbox::run(args, context).await,
             Verb::Completions(args) => completions::run(&args, Cli::command()),
         }

@@ -1,5 +1,6 @@
 //! edobridge: one binary between Bitrix24, 1C and e-signature services.
 
+pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod limits;

@@ -43,6 +43,17 @@ pub enum CircuitView {
     HalfOpen,
 }
 
+impl CircuitView {
+    /// Stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 impl Circuit {
     /// A closed circuit.
     pub fn new(settings: CircuitSettings) -> Self {
@@ -60,7 +71,9 @@ impl Circuit {
                 self.state = State::HalfOpen { since: now, pause_ms };
                 Ok(())
             }
-            State::Open { until, pause_ms } => Err(until.ms_since(now) + jittered(pause_ms / 2 + 1, 100, chance)),
+            State::Open { until, pause_ms } => {
+                Err(until.ms_since(now) + jittered(pause_ms / 2 + 1, 100, chance))
+            }
             // A probe that never came back must not keep the door shut.
             State::HalfOpen { since, pause_ms } if now.ms_since(since) > self.settings.probe_after_ms_max => {
                 self.state = State::HalfOpen { since: now, pause_ms };

@@ -3,6 +3,7 @@
 //! A dormant saga has no actor: it costs bytes on disk, not memory. The actor holds nothing that the store does
 //! not hold, so that losing it loses nothing; it ends when the scheduler drops its address. It knows no wire format and no provider: effects are values.
 
+use super::crash_point::{self, CrashPoint};
 use super::effect_runner::{EffectRunner, Order};
 use super::retry_scheduler::RetryScheduler;
 use super::{Parts, chance, panic_text};
@@ -10,7 +11,7 @@ use crate::domain::{AttemptToken, NoticeId, PortalId, SagaId, Text};
 use crate::saga::document::{
     Context, DocumentSaga as Record, Event, IllegalEvent, Next, Source, begin, invariant, transition,
 };
-use crate::store::{Commit, CommitError, Fate, NewNotice, NoticeKind, Stored, StoreError};
+use crate::store::{Commit, CommitError, Fate, NewNotice, NoticeKind, StoreError, Stored};
 use actix::prelude::*;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -90,7 +91,12 @@ pub struct Tick;
 
 impl DocumentSaga {
     /// An actor for the saga; it loads its record with the first message.
-    pub fn new(id: SagaId, parts: Arc<Parts>, runner: Arc<EffectRunner>, scheduler: Addr<RetryScheduler>) -> Self {
+    pub fn new(
+        id: SagaId,
+        parts: Arc<Parts>,
+        runner: Arc<EffectRunner>,
+        scheduler: Addr<RetryScheduler>,
+    ) -> Self {
         Self { id, parts, runner, scheduler }
     }
 
@@ -207,6 +213,7 @@ impl Worker {
         let effect = next.effect.clone();
         match self.parts.store.commit(self.commit_of(None, next, order.notice)).await {
             Ok(stored) => {
+                crash_point::reach(CrashPoint::Committed);
                 self.act(&stored.saga, effect);
                 Ok(stored.saga)
             }
@@ -237,6 +244,7 @@ impl Worker {
             let before = stored.saga.step;
             match self.parts.store.commit(self.commit_of(Some(stored.clone()), next, notice)).await {
                 Ok(committed) => {
+                    crash_point::reach(CrashPoint::Committed);
                     self.tell(before, &committed.saga, &event);
                     self.act(&committed.saga, effect);
                     return Ok(committed.saga);

@@ -5,11 +5,14 @@
 
 use super::Parts;
 use super::circuit::{self, Circuit, CircuitView};
+use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
 use super::folder;
 use super::portal_session::{Learned, PortalCaller, PortalSession, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
-use crate::domain::{AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text};
+use crate::domain::{
+    AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text,
+};
 use crate::limits;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
@@ -19,6 +22,7 @@ use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
     Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, Rule, Source, SourceFile, WantedFile,
 };
+use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
 use actix::prelude::*;
 use futures_util::FutureExt;
@@ -69,7 +73,7 @@ impl EffectRunner {
             arbiter,
             portals,
             easydocs,
-            signing_calls: Semaphore::new(limits::SIGNING_CALLS_MAX),
+            signing_calls: Semaphore::new(parts.signing_calls_max.max(1)),
             running: Mutex::new(HashSet::new()),
             parts,
         }
@@ -102,6 +106,7 @@ impl EffectRunner {
         let me = self.clone();
         self.arbiter.spawn(async move {
             let event = me.event_of(&order).await;
+            crash_point::reach(CrashPoint::EffectDone);
             me.report(&order, event, &scheduler).await;
             me.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         });
@@ -162,7 +167,8 @@ impl EffectRunner {
         let (name, circuit) = if order.effect.is_for_signing_service() {
             ("EasyDocs", &self.easydocs_circuit)
         } else {
-            let circuit = self.portal_circuits.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+            let circuit =
+                self.portal_circuits.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
             ("Битрикс24", circuit)
         };
         {
@@ -192,11 +198,15 @@ impl EffectRunner {
             Effect::ReadStatus { document_id } => self.read_status(document_id).await,
             Effect::FetchSigned { document_id } => self.fetch_signed(document_id).await,
             Effect::ReadItem { item } => self.portal(order)?.read_item(*item).await,
-            Effect::FetchSource { source, rule } => self.portal(order)?.fetch_source(source, rule.as_deref()).await,
+            Effect::FetchSource { source, rule } => {
+                self.portal(order)?.fetch_source(source, rule.as_deref()).await
+            }
             Effect::ScanFolder { folder_id, wanted_name } => {
                 self.portal(order)?.scan_folder(*folder_id, wanted_name).await
             }
-            Effect::Upload { folder_id, name, bytes } => self.portal(order)?.upload(*folder_id, name, bytes).await,
+            Effect::Upload { folder_id, name, bytes } => {
+                self.portal(order)?.upload(*folder_id, name, bytes).await
+            }
             Effect::FindUpload { folder_id, name, bytes, above_id } => {
                 self.portal(order)?.find_upload(*folder_id, name, bytes, *above_id).await
             }
@@ -235,30 +245,35 @@ impl EffectRunner {
         external_id: &str,
     ) -> Result<Answer, Failure> {
         let _permit = self.signing_permit().await?;
-        let path = self.parts.store.spool().path(file.bytes.digest);
         let request = easydocs::CreateRequest {
-            name: &file.name,
-            file_name: &file.name,
-            route_id,
-            external_id,
-            callback_url: self.parts.callback_url.as_deref(),
-            path: &path,
-            size_bytes: file.bytes.size_bytes,
+            name: file.name.clone(),
+            file_name: file.name.clone(),
+            route_id: route_id.to_owned(),
+            external_id: external_id.to_owned(),
+            callback_url: self.parts.callback_url.clone(),
+            source: FileSource { path: self.parts.store.spool().path(file.bytes.digest), facts: file.bytes },
         };
         let created = self.easydocs.create(&request).await?;
-        Ok(Answer::Created { document_id: created.document_id, raw_status: created.raw_status })
+        Ok(Answer::Created {
+            document_id: created.document_id,
+            raw_status: created.status.unwrap_or_default(),
+        })
     }
 
     async fn find_document(&self, external_id: &str) -> Result<Answer, Failure> {
         let _permit = self.signing_permit().await?;
-        Ok(match self.easydocs.search(external_id).await? {
-            None => Answer::DocumentNotFound,
-            Some(found) => Answer::DocumentFound {
-                status: status_of(&found.status),
-                document_id: found.document_id,
-                raw_status: found.raw_status,
-            },
-        })
+        let found = self.easydocs.search(external_id).await?;
+        if found.len() > 1 {
+            tracing::error!(
+                external_id,
+                count = found.len(),
+                "EasyDocs has several documents with one external id"
+            );
+        }
+        Ok(found.into_iter().next().map_or(Answer::DocumentNotFound, |first| {
+            let (status, raw_status) = found_status(first.status);
+            Answer::DocumentFound { document_id: first.document_id, status, raw_status }
+        }))
     }
 
     async fn read_status(&self, document_id: &str) -> Result<Answer, Failure> {
@@ -292,7 +307,9 @@ impl PortalWork<'_> {
     async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
         let read = crm::item_get(&self.caller, item).await?;
         let stage = read.stage_id.clone().unwrap_or_default();
-        for (rule, field) in rule::rules_for_item(&self.parts.rules, &self.portal, item.entity_type_id, &stage) {
+        for (rule, field) in
+            rule::rules_for_item(&self.parts.rules, &self.portal, item.entity_type_id, &stage)
+        {
             let mut files = Vec::new();
             for file in read.files(field).ok_or_else(|| no_such_field(item, field))? {
                 if !self.is_taken(item, field, file.id).await? {
@@ -327,7 +344,9 @@ impl PortalWork<'_> {
     async fn fetch_source(&self, source: &Source, rule_id: Option<&str>) -> Result<Answer, Failure> {
         match source {
             Source::DriveFile { file_id } => self.fetch_drive_file(*file_id, rule_id).await,
-            Source::CrmFile { item, field, file_id } => self.fetch_crm_file(*item, field, *file_id, rule_id).await,
+            Source::CrmFile { item, field, file_id } => {
+                self.fetch_crm_file(*item, field, *file_id, rule_id).await
+            }
             Source::CrmItem { item } => Err(local(
                 FailureClass::Permanent,
                 "no_file",
@@ -472,7 +491,8 @@ impl PortalWork<'_> {
         let wanted = rule::normalised_name(name);
         let newer = folder::files_above(&self.caller, folder_id, above_id).await?;
         let ours = newer.into_iter().find(|f| {
-            rule::normalised_name(&f.name) == wanted && f.size_bytes.is_none_or(|size| size == bytes.size_bytes)
+            rule::normalised_name(&f.name) == wanted
+                && f.size_bytes.is_none_or(|size| size == bytes.size_bytes)
         });
         Ok(ours.map_or(Answer::UploadNotFound, |f| Answer::UploadFound {
             file: DeliveredFile { file_id: f.id, name: f.name, folder_id },
@@ -480,11 +500,22 @@ impl PortalWork<'_> {
     }
 }
 
-fn status_of(status: &easydocs::callback::CallbackStatus) -> CallbackStatus {
+/// What the adapter's word means to a saga.
+pub(super) fn status_of(status: &easydocs::CallbackStatus) -> CallbackStatus {
     match status {
-        easydocs::callback::CallbackStatus::Signed => CallbackStatus::Signed,
-        easydocs::callback::CallbackStatus::Refused => CallbackStatus::Refused,
-        easydocs::callback::CallbackStatus::Other(_) => CallbackStatus::Other,
+        easydocs::CallbackStatus::Signed => CallbackStatus::Signed,
+        easydocs::CallbackStatus::Refused => CallbackStatus::Refused,
+        easydocs::CallbackStatus::Other(_) => CallbackStatus::Other,
+    }
+}
+
+/// A search may tell the status or not; its word is not repeated for the terminal ones.
+fn found_status(status: Option<easydocs::CallbackStatus>) -> (CallbackStatus, String) {
+    match status {
+        None => (CallbackStatus::Other, String::new()),
+        Some(easydocs::CallbackStatus::Signed) => (CallbackStatus::Signed, "signed".to_owned()),
+        Some(easydocs::CallbackStatus::Refused) => (CallbackStatus::Refused, "rejected".to_owned()),
+        Some(easydocs::CallbackStatus::Other(word)) => (CallbackStatus::Other, word),
     }
 }
 
@@ -542,4 +573,3 @@ fn spool_failed(error: crate::store::SpoolError) -> Failure {
 fn provider_of(effect: &Effect) -> Provider {
     if effect.is_for_signing_service() { Provider::Easydocs } else { Provider::Bitrix24 }
 }
-

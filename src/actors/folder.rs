@@ -26,7 +26,11 @@ pub async fn names_with_prefix(
     Ok(collect(caller, folder_id, filter).await?.into_iter().map(|entry| entry.name).collect())
 }
 
-async fn collect(caller: &dyn Caller, folder_id: u64, mut filter: ChildFilter) -> Result<Vec<Entry>, Failure> {
+async fn collect(
+    caller: &dyn Caller,
+    folder_id: u64,
+    mut filter: ChildFilter,
+) -> Result<Vec<Entry>, Failure> {
     let mut files = Vec::new();
     for _ in 0..limits::FOLDER_PAGES_MAX {
         let page = drive::children(caller, folder_id, &filter).await?;

@@ -98,7 +98,11 @@ impl Poller {
                 Ok(found) => {
                     failures = 0;
                     if found > 0 {
-                        tracing::info!(folder = self.folder.folder_id, found, "new files in a watched folder");
+                        tracing::info!(
+                            folder = self.folder.folder_id,
+                            found,
+                            "new files in a watched folder"
+                        );
                     }
                 }
                 Err(error) => {

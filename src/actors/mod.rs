@@ -9,6 +9,7 @@
 //! has in hand, at most [`STOP_PATIENCE`]; what is cut off is repeated or looked for after the next start.
 
 pub mod circuit;
+mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;
 pub mod folder;
@@ -19,6 +20,7 @@ pub mod retry_scheduler;
 pub mod trigger;
 pub mod webhook_ingress;
 
+pub use notice_router::chain as error_chain;
 pub use webhook_ingress::AcceptError;
 
 use crate::domain::{Clock, PortalId, SagaId, Text, Timestamp};
@@ -28,14 +30,15 @@ use crate::providers::easydocs;
 use crate::providers::url_rules::Origin;
 use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, Policy, Rule, Source};
 use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
+use crate::telemetry::metrics::CircuitState;
 use crate::telemetry::metrics::Metrics;
 use actix::prelude::*;
-use circuit::CircuitSettings;
+use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::{FolderWatch, WatchedFolder};
 use notice_router::NoticeRouter;
-use portal_session::{PortalSession, SessionView, View};
+use portal_session::{PortalSession, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -66,6 +69,8 @@ pub struct Parts {
     pub callback_url: Option<String>,
     /// `CLIENT_ID` of our notices: by webhook the TAG works only with one (Bitrix24 docs, `im.notify.system.add`).
     pub notify_client_id: String,
+    /// Calls to the signing service at one time.
+    pub signing_calls_max: usize,
     /// Largest file by one base64 upload, in bytes.
     pub small_upload_bytes_max: u64,
     /// When circuits open.
@@ -93,6 +98,25 @@ pub struct PortalSetup {
     pub bucket: Option<LeakyBucket>,
     /// Origins besides the portal's own that its files may come from.
     pub allowed_origins: Vec<Origin>,
+    /// How long its limits are respected.
+    pub pauses: PortalPauses,
+    /// File transfers under way at one time: each holds a socket and a spool file.
+    pub transfers_max: usize,
+}
+
+/// How long the limits of a portal are respected, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortalPauses {
+    /// The first pause after QUERY_LIMIT_EXCEEDED; doubles with each further one.
+    pub query_limit_ms: u64,
+    /// The longest of these.
+    pub query_limit_ms_max: u64,
+    /// Background calls of a method rest when its operating time has reached this.
+    pub operating_slow_at_ms: u64,
+    /// Pause of the whole portal after OVERLOAD_LIMIT.
+    pub overload_ms: u64,
+    /// Calls that wait are gathered this long into one batch.
+    pub gather_ms: u64,
 }
 
 /// The running actors. Cheap to clone; the face that doors and verbs use.
@@ -103,6 +127,7 @@ pub struct Engine {
     ingress: Addr<WebhookIngress>,
     scheduler: Addr<RetryScheduler>,
     sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>,
+    arbiters: Arc<[ArbiterHandle]>,
 }
 
 /// Why an order of a person was not carried out.
@@ -120,6 +145,25 @@ pub enum OperateError {
         /// Why.
         reason: Text,
     },
+}
+
+/// A portal, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PortalView {
+    /// Its name.
+    pub id: PortalId,
+    /// Scheme and host, no secret.
+    pub address: String,
+    /// Requests in the leaky bucket.
+    pub bucket_level: f64,
+    /// Calls that wait for their turn.
+    pub waiting_calls: usize,
+    /// Methods that are blocked, and until when.
+    pub blocked_methods: Vec<(String, Timestamp)>,
+    /// State of the circuit breaker: `closed`, `half_open`, `open`.
+    pub circuit: String,
+    /// The last failure, in words.
+    pub last_error: Option<Text>,
 }
 
 /// Whether the engine can take work.
@@ -148,26 +192,30 @@ impl Engine {
         let mut sessions = BTreeMap::new();
         for portal in portals {
             let (id, shared) = (portal.id.clone(), parts.clone());
-            let session =
-                PortalSession::start_in_arbiter(&remotes.handle(), move |_| PortalSession::new(shared, portal));
+            let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
+                PortalSession::new(shared, portal)
+            });
             sessions.insert(id, session);
         }
-        let runner =
-            Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
+        let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
         let (shared, run) = (parts.clone(), runner.clone());
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
             let router = Arc::new(NoticeRouter::new(shared.clone()));
             RetryScheduler::new(shared, run, router)
         });
         let shared = parts.clone();
-        let ingress = WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
+        let ingress =
+            WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
         for folder in watches {
             if let Some(session) = sessions.get(&folder.portal).cloned() {
                 let shared = parts.clone();
-                FolderWatch::start_in_arbiter(&remotes.handle(), move |_| FolderWatch::new(shared, session, folder));
+                FolderWatch::start_in_arbiter(&remotes.handle(), move |_| {
+                    FolderWatch::new(shared, session, folder)
+                });
             }
         }
-        Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions) }
+        let arbiters = [decisions.handle(), remotes.handle()].into();
+        Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions), arbiters }
     }
 
     /// The store, for reading.
@@ -257,7 +305,7 @@ impl Engine {
             reasons.push(stopping());
         }
         let circuits: BTreeMap<String, String> =
-            self.runner.circuits().into_iter().map(|(name, view)| (name, format!("{view:?}").to_lowercase())).collect();
+            self.runner.circuits().into_iter().map(|(name, view)| (name, view.name().to_owned())).collect();
         let details = serde_json::json!({
             "store": store_details(&store),
             "circuits": circuits,
@@ -272,12 +320,21 @@ impl Engine {
     }
 
     /// The portals, for people.
-    pub async fn portals(&self) -> Vec<SessionView> {
+    pub async fn portals(&self) -> Vec<PortalView> {
+        let circuits: BTreeMap<String, CircuitView> = self.runner.circuits().into_iter().collect();
         let mut views = Vec::new();
-        for session in self.sessions.values() {
-            if let Ok(view) = session.send(View).await {
-                views.push(view);
-            }
+        for (id, session) in self.sessions.iter() {
+            let Ok(view) = session.send(View).await else { continue };
+            let circuit = circuits.get(id.as_str()).copied().unwrap_or(CircuitView::Closed);
+            views.push(PortalView {
+                id: view.id,
+                address: view.address,
+                bucket_level: view.bucket_level,
+                waiting_calls: view.waiting,
+                blocked_methods: view.blocked,
+                circuit: circuit.name().to_owned(),
+                last_error: view.last_failure,
+            });
         }
         views
     }
@@ -288,6 +345,30 @@ impl Engine {
         let until = tokio::time::Instant::now() + STOP_PATIENCE;
         while self.runner.running_count() > 0 && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Ends the actors: their addresses are dropped with their arbiters.
+    pub fn stop_actors(&self) {
+        for arbiter in self.arbiters.iter() {
+            arbiter.stop();
+        }
+    }
+
+    /// Writes what only the actors know into the metrics.
+    pub async fn measure(&self, now: Timestamp) {
+        let metrics = &self.parts.metrics;
+        for (remote, view) in self.runner.circuits() {
+            let state = match view {
+                CircuitView::Closed => CircuitState::Closed,
+                CircuitView::HalfOpen => CircuitState::HalfOpen,
+                CircuitView::Open => CircuitState::Open,
+            };
+            metrics.set_circuit(&remote, state);
+        }
+        if let Ok(due) = self.parts.store.next_due().await {
+            let lag = due.map_or(0, |due| now.ms_since(due));
+            metrics.set_timer_lag(Duration::from_millis(lag));
         }
     }
 

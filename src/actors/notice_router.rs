@@ -5,6 +5,7 @@
 
 use super::Parts;
 use super::document_saga::HandleError;
+use super::effect_runner::status_of;
 use super::retry_scheduler::{Create, Deliver, RetryScheduler};
 use super::trigger::Trigger;
 use crate::domain::{NoticeId, PortalId, SagaId, Text};
@@ -13,7 +14,7 @@ use crate::providers::bitrix24::{BitrixTrigger, IncomingEvent};
 use crate::providers::easydocs::callback::{self, Callback};
 use crate::saga::document::rule::{self, Trigger as RuleTrigger};
 use crate::saga::document::transition::{reading_claim, source_claim};
-use crate::saga::document::{CallbackStatus, Claim, Event, Source};
+use crate::saga::document::{Claim, Event, Source};
 use crate::store::{Fate, Notice, NoticeKind, StoreError};
 use crate::telemetry::metrics::{NoticeOutcome, TriggerKind, TriggerOutcome};
 use actix::prelude::*;
@@ -73,7 +74,8 @@ impl NoticeRouter {
     }
 
     async fn failed(&self, notice: &Notice, error: &RouteError) -> Routed {
-        let poisonous = matches!(error, RouteError::Handle(HandleError::Panicked(_) | HandleError::Restless(_)));
+        let poisonous =
+            matches!(error, RouteError::Handle(HandleError::Panicked(_) | HandleError::Restless(_)));
         let count = {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
             let count = failures.entry(notice.id).or_insert(0);
@@ -101,13 +103,21 @@ impl NoticeRouter {
 
     async fn park(&self, notice: &Notice, reason: Text, lookup: Option<String>) -> Result<(), RouteError> {
         tracing::warn!(notice = %notice.id, reason = %reason.en, "a notice was parked");
-        self.parts.metrics.notice(super::webhook_ingress::source_of(notice.kind), NoticeOutcome::Parked, Duration::ZERO);
+        self.parts.metrics.notice(
+            super::webhook_ingress::source_of(notice.kind),
+            NoticeOutcome::Parked,
+            Duration::ZERO,
+        );
         Ok(self.parts.store.settle(notice.id, Fate::Parked { reason, lookup }).await?)
     }
 
     // ---- Bitrix24 ------------------------------------------------------------------------------------------
 
-    async fn bitrix_event(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {
+    async fn bitrix_event(
+        &self,
+        notice: &Notice,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Result<(), RouteError> {
         let Some(portal) = notice.portal.clone() else {
             return self.park(notice, unreadable("портал неизвестен", "the portal is unknown"), None).await;
         };
@@ -142,8 +152,12 @@ impl NoticeRouter {
             (Ok(trigger), Some(portal)) => {
                 self.open(notice, portal, trigger.source, trigger.rule, scheduler).await
             }
-            (Err(error), _) => self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await,
-            (Ok(_), None) => self.park(notice, unreadable("портал неизвестен", "the portal is unknown"), None).await,
+            (Err(error), _) => {
+                self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await
+            }
+            (Ok(_), None) => {
+                self.park(notice, unreadable("портал неизвестен", "the portal is unknown"), None).await
+            }
         }
     }
 
@@ -211,7 +225,11 @@ impl NoticeRouter {
 
     // ---- EasyDocs ------------------------------------------------------------------------------------------
 
-    async fn easydocs_callback(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {
+    async fn easydocs_callback(
+        &self,
+        notice: &Notice,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Result<(), RouteError> {
         let callback = match callback::parse(&self.parts.easydocs, &notice.body) {
             Ok(callback) => callback,
             Err(error) => {
@@ -228,11 +246,7 @@ impl NoticeRouter {
         let event = Event::CallbackArrived {
             document_id: callback.document_id,
             external_id: callback.external_id,
-            status: match callback.status {
-                callback::CallbackStatus::Signed => CallbackStatus::Signed,
-                callback::CallbackStatus::Refused => CallbackStatus::Refused,
-                callback::CallbackStatus::Other(_) => CallbackStatus::Other,
-            },
+            status: status_of(&callback.status),
             raw_status: callback.raw_status,
         };
         match scheduler.send(Deliver { saga, event, notice: Some(notice.id) }).await? {
@@ -272,7 +286,10 @@ fn outcome_of(why: &str) -> TriggerOutcome {
 }
 
 fn unreadable(ru: &str, en: &str) -> Text {
-    Text::new(format!("Подлинное, но непригодное уведомление: {ru}."), format!("Authentic but unusable: {en}."))
+    Text::new(
+        format!("Подлинное, но непригодное уведомление: {ru}."),
+        format!("Authentic but unusable: {en}."),
+    )
 }
 
 fn unknown_event(callback: &Callback) -> Text {
@@ -286,13 +303,17 @@ fn unknown_event(callback: &Callback) -> Text {
 fn unknown_document(callback: &Callback) -> Text {
     let id = crate::saga::document::words::plain(&callback.document_id);
     Text::new(
-        format!("Документ EasyDocs {id} нам не известен: создан не нами, либо ответ на создание ещё не пришёл."),
-        format!("EasyDocs document {id} is unknown to us: not ours, or the answer to its create has not come yet."),
+        format!(
+            "Документ EasyDocs {id} нам не известен: создан не нами, либо ответ на создание ещё не пришёл."
+        ),
+        format!(
+            "EasyDocs document {id} is unknown to us: not ours, or the answer to its create has not come yet."
+        ),
     )
 }
 
 /// The whole chain of an error in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -208,7 +208,9 @@ impl RetryScheduler {
             this.in_hand.remove(&id);
             match routed {
                 Routed::Settled => {}
-                Routed::Later(reason) => tracing::warn!(notice = %id, %reason, "a notice waits for a later attempt"),
+                Routed::Later(reason) => {
+                    tracing::warn!(notice = %id, %reason, "a notice waits for a later attempt")
+                }
             }
             if was_full {
                 this.parts.work_arrived.notify_one();
@@ -218,7 +220,9 @@ impl RetryScheduler {
 
     fn fire(&mut self, due: Vec<SagaId>, ctx: &mut Context<Self>) {
         for id in due {
-            if self.active.contains_key(&id) || self.panics.get(&id).is_some_and(|n| *n > limits::SAGA_PANICS_MAX) {
+            if self.active.contains_key(&id)
+                || self.panics.get(&id).is_some_and(|n| *n > limits::SAGA_PANICS_MAX)
+            {
                 continue;
             }
             let sent = self.enlist(id, ctx.address()).send(Tick);
@@ -245,7 +249,7 @@ impl RetryScheduler {
                 let Some(last) = page.last() else { break };
                 after = Some(*last);
                 for id in page {
-                    drop(me.send(RecoverOne(id)).await);
+                    let _ = me.send(RecoverOne(id)).await;
                 }
             }
         };

@@ -4,6 +4,7 @@
 //! routes it): between a sender and its 200 stands nothing but one synced write.
 
 use super::Parts;
+use super::crash_point::{self, CrashPoint};
 use crate::domain::Text;
 use crate::limits;
 use crate::store::{Accepted, NewNotice, NoticeKind, StoreError};
@@ -77,6 +78,7 @@ impl Handler<AcceptNotice> for WebhookIngress {
 pub(super) async fn accept(parts: &Parts, notice: NewNotice) -> Result<Accepted, AcceptError> {
     let (source, began) = (source_of(notice.kind), Instant::now());
     let accepted = parts.store.accept(notice).await.map_err(unavailable)?;
+    crash_point::reach(CrashPoint::Accepted);
     let outcome = if accepted.fresh { NoticeOutcome::Accepted } else { NoticeOutcome::Duplicate };
     parts.metrics.notice(source, outcome, began.elapsed());
     parts.work_arrived.notify_one();

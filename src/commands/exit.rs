@@ -1,22 +1,24 @@
-//! How a verb ended, as the shell sees it.
+//! Exit codes that mean something to a script.
 
-/// Exit code of a verb.
+use std::process::ExitCode;
+
+/// How a verb ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// Everything is fine: 0.
+    /// 0: done, nothing to complain about.
     Fine,
-    /// A problem was found: 1.
+    /// 1: done or tried, and there is a problem that the output names.
     ProblemFound,
-    /// The command line or the configuration is wrong: 2.
+    /// 2: the command or the configuration cannot be understood.
     Misuse,
 }
 
-impl From<ExitStatus> for std::process::ExitCode {
+impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
-        Self::from(match status {
-            ExitStatus::Fine => 0,
-            ExitStatus::ProblemFound => 1,
-            ExitStatus::Misuse => 2,
-        })
+        match status {
+            ExitStatus::Fine => Self::SUCCESS,
+            ExitStatus::ProblemFound => Self::from(1),
+            ExitStatus::Misuse => Self::from(2),
+        }
     }
 }

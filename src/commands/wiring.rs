@@ -2,12 +2,25 @@
 
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
+use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
-use crate::domain::CrmItem;
+use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
+use crate::http;
+use crate::limits;
+use crate::providers::bitrix24::budget::LeakyBucket;
+use crate::providers::bitrix24::{Client, WebhookUrlError};
+use crate::providers::easydocs::{self, settings};
+use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
+use crate::providers::url_rules::{Origin, UrlRefused};
 use crate::saga::document::rule::{Addressee, ItemRule, Rule, Trigger};
 use crate::saga::document::{Occasion, Policy};
 use crate::saga::retry::Schedule;
-use crate::store::StoreOptions;
+use crate::store::{Store, StoreError, StoreOptions};
+use crate::telemetry::Metrics;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::Notify;
 
 /// What the store is told.
 pub fn store_options(config: &Config) -> StoreOptions {
@@ -38,6 +51,7 @@ pub fn policy(config: &Config) -> Policy {
         search_available: easydocs.can_search(),
         poll: easydocs.can_ask_status().then(|| Schedule::endless(pauses(&easydocs.poll))),
         callback_grace_ms: easydocs.callback_grace.as_ms(),
+        create_is_idempotent: easydocs.create.idempotent_by_external_id,
         repeat_create_on_server_error: easydocs.dangerous_repeat_create_on_5xx,
         reminders_ms: pauses(&easydocs.reminders),
         deadline_ms: easydocs.deadline.as_ms(),
@@ -122,7 +136,9 @@ fn rule(rule: &config::RuleConfig) -> Rule {
 fn trigger(trigger: &config::Trigger) -> Trigger {
     match trigger {
         config::Trigger::Folder { folder_id, .. } => Trigger::Folder { folder_id: *folder_id },
-        config::Trigger::FileEvent { folders: config::Folders::Any } => Trigger::FileEvent { folders: Vec::new() },
+        config::Trigger::FileEvent { folders: config::Folders::Any } => {
+            Trigger::FileEvent { folders: Vec::new() }
+        }
         config::Trigger::FileEvent { folders: config::Folders::Only(ids) } => {
             Trigger::FileEvent { folders: ids.clone() }
         }
@@ -180,10 +196,322 @@ pub fn watches(config: &Config) -> Vec<WatchedFolder> {
     let mut all: Vec<WatchedFolder> = Vec::new();
     for folder in config.rules.iter().filter_map(watch) {
         // Two rules may share a folder: it is polled once, as often as the more eager rule wants.
-        match all.iter_mut().find(|known| known.portal == folder.portal && known.folder_id == folder.folder_id) {
+        match all
+            .iter_mut()
+            .find(|known| known.portal == folder.portal && known.folder_id == folder.folder_id)
+        {
             Some(known) => known.interval_ms = known.interval_ms.min(folder.interval_ms),
             None => all.push(folder),
         }
     }
     all
+}
+
+/// A value of the configuration that a part cannot use, although it is well-formed.
+#[derive(Debug, thiserror::Error)]
+pub enum WiringError {
+    /// An HTTP client cannot be made.
+    #[error("an HTTP client cannot be made")]
+    Http(#[from] HttpClientError),
+    /// The address of a portal's webhook is not usable.
+    #[error("the webhook address of portal {portal} is not usable")]
+    Webhook {
+        /// Which portal.
+        portal: PortalId,
+        /// What is wrong; never quotes the address.
+        #[source]
+        source: WebhookUrlError,
+    },
+    /// An address is not an origin.
+    #[error("{key} is not usable as an origin")]
+    Origin {
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        source: UrlRefused,
+    },
+    /// EasyDocs is not configured well.
+    #[error("the section easydocs is not usable")]
+    EasyDocs(#[from] easydocs::client::SettingsError),
+    /// The template of what callbacks sign is not readable.
+    #[error("easydocs.signature.signed_content is not usable")]
+    SignedContent(#[from] easydocs::settings::BadSignedContent),
+    /// The operator's token cannot be read or made.
+    #[error("the operator's token is not usable")]
+    Token(#[from] http::operator_token::TokenError),
+    /// The store cannot be read.
+    #[error("the store cannot be read")]
+    Store(#[from] StoreError),
+}
+
+impl WiringError {
+    /// The sentence for a person: the whole chain, since each link names a key or a file.
+    pub fn text(&self) -> Text {
+        let chain = crate::actors::error_chain(self);
+        Text::new(
+            format!("Настройка непригодна: {chain}. Проверьте её командой `edobridge config check`."),
+            format!("A setting is not usable: {chain}. Check it with `edobridge config check`."),
+        )
+    }
+}
+
+/// What all actors share.
+///
+/// # Errors
+/// [`WiringError`] for a value that cannot be used.
+pub fn parts(
+    config: &Config,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<Parts, WiringError> {
+    let first = config.portals.first();
+    Ok(Parts {
+        store,
+        clock,
+        metrics,
+        policy: policy(config),
+        rules: rules(config),
+        easydocs: Arc::new(easydocs_settings(config)?),
+        callback_url: callback_url(config),
+        notify_client_id: first.map_or_else(|| "edobridge".to_owned(), |p| p.notify_client_id.clone()),
+        signing_calls_max: config.easydocs.limits.concurrent_calls as usize,
+        small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
+        circuit: circuit(config),
+        work_arrived: Arc::new(Notify::new()),
+        draining: AtomicBool::new(false),
+    })
+}
+
+/// Where EasyDocs is told to send callbacks.
+fn callback_url(config: &Config) -> Option<String> {
+    let base = config.public.base_url.as_ref()?;
+    Some(format!("{}/easydocs/callback", base.as_str().trim_end_matches('/')))
+}
+
+/// The portals with their clients, at their last known addresses.
+///
+/// # Errors
+/// [`WiringError`] for a webhook address that cannot be used.
+pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>, WiringError> {
+    let mut setups = Vec::new();
+    for portal in &config.portals {
+        let moved_to = store.portal(&portal.id).await?.and_then(|state| state.moved_to);
+        setups.push(PortalSetup {
+            id: portal.id.clone(),
+            client: Arc::new(portal_client(portal, moved_to.as_deref())?),
+            bucket: portal.rate.limit().map(|limit| LeakyBucket {
+                rate_milli_per_s: u32::try_from(limit.milli_per_second).unwrap_or(u32::MAX),
+                burst: limit.burst,
+            }),
+            pauses: PortalPauses {
+                query_limit_ms: portal.query_limit_pause.as_ms(),
+                query_limit_ms_max: portal.query_limit_pause_max.as_ms(),
+                operating_slow_at_ms: portal.operating_slow_at.as_ms(),
+                overload_ms: portal.overload_pause.as_ms(),
+                gather_ms: portal.batch_gather.as_ms(),
+            },
+            transfers_max: portal.transfers_max as usize,
+            allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
+        });
+    }
+    Ok(setups)
+}
+
+/// A client of one portal.
+///
+/// # Errors
+/// [`WiringError`] for a webhook address that cannot be used.
+pub fn portal_client(portal: &config::PortalConfig, moved_to: Option<&str>) -> Result<Client, WiringError> {
+    let times = &portal.timeouts;
+    let http = HttpClient::new(&HttpSettings {
+        connect_timeout: times.connect.as_duration(),
+        read_timeout: times.read.as_duration(),
+        total_timeout: times.call.as_duration(),
+        ..HttpSettings::default()
+    })?;
+    let refused = |source| WiringError::Webhook { portal: portal.id.clone(), source };
+    Client::new(http, portal.webhook_url.secret(), moved_to).map_err(refused)
+}
+
+/// A client of EasyDocs.
+///
+/// # Errors
+/// [`WiringError`] for settings that cannot be used.
+pub fn easydocs_client(config: &Config) -> Result<easydocs::Client, WiringError> {
+    let times = &config.easydocs.timeouts;
+    let http = HttpClient::new(&HttpSettings {
+        connect_timeout: times.connect.as_duration(),
+        read_timeout: times.read.as_duration(),
+        total_timeout: times.call.as_duration(),
+        ..HttpSettings::default()
+    })?;
+    Ok(easydocs::Client::new(http, easydocs_settings(config)?)?)
+}
+
+fn origins(key: &'static str, urls: &[url::Url]) -> Result<Vec<Origin>, WiringError> {
+    let parse =
+        |url: &url::Url| Origin::parse(url.as_str()).map_err(|source| WiringError::Origin { key, source });
+    urls.iter().map(parse).collect()
+}
+
+/// How EasyDocs is spoken to.
+///
+/// # Errors
+/// [`WiringError`] for an origin or a template that cannot be read.
+pub fn easydocs_settings(config: &Config) -> Result<easydocs::Settings, WiringError> {
+    let e = &config.easydocs;
+    Ok(easydocs::Settings {
+        base_url: e.base_url.to_string(),
+        auth: settings::Auth {
+            header: e.auth.header.clone(),
+            scheme: e.auth.scheme.clone(),
+            api_key: e.api_key.as_ref().map_or_else(|| Secret::new(""), |key| key.secret().clone()),
+        },
+        create: create_settings(&e.create),
+        download: settings::Download {
+            path: e.download.path.clone(),
+            allowed_origins: origins("easydocs.download.allowed_origins", &e.download.allowed_origins)?,
+            prefer: match e.download.prefer {
+                config::DownloadAddress::Template => settings::DownloadFrom::Template,
+                config::DownloadAddress::CallbackUrlMember => settings::DownloadFrom::CallbackMember,
+            },
+        },
+        health_path: Some(e.health.path.clone()).filter(|path| !path.is_empty()),
+        status: e.can_ask_status().then(|| settings::Status {
+            path: e.status.path.clone(),
+            status: e.status.status.clone(),
+            external_id: String::new(),
+            file_url: String::new(),
+        }),
+        search: e.can_search().then(|| settings::Search {
+            path: e.search.path.clone(),
+            items: e.search.items.clone(),
+            id: e.search.id.clone(),
+            external_id: e.search.external_id.clone(),
+            status: e.search.status.clone(),
+        }),
+        callback: callback_shape(&e.callback),
+        signature: signature(&e.signature)?,
+        limits: settings::Limits {
+            callback_bytes: e.limits.callback_bytes.bytes(),
+            download_bytes: e.limits.download_bytes.bytes(),
+            upload_bytes: e.limits.upload_bytes.bytes(),
+        },
+    })
+}
+
+fn create_settings(create: &config::CreateConfig) -> settings::Create {
+    let fields = &create.fields;
+    settings::Create {
+        method: match create.method {
+            config::CreateMethod::Post => "POST".to_owned(),
+            config::CreateMethod::Put => "PUT".to_owned(),
+        },
+        path: create.path.clone(),
+        mode: match create.mode {
+            config::CreateMode::JsonBase64 => settings::CreateMode::JsonBase64,
+            config::CreateMode::Multipart => settings::CreateMode::Multipart,
+        },
+        fields: settings::CreateFields {
+            name: fields.name.clone(),
+            file_content: match create.mode {
+                config::CreateMode::JsonBase64 => fields.file_content.clone(),
+                config::CreateMode::Multipart => create.file_part.clone(),
+            },
+            file_name: fields.file_name.clone(),
+            route_id: fields.route_id.clone(),
+            external_id: fields.external_id.clone(),
+            callback_url: fields.callback_url.clone(),
+        },
+        extra: create.extra.clone(),
+        response_id: create.response.id.clone(),
+        response_status: create.response.status.clone(),
+        success_codes: create.success_codes.clone(),
+    }
+}
+
+fn callback_shape(callback: &config::CallbackConfig) -> settings::CallbackShape {
+    let fields = &callback.fields;
+    settings::CallbackShape {
+        event: fields.event.clone(),
+        document_id: fields.document_id.clone(),
+        external_id: fields.external_id.clone(),
+        status: fields.status.clone(),
+        file_url: fields.file_url.clone(),
+        timestamp: fields.timestamp.clone(),
+        events: callback.events.clone(),
+        success: callback.status.success.clone(),
+        refused: callback.status.refused.clone(),
+        answer_code: callback.answer_code,
+        answer_body: callback.answer_body.clone(),
+    }
+}
+
+fn signature(signature: &config::SignatureConfig) -> Result<settings::Signature, WiringError> {
+    Ok(settings::Signature {
+        header: signature.header.clone(),
+        algorithm: match signature.algorithm {
+            config::SignatureAlgorithm::HmacSha256 => settings::Algorithm::HmacSha256,
+            config::SignatureAlgorithm::HmacSha1 => settings::Algorithm::HmacSha1,
+            config::SignatureAlgorithm::HmacSha512 => settings::Algorithm::HmacSha512,
+        },
+        encoding: match signature.encoding {
+            config::SignatureEncoding::Hex => settings::Encoding::Hex,
+            config::SignatureEncoding::Base64 => settings::Encoding::Base64,
+            config::SignatureEncoding::Base64url => settings::Encoding::Base64Url,
+            config::SignatureEncoding::Auto => settings::Encoding::Auto,
+        },
+        prefix: signature.prefix.clone(),
+        signed_content: signature.signed_content.parse()?,
+        secrets: signature.secrets.iter().map(|s| s.secret().clone()).collect(),
+    })
+}
+
+/// What the doors are told.
+///
+/// # Errors
+/// [`WiringError`] when the operator's token can neither be read nor made.
+pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
+    let (public, e) = (&config.public, &config.easydocs);
+    let token = match &config.operator.token {
+        Some(token) => token.secret().clone(),
+        None => http::operator_token::load_or_make(&config.data_dir)?,
+    };
+    Ok(http::Settings {
+        public: http::PublicSettings {
+            listen: public.listen,
+            workers: public.workers,
+            max_connections: public.max_connections,
+            head_timeout: public.head_timeout.as_duration(),
+            body_timeout: public.body_timeout.as_duration(),
+            keep_alive: public.keep_alive.as_duration(),
+            drain: public.drain.as_duration(),
+            trusted_proxies: public.trusted_proxies.clone(),
+            bitrix: http::BitrixSettings {
+                body_bytes_max: public.webhook_bytes.as_usize(),
+                per_minute: NonZeroU32::new(public.webhook_per_minute),
+                events: Vec::new(),
+                portals: config.portals.iter().map(portal_gate).collect(),
+            },
+            easydocs: Some(http::EasydocsSettings {
+                body_bytes_max: e.limits.callback_bytes.as_usize(),
+                per_minute: NonZeroU32::new(e.limits.callback_per_minute).unwrap_or(NonZeroU32::MIN),
+                protocol: Arc::new(easydocs_settings(config)?),
+                answer_code: e.callback.answer_code,
+                answer_body: e.callback.answer_body.clone(),
+            }),
+        },
+        operator: http::OperatorSettings { listen: config.operator.listen, token },
+    })
+}
+
+fn portal_gate(portal: &config::PortalConfig) -> http::PortalGate {
+    http::PortalGate {
+        id: portal.id.clone(),
+        member_id: portal.member_id.clone(),
+        application_tokens: portal.application_tokens.iter().map(|t| t.secret().clone()).collect(),
+        senders: portal.events_from.clone(),
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::problem::bilingual;
 use super::units::TextVisitor;
+use crate::domain::file_name;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
@@ -21,37 +22,8 @@ impl NamePattern {
     }
     /// Whether the whole of `name` fits. Takes time in proportion to pattern times name at worst.
     pub fn matches(&self, name: &str) -> bool {
-        let pattern: Vec<char> = self.0.to_lowercase().chars().collect();
-        let name: Vec<char> = name.to_lowercase().chars().collect();
-        matches_from(&pattern, &name)
+        file_name::fits(&self.0, name)
     }
-}
-
-/// The classic greedy match with one point of return: the last `*` seen.
-fn matches_from(pattern: &[char], name: &[char]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p + 1, n));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            Some(_) | None => match retry {
-                Some((after_star, taken)) => {
-                    p = after_star;
-                    n = taken + 1;
-                    retry = Some((after_star, n));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
 }
 
 impl Serialize for NamePattern {
@@ -83,38 +55,22 @@ impl JsonSchema for NamePattern {
     }
 }
 
-/// A piece of a file name that holds a number: `deal-{id}`.
+/// A text in a file's name right before a number: `deal-{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NameTemplate {
     before: String,
-    after: String,
 }
 
 impl NameTemplate {
-    /// The number at the first place of `name` where the template fits; letter case does not matter.
-    ///
-    /// `deal-{id}` finds 501 in `Contract deal-501 final.pdf`, and nothing in `deal-.pdf`.
-    pub fn find(&self, name: &str) -> Option<u64> {
-        let name = name.to_lowercase();
-        let (before, after) = (self.before.to_lowercase(), self.after.to_lowercase());
-        let mut from = 0;
-        while let Some(at) = name[from..].find(&before) {
-            let start = from + at + before.len();
-            let digits = name[start..].bytes().take_while(u8::is_ascii_digit).count();
-            // a template without a text before the number must not start inside a longer number
-            let whole = !before.is_empty() || !name[..start].ends_with(|c: char| c.is_ascii_digit());
-            if digits > 0 && whole && name[start + digits..].starts_with(&after) {
-                return name[start..start + digits].parse().ok().filter(|id| *id > 0);
-            }
-            from += at + name[from + at..].chars().next()?.len_utf8();
-        }
-        None
+    /// The text before the number: `deal-`. Letter case does not matter.
+    pub fn before(&self) -> &str {
+        &self.before
     }
 }
 
 impl std::fmt::Display for NameTemplate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{{id}}{}", self.before, self.after)
+        write!(f, "{}{{id}}", self.before)
     }
 }
 
@@ -128,13 +84,14 @@ impl<'de> Deserialize<'de> for NameTemplate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text =
             deserializer.deserialize_str(TextVisitor("a piece of a file name, such as \"deal-{id}\""))?;
-        match text.split_once("{id}") {
-            Some((before, after)) if !after.contains("{id}") => {
-                Ok(Self { before: before.to_owned(), after: after.to_owned() })
+        // without a text before it, any number in the name would do: a date, a version
+        match text.strip_suffix("{id}") {
+            Some(before) if !before.is_empty() && !before.contains("{id}") => {
+                Ok(Self { before: before.to_owned() })
             }
             Some(_) | None => Err(D::Error::custom(bilingual(
-                "в шаблоне имени должно быть ровно одно место `{id}`, например `deal-{id}`",
-                "a name template has exactly one `{id}`, such as `deal-{id}`",
+                "шаблон имени — это текст и в конце `{id}`, например `deal-{id}`",
+                "a name template is a text with `{id}` at its end, such as `deal-{id}`",
             ))),
         }
     }
@@ -145,7 +102,7 @@ impl JsonSchema for NameTemplate {
         "NameTemplate".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "A piece of a file name with the item's number: deal-{id}", "pattern": r"^[^{]*\{id\}[^{]*$" })
+        json_schema!({ "type": "string", "description": "A piece of a file name with the item's number: deal-{id}", "pattern": r"^[^{]+\{id\}$" })
     }
 }
 
@@ -175,27 +132,20 @@ mod tests {
         assert!(!matches(&"*a".repeat(100), &format!("{name}b")));
     }
 
-    fn find(template: &str, name: &str) -> Option<u64> {
-        let table = toml::Value::String(template.into());
-        NameTemplate::deserialize(table).unwrap().find(name)
+    fn template(text: &str) -> Result<NameTemplate, toml::de::Error> {
+        NameTemplate::deserialize(toml::Value::String(text.into()))
     }
 
     #[test]
-    fn a_template_finds_the_number_in_a_name() {
-        assert_eq!(find("deal-{id}", "Contract Deal-501 final.pdf"), Some(501));
-        assert_eq!(find("[{id}]", "act [77].pdf"), Some(77));
-        assert_eq!(find("deal-{id}", "deal-x deal-12.pdf"), Some(12));
-        assert_eq!(find("{id}_", "a 12_b.pdf"), Some(12));
-        assert_eq!(find("deal-{id}", "deal-.pdf"), None);
-        assert_eq!(find("deal-{id}", "deal-0.pdf"), None);
-        assert_eq!(find("deal-{id}", "deal-99999999999999999999999.pdf"), None);
-        assert_eq!(find("сделка {id}", "Сделка 9 ё.pdf"), Some(9));
+    fn a_template_is_a_text_before_a_number() {
+        let template = template("Сделка {id}").unwrap();
+        assert_eq!((template.before(), template.to_string().as_str()), ("Сделка ", "Сделка {id}"));
     }
 
     #[test]
-    fn a_template_without_exactly_one_place_is_refused() {
-        for text in ["deal", "{id}{id}", ""] {
-            assert!(NameTemplate::deserialize(toml::Value::String(text.into())).is_err(), "{text}");
+    fn a_template_of_another_form_is_refused() {
+        for text in ["deal", "{id}", "{id}{id}", "deal-{id}.pdf", ""] {
+            assert!(template(text).is_err(), "{text}");
         }
     }
 }

@@ -47,11 +47,7 @@ pub struct RuleConfig {
 }
 
 impl RuleConfig {
-    /// Whether the rule takes a file of this name and size.
-    pub fn takes(&self, name: &str, size_bytes: u64) -> bool {
-        self.takes_name(name) && (self.min_size.bytes()..=self.max_size.bytes()).contains(&size_bytes)
-    }
-    /// Whether the rule takes a file of this name, before its size is known.
+    /// Whether the rule's patterns take a file of this name.
     pub fn takes_name(&self, name: &str) -> bool {
         self.include.iter().any(|p| p.matches(name)) && !self.exclude.iter().any(|p| p.matches(name))
     }
@@ -319,7 +315,7 @@ impl JsonSchema for Delivery {
 /// Who is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipient {
-    /// Whoever is responsible for the CRM item.
+    /// Whoever is responsible for the CRM item; without an item, whoever put the file there.
     Responsible,
     /// Whoever put the file there.
     Creator,
@@ -406,8 +402,6 @@ pub enum Occasion {
     Refused,
     /// It waits for long.
     Reminder,
-    /// It is parked and needs a person.
-    Parked,
 }
 
 /// The CRM item that a document belongs to.

@@ -1,3 +1,5 @@
+//! The configuration as a whole: what is read, inherited, refused with which sentence at which line, and shown.
+
 use super::*;
 use std::fs;
 
@@ -107,9 +109,7 @@ fn the_least_configuration_works_without_a_warning_and_inherits_the_defaults() {
         }
     );
     assert!(
-        rule.takes("Договор.PDF", 1_000)
-            && !rule.takes("Договор_signed.pdf", 1_000)
-            && !rule.takes("a.pdf", 0)
+        rule.takes_name("Договор.PDF") && !rule.takes_name("Договор_signed.pdf") && !rule.takes_name("a.exe")
     );
     let portal = loaded.config.portal(&rule.portal).unwrap();
     assert_eq!(portal.rate.limit(), Some(RateLimit { milli_per_second: 2_000, burst: 50 }));
@@ -141,7 +141,7 @@ fn every_shape_of_a_value_is_read() {
         + r#"
 deliver_to = 99
 notify = ["responsible", "creator", 17]
-notify_on = ["parked"]
+notify_on = ["refused"]
 crm_item = { entity = "dynamic_1046", from_name = "act-{id}" }
 
 [[rules]]
@@ -159,9 +159,9 @@ crm_item = { entity = "deal", id = 501 }
     let rule = &config.rules[0];
     assert_eq!(rule.deliver_to, Delivery::Folder(99));
     assert_eq!(rule.notify, [Recipient::Responsible, Recipient::Creator, Recipient::User(17)]);
-    assert_eq!(rule.notify_on, [Occasion::Parked]);
+    assert_eq!(rule.notify_on, [Occasion::Refused]);
     assert!(
-        matches!(&rule.crm_item, CrmItemSource::FromName { entity_type_id: 1046, template } if template.find("Act-5") == Some(5))
+        matches!(&rule.crm_item, CrmItemSource::FromName { entity_type_id: 1046, template } if template.before() == "act-")
     );
     assert_eq!(config.rules[1].crm_item, CrmItemSource::Fixed { entity_type_id: 2, id: 501 });
     assert_eq!(config.rules[1].trigger, Trigger::FileEvent { folders: Folders::Only(vec![1, 2]) });
@@ -184,7 +184,7 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_line() {
     for (text, beginning, words) in [
         (with("min_size = 10"), "18: rules[0].min_size:", "a size with its unit"),
         (with("min_size = \"10\""), "18: rules[0].min_size:", "64KiB"),
-        (with("comment = \"yes\""), "18: rules[0].comment:", "expected a boolean"),
+        (with("comment = \"yes\""), "18: rules[0].comment:", "this is needed: a boolean"),
         (with("notify = [\"boss\"]"), "18: rules[0].notify[0]:", "\"creator\" or a user id"),
         (with("deliver_to = 0"), "18: rules[0].deliver_to:", "\"same\" or a folder id"),
         (with("include = [\"a/b\"]"), "18: rules[0].include[0]:", "only the file's name"),
@@ -213,6 +213,23 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_line() {
     ] {
         expect_one(&text, beginning, words);
     }
+}
+
+#[test]
+fn a_secret_in_the_wrong_shape_or_place_is_not_quoted() {
+    for (from, to) in [
+        ("webhook_url", "application_tokens = \"planted-77\"\nwebhook_url"),
+        ("signature.secrets = [\"callback-secret-0123456789\"]", "signature = \"planted-77\""),
+        ("signature.secrets = [\"callback-secret-0123456789\"]", "signature.secrets = [77177]"),
+        ("api_key = \"key-0123456789abcdef\"", "api_key = { env = \"A\", planted-77 = \"planted-77\" }"),
+        ("https://portal", "https://planted-77:planted-77@portal"),
+        ("https://edo", "planted-77//edo"),
+    ] {
+        let errors = load(&changed(from, to)).unwrap_err();
+        let said = format!("{errors} {errors:?}");
+        assert!(!said.contains("planted-77") && !said.contains("77177"), "{to}: {said}");
+    }
+    expect_one(&changed("https://edo.example", "edo.example"), "3: public.base_url:", "https://host/");
 }
 
 #[test]
@@ -262,13 +279,13 @@ fn every_broken_rule_is_a_sentence_with_its_line() {
         (with("suffix = \"\"\nexclude = [\"x\"]"), "18: rules[0].suffix:", "the name of the original"),
         (with("suffix = \"a/b\""), "18: rules[0].suffix:", "no slashes"),
         (with("suffix = \"_подписан\""), "13: rules[0].exclude:", "*_подписан*"),
-        (with("include = []"), "18: rules[0].include:", "takes no file"),
+        (with("include = []"), "18: rules[0].include:", "\"*\" means all"),
         (with("min_size = \"2MiB\"\nmax_size = \"1MiB\""), "18: rules[0].min_size:", "above the greatest"),
         (with("max_size = \"1GiB\""), "18: rules[0].max_size:", "easydocs.limits.upload_bytes"),
         (changed("id = \"contracts\"", "id = \"договоры\""), "14: rules[0].id:", "letters, digits"),
         (twice.clone(), "20: portals[1].id:", "belongs to another portal"),
         (twice.clone(), "24: rules[1].id:", "belongs to another rule"),
-        (twice, "27: rules[1].trigger:", "one file may be sent twice"),
+        (twice, "27: rules[1].trigger:", "this one gets none"),
         // triggers
         (deal.clone(), "13: rules[0].deliver_to:", "lies in no Drive folder"),
         (deal.clone(), "9: portals[0].application_tokens:", "waits for events"),
@@ -284,7 +301,6 @@ fn every_broken_rule_is_a_sentence_with_its_line() {
         (changed("4711", "4711, overlap = 100000"), "17: rules[0].trigger.overlap:", "10000"),
         // people
         (with("notify = []"), "18: rules[0].notify:", "nobody learns"),
-        (with("notify = [\"responsible\"]"), "18: rules[0].notify:", "only a CRM item"),
         (changed("route_id = \"17\"", "route_id = \"\""), "16: rules[0].route_id:", "route of approval"),
         (changed("portal = \"main\"", "portal = \"mian\""), "15: rules[0].portal:", "there are: main"),
         // portals
@@ -548,4 +564,45 @@ fn the_schema_asks_only_for_what_has_no_default_and_knows_every_key() {
         assert!(schema["properties"].get(key).is_some(), "{key} is in default.toml but not in the schema");
     }
     assert!(schema["properties"]["store"].is_object());
+}
+
+#[test]
+fn the_sample_configuration_passes_the_check() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/edobridge.toml");
+    let checked = Config::check(Some(&sample), &Environment::default()).unwrap();
+    // only the credentials of the service cannot be read here
+    assert!(checked.notes.iter().all(|note| note.severity == Severity::Skipped), "{:#?}", checked.notes);
+    assert_eq!((checked.config.portals.len(), checked.config.rules.len()), (1, 2));
+}
+
+#[test]
+fn every_key_of_the_defaults_is_commented_above_or_belongs_to_a_commented_group() {
+    let mut commented = false;
+    for (number, line) in source::DEFAULT_TOML.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('#') {
+            commented = true;
+        } else if line.is_empty() {
+            commented = false;
+        } else if !line.starts_with('[') {
+            assert!(commented || number == 0, "default.toml:{}: `{line}` has no comment", number + 1);
+        }
+    }
+}
+
+#[test]
+fn the_configuration_in_the_readme_works() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let sample = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let file = File::new(sample);
+    for (name, secret) in [
+        ("webhook", "https://portal.example.ru/rest/1/hooksecret123/\n"),
+        ("easydocs-key", "key-0123456789abcdef\n"),
+        ("easydocs-callback", "callback-secret-0123456789\n"),
+    ] {
+        let path = file.dir.path().join(name);
+        fs::write(&path, secret).unwrap();
+        restrict(&path, 0o600);
+    }
+    assert_eq!(file.load(&[]).unwrap().notes, []);
 }

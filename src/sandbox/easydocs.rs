@@ -233,7 +233,7 @@ fn download(world: &Arc<World>, id: &str) -> Reply {
 
 fn error(status: u16, code: &str, message: &str) -> Reply {
     // Only that a 4xx has a body is documented; its members are assumed.
-    Reply::json(status, &json!({"error": code, "message": message}))
+    Reply::json(status, &json!({"error": code, "message": message})).noted(Note::read().fact("error", code))
 }
 
 /// An error answer that a fault ordered.

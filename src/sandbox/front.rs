@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Longest head of a request; browsers and proxies stay below a quarter of it.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -181,11 +182,13 @@ async fn bind_again(addr: SocketAddr) -> TcpListener {
     }
 }
 
-/// Accepts until the site is to be closed; its connections close with it.
+/// Accepts until the site is to be closed, and closes its connections with it.
 async fn accept(site: Site, listener: &TcpListener, world: &Arc<World>, mut wanted: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            _ = wanted.wait_for(|open| !open) => return,
+            _ = wanted.wait_for(|open| !open) => break,
+            Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
@@ -194,15 +197,11 @@ async fn accept(site: Site, listener: &TcpListener, world: &Arc<World>, mut want
             continue;
         };
         let world = Arc::clone(world);
-        let mut wanted = wanted.clone();
-        actix_web::rt::spawn(async move {
-            let mut connection = Connection { stream, buffer: BytesMut::new() };
-            tokio::select! {
-                _ = wanted.wait_for(|open| !open) => {}
-                () = connection.converse(site, &world) => {}
-            }
+        connections.spawn_local(async move {
+            Connection { stream, buffer: BytesMut::new() }.converse(site, &world).await;
         });
     }
+    connections.shutdown().await;
 }
 
 /// What to do with the connection after an exchange.
@@ -350,6 +349,8 @@ impl Connection {
             Some(text) => text.parse().map_err(|_| Unreadable)?,
         };
         if length > BODY_BYTES_MAX {
+            let refusal = Reply::html(413);
+            self.write(&refusal, refusal.body.len(), "close").await?;
             return Err(Unreadable);
         }
         self.take(length).await

@@ -42,6 +42,7 @@ pub struct Service {
     program: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    environment: Environment,
     running: Option<Child>,
 }
 
@@ -63,8 +64,8 @@ impl Service {
     ///
     /// # Errors
     /// When the path of this program is not known.
-    pub fn new(config: PathBuf, log: PathBuf) -> io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, config, log, running: None })
+    pub fn new(config: PathBuf, log: PathBuf, environment: Environment) -> io::Result<Self> {
+        Ok(Self { program: std::env::current_exe()?, config, log, environment, running: None })
     }
 
     /// Starts the process and returns its id.
@@ -75,9 +76,8 @@ impl Service {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("--config").arg(&self.config).env_clear();
-        let environment = Environment::of_process();
         for name in INHERITED {
-            if let Some(value) = environment.get(name) {
+            if let Some(value) = self.environment.get(name) {
                 command.env(name, value);
             }
         }
@@ -184,7 +184,13 @@ mod tests {
     use super::*;
 
     fn service(dir: &Path, program: &str) -> Service {
-        Service { program: program.into(), config: "unused.toml".into(), log: dir.join("log"), running: None }
+        Service {
+            program: program.into(),
+            config: "unused.toml".into(),
+            log: dir.join("log"),
+            environment: Environment::default(),
+            running: None,
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod view;
 mod watch;
 mod workspace;
 
-use super::exit::ExitStatus;
+use super::{Context, ExitStatus};
 use crate::domain::{Language, Text};
 use child::Farewell;
 use clap::Args;
@@ -99,7 +99,8 @@ enum Output {
 }
 
 /// Runs the demo. Progress goes to standard error, the result to standard output.
-pub async fn run(args: DemoArgs, language: Language) -> ExitStatus {
+pub async fn run(args: DemoArgs, context: Context) -> ExitStatus {
+    let language = context.language;
     let scenario = match args.scenario(language) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -113,7 +114,7 @@ pub async fn run(args: DemoArgs, language: Language) -> ExitStatus {
     };
     let view = View::new(kind, language, &scenario.documents);
     let timeout = Duration::from_secs(args.timeout);
-    match Performance::prepare(scenario, view, language, timeout).await {
+    match Performance::prepare(scenario, view, &context, timeout).await {
         Ok(performance) => play(performance, &args, language).await,
         Err(error) => {
             failed(&error, None, args.output(), language);

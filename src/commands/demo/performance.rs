@@ -12,6 +12,7 @@ use super::verdict::{Verdict, judge};
 use super::view::{Standing, View};
 use super::watch::{Line, Watcher, line_of};
 use super::workspace::Workspace;
+use crate::commands::Context;
 use crate::domain::{Language, Secret, Text};
 use crate::sandbox::WorldError;
 use std::io;
@@ -168,7 +169,7 @@ impl Performance {
     pub async fn prepare(
         scenario: Scenario,
         view: View,
-        language: Language,
+        context: &Context,
         within: Duration,
     ) -> Result<Self, DemoError> {
         let began = Instant::now();
@@ -176,11 +177,12 @@ impl Performance {
         let stage = Stage::build(&scenario).await.map_err(DemoError::Sandbox)?;
         let addresses = free_addresses().map_err(DemoError::Sandbox)?;
         let token = Secret::new(uuid::Uuid::new_v4().simple().to_string());
-        let facts = facts(&stage, &workspace, addresses, token.clone(), language);
+        let facts = facts(&stage, &workspace, addresses, token.clone(), context.language);
         workspace.write_config(&config_text(&facts)).map_err(DemoError::Workspace)?;
         stage.point_events_at(addresses[0])?;
         Ok(Self {
-            service: Service::new(workspace.config(), workspace.log()).map_err(DemoError::Start)?,
+            service: Service::new(workspace.config(), workspace.log(), context.env.clone())
+                .map_err(DemoError::Start)?,
             watcher: Watcher::new(addresses[1], token)?,
             timings: vec![Timing::default(); scenario.documents.len()],
             lines: Vec::new(),

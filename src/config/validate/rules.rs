@@ -68,8 +68,8 @@ fn check_files(key: &str, rule: &RuleConfig, config: &Config, report: &mut Repor
     if rule.include.is_empty() {
         report.error(
             format!("{key}.include"),
-            "список образцов пуст, поэтому правило не возьмёт ни одного файла: добавьте \"*\"",
-            "the list of patterns is empty, so the rule takes no file at all: add \"*\"",
+            "список образцов пуст: перечислите имена файлов, \"*\" значит любые",
+            "the list of patterns is empty: say which names are meant, \"*\" means all",
         );
     }
     if rule.min_size > rule.max_size {
@@ -104,8 +104,8 @@ fn check_trigger(key: &str, rule: &RuleConfig, config: &Config, report: &mut Rep
             if *folders == Folders::Only(Vec::new()) {
                 report.error(
                     format!("{key}.folders"),
-                    "список папок пуст, поэтому правило никогда не сработает: укажите номера папок или \"any\"",
-                    "the list of folders is empty, so the rule never acts: give ids of folders or \"any\"",
+                    "список папок пуст: укажите номера папок или \"any\"",
+                    "the list of folders is empty: give ids of folders or \"any\"",
                 );
             }
         }
@@ -179,39 +179,35 @@ fn check_people(key: &str, rule: &RuleConfig, report: &mut Report) {
             "nobody learns of a signature, a refusal or a halt: add \"responsible\" or the id of a user",
         );
     }
-    let has_item = rule.crm_item != CrmItemSource::None || matches!(rule.trigger, Trigger::DealStage { .. });
-    if let CrmItemSource::Fixed { .. } = rule.crm_item
-        && matches!(rule.trigger, Trigger::DealStage { .. })
-    {
+    if rule.crm_item != CrmItemSource::None && matches!(rule.trigger, Trigger::DealStage { .. }) {
         report.error(
             format!("{key}.crm_item"),
             "документ сделки принадлежит ей самой: уберите crm_item",
             "a document of a deal belongs to that deal: remove crm_item",
         );
     }
-    let only_responsible = rule.notify == [crate::config::Recipient::Responsible];
-    if only_responsible && !has_item {
-        report.error(
-            format!("{key}.notify"),
-            "ответственный есть только у объекта CRM: добавьте crm_item, \"creator\" или номер сотрудника",
-            "only a CRM item has somebody responsible: add crm_item, \"creator\" or the id of a user",
-        );
-    }
 }
 
-/// Two rules that take the same file would send it twice.
+/// Of rules about files the first one takes a file; rules about stages act each for itself.
 fn check_overlap(key: &str, rule: &RuleConfig, earlier: &[RuleConfig], report: &mut Report) {
     let same = earlier.iter().find(|other| {
         other.portal == rule.portal
             && same_place(&other.trigger, &rule.trigger)
             && other.include == rule.include
     });
-    if let Some(other) = same {
-        report.warning(
-            format!("{key}.trigger"),
-            format!("правило `{}` смотрит на те же файлы: один файл может уйти на подпись дважды, по двум маршрутам", other.id),
-            format!("the rule `{}` looks at the same files: one file may be sent twice, along two routes", other.id),
-        );
+    let Some(other) = same.map(|other| &other.id) else { return };
+    let key = format!("{key}.trigger");
+    match rule.trigger {
+        Trigger::Folder { .. } | Trigger::FileEvent { .. } => report.warning(
+            key,
+            format!("те же файлы раньше берёт правило `{other}`, до этого правила очередь не дойдёт: разделите их по include"),
+            format!("the rule `{other}` takes the same files first, so that this one gets none: divide them by include"),
+        ),
+        Trigger::DealStage { .. } => report.warning(
+            key,
+            format!("правило `{other}` ждёт той же стадии: один файл уйдёт на подпись дважды, по двум маршрутам"),
+            format!("the rule `{other}` waits for the same stage: one file will be sent twice, along two routes"),
+        ),
     }
 }
 

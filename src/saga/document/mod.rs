@@ -5,6 +5,7 @@
 //!    │             │            │   ▲             │  (refused)                                    │  ▲         │  ▲         │
 //!    └─▶ Ignored ◀─┘            ▼   │             └──────────────────────────────▶ Comment        ▼  │         ▼  │         └────▶ Refused
 //!                             FindDocument                                                     FindUpload   FindComment
+//! FindUpload ──▶ ScanFolder where the name turns out to be taken by somebody else's file
 //! any live step ──▶ Parked (dead letter) ──▶ back by a person, or by a late callback;  any ──▶ Cancelled by a person
 //! ```
 
@@ -16,11 +17,14 @@ pub mod state;
 pub mod transition;
 pub mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use effect::Effect;
 pub use event::{Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};
 pub use rule::{Rule, SourceFacts};
 pub use state::{
-    Claim, DeadLetter, DeliveredFile, Delivery, DocumentSaga, HistoryEntry, Occasion, Outcome, Source, SourceFile,
-    Step, Timer, TimerKind, Work,
+    Claim, DeadLetter, DeliveredFile, Delivery, DocumentSaga, HistoryEntry, Occasion, Outcome, Source,
+    SourceFile, Step, Timer, TimerKind, Work,
 };
 pub use transition::{Context, IllegalEvent, Next, Policy, Spawn, begin, transition};

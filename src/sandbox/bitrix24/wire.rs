@@ -71,7 +71,7 @@ impl MethodError {
         if let Some(operating) = self.operating {
             body["time"] = json!({"operating": operating.seconds, "operating_reset_at": operating.reset_at});
         }
-        Reply::json(self.status, &body)
+        Reply::json(self.status, &body).noted(Note::read().fact("error", self.code.clone()))
     }
 }
 

@@ -140,7 +140,12 @@ async fn a_slow_answer_has_its_effect_before_the_client_gives_up() {
 #[tokio::test]
 async fn closed_ports_refuse_connections_and_open_again_on_the_same_address() {
     let stage = Stage::explicit().await;
-    let me = || stage.easydocs(Method::GET, "api/v1/me").send();
+    // A connection of its own for each call: none is left over from before the closing.
+    let me = || {
+        let url = stage.sandbox.easydocs_url().join("api/v1/me").expect("a path");
+        let client = http_client(PATIENCE).expect("a client can be built");
+        client.get(url).bearer_auth("sandbox-easydocs-key").send()
+    };
     assert!(me().await.is_ok());
     stage.world.set_reach(Side::EasyDocs, Reach::Down).await;
     assert!(me().await.expect_err("nobody listens").is_connect());

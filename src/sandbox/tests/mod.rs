@@ -2,6 +2,7 @@
 
 mod control;
 mod faults;
+mod front;
 mod portal;
 mod signing;
 

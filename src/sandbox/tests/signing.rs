@@ -140,7 +140,7 @@ async fn callbacks_come_late_forged_reordered_and_with_foreign_urls_on_order() {
     let stage = Stage::explicit().await;
     let id = stage.create("a.pdf", "http://127.0.0.1:9/nowhere").await;
     stage.world.set_callback_url(receiver.target());
-    let late = CallbackSpec { delay: Duration::from_millis(60), ..CallbackSpec::of_status("in_approval") };
+    let late = CallbackSpec { delay: Duration::from_millis(400), ..CallbackSpec::of_status("in_approval") };
     stage.world.send_callback(&id, late).expect("it is there");
     stage.world.sign(&id).expect("it is there");
     until("both", || receiver.count() == 2).await;

@@ -1,3 +1,5 @@
+//! The metrics as Prometheus sees them.
+
 use super::*;
 use std::collections::BTreeSet;
 

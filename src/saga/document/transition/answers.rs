@@ -304,7 +304,9 @@ impl Draft<'_> {
             Outcome::Signed | Outcome::Open => Occasion::Signed,
         };
         let delivery = &self.next.saga.delivery;
-        if delivery.notify_on.contains(&occasion) && (self.next.saga.notified as usize) < delivery.notify.len() {
+        if delivery.notify_on.contains(&occasion)
+            && (self.next.saga.notified as usize) < delivery.notify.len()
+        {
             return self.go(Step::Notify);
         }
         if self.next.saga.notified > 0 {
@@ -334,7 +336,7 @@ impl Draft<'_> {
             Answer::Uploaded { file } if step == Step::FindUpload && self.is_in_our_folder(file) => {
                 self.delivered(file)
             }
-            Answer::Uploaded { file } => {
+            Answer::Uploaded { file } if self.next.saga.upload_name.is_some() => {
                 self.late_upload(file);
                 Ok(())
             }
@@ -355,7 +357,7 @@ impl Draft<'_> {
         match self.stuck_at() {
             Step::Create | Step::FindDocument => self.created(document_id, raw_status),
             // Cancelled while it was being created: the id lets a person find it, and its callbacks find us.
-            _ => {
+            Step::Cancelled => {
                 self.bind(document_id);
                 let id = words::plain(document_id);
                 self.note(
@@ -366,6 +368,7 @@ impl Draft<'_> {
                     ),
                 );
             }
+            _ => {}
         }
     }
 

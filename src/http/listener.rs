@@ -1,0 +1,282 @@
+//! Two HTTP servers: opened together, stopped in order, with bounds on everything a client can keep us waiting with.
+
+use super::admin::Desk;
+use super::intake::Reception;
+use super::operator_access::OperatorAccess;
+use super::routes::{self, PublicDoors};
+use super::settings::{
+    OPERATOR_CONNECTIONS_MAX, OPERATOR_WORKERS, OperatorSettings, PublicSettings, Settings,
+};
+use super::slow_clients::{self, Connections};
+use super::{bitrix24, easydocs, headers};
+use crate::actors::Engine;
+use crate::domain::Text;
+use crate::telemetry::metrics::Metrics;
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::rt::{self, task::JoinHandle};
+use actix_web::web::Data;
+use actix_web::{App, HttpServer};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often connections without a request are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long a closing connection may take to take its answer.
+const DISCONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Seconds that running requests of the operator get at a stop.
+const OPERATOR_DRAIN_S: u64 = 2;
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// For strangers; `[public]` in the configuration.
+    Public,
+    /// For the operator; `[operator]` in the configuration.
+    Operator,
+}
+
+impl Listener {
+    /// The name of its section in the configuration.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// A listener could not be opened, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be listened on.
+    #[error("the {} listener cannot be opened on {address}", listener.section())]
+    Bind {
+        /// Which one.
+        listener: Listener,
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It ended without having been told to.
+    #[error("the {} listener has ended by itself", listener.section())]
+    Ended {
+        /// Which one.
+        listener: Listener,
+        /// What it said.
+        #[source]
+        source: Option<io::Error>,
+    },
+}
+
+impl ListenError {
+    /// The sentence for a person, with the remedy.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Bind { listener, address, source } => bind_text(*listener, *address, source),
+            Self::Ended { listener, source } => {
+                let why = source.as_ref().map(ToString::to_string).unwrap_or_default();
+                let section = listener.section();
+                Text::new(
+                    format!("Приём [{section}] прекратился сам: {why}. Перезапустите edobridge."),
+                    format!("The listener [{section}] has ended by itself: {why}. Restart edobridge."),
+                )
+            }
+        }
+    }
+}
+
+fn bind_text(listener: Listener, address: SocketAddr, source: &io::Error) -> Text {
+    let section = listener.section();
+    let (ru, en) = match source.kind() {
+        io::ErrorKind::AddrInUse => (
+            format!(
+                "адрес занят другой программой. Остановите её (ss -ltnp покажет какую) или смените [{section}] listen"
+            ),
+            format!(
+                "another program listens there. Stop it (ss -ltnp shows which), or change [{section}] listen"
+            ),
+        ),
+        io::ErrorKind::PermissionDenied => (
+            format!("порты ниже 1024 требуют прав. Выберите другой порт в [{section}] listen"),
+            format!("ports below 1024 need a privilege. Choose another port in [{section}] listen"),
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            format!("у этой машины нет такого адреса. Исправьте [{section}] listen"),
+            format!("this machine does not have that address. Correct [{section}] listen"),
+        ),
+        _ => {
+            (format!("{source}. Проверьте [{section}] listen"), format!("{source}. Check [{section}] listen"))
+        }
+    };
+    Text::new(format!("Не удалось открыть {address}: {ru}."), format!("Cannot listen on {address}: {en}."))
+}
+
+/// Both listeners, open.
+pub struct Running {
+    /// Where the public listener really is, with the port that the system chose for port 0.
+    pub public_addr: SocketAddr,
+    /// The same of the operator's listener.
+    pub operator_addr: SocketAddr,
+    public: Task,
+    operator: Task,
+    sweeper: JoinHandle<()>,
+}
+
+struct Task {
+    handle: ServerHandle,
+    ended: JoinHandle<io::Result<()>>,
+}
+
+impl Task {
+    fn start(server: Server) -> Self {
+        Self { handle: server.handle(), ended: rt::spawn(server) }
+    }
+    async fn stop(self) {
+        self.handle.stop(true).await;
+    }
+    async fn ended(&mut self, listener: Listener) -> ListenError {
+        let source = match (&mut self.ended).await {
+            Ok(result) => result.err(),
+            Err(panicked) => Some(io::Error::other(panicked)),
+        };
+        ListenError::Ended { listener, source }
+    }
+}
+
+impl Running {
+    /// Takes no new connections, lets running requests end within the configured time, closes. The public listener
+    /// goes first, so that health and metrics can be watched meanwhile.
+    pub async fn stop(self) {
+        self.public.stop().await;
+        self.operator.stop().await;
+        self.sweeper.abort();
+    }
+    /// Waits until one of them ends by itself, which none does in health.
+    pub async fn failed(&mut self) -> ListenError {
+        let public = std::pin::pin!(self.public.ended(Listener::Public));
+        let operator = std::pin::pin!(self.operator.ended(Listener::Operator));
+        futures_util::future::select(public, operator).await.factor_first().0
+    }
+}
+
+/// Opens both listeners; they serve when this returns. To be called within an actix system.
+///
+/// # Errors
+/// [`ListenError::Bind`] names the address and what to do; then neither is open.
+#[expect(clippy::unused_async, reason = "opening may come to need waiting; callers are async anyway")]
+pub async fn serve(engine: Engine, settings: Settings) -> Result<Running, ListenError> {
+    let reception = Reception::new(Arc::new(engine.clone()), Arc::clone(engine.metrics()));
+    let connections = Connections::new(settings.public.keep_alive + settings.public.head_timeout);
+    let doors = public_doors(&reception, &settings.public);
+    let (public_addr, public) =
+        public_server(doors, Arc::clone(engine.metrics()), &settings.public, &connections)?;
+    let (operator_addr, operator) = operator_server(engine, reception, &settings.operator)?;
+    tracing::info!(public = %public_addr, operator = %operator_addr, "listening");
+    Ok(Running {
+        public_addr,
+        operator_addr,
+        public: Task::start(public),
+        operator: Task::start(operator),
+        sweeper: rt::spawn(sweep(connections)),
+    })
+}
+
+async fn sweep(connections: Arc<Connections>) {
+    let mut tick = rt::time::interval(SWEEP_EVERY);
+    loop {
+        tick.tick().await;
+        let cut = connections.cut_idle();
+        if cut > 0 {
+            tracing::debug!(cut, open = connections.open_count(), "slow clients cut off");
+        }
+    }
+}
+
+/// The doors of the public listener, for any intake.
+pub fn public_doors(reception: &Reception, settings: &PublicSettings) -> PublicDoors {
+    let easydocs = settings.easydocs.clone().map(|easydocs| {
+        Data::new(easydocs::Door::new(
+            reception.clone(),
+            easydocs,
+            settings.body_timeout,
+            settings.trusted_proxies.clone(),
+        ))
+    });
+    PublicDoors { bitrix: Data::new(bitrix24::Door::new(reception.clone(), settings)), easydocs }
+}
+
+fn public_server(
+    doors: PublicDoors,
+    metrics: Arc<Metrics>,
+    settings: &PublicSettings,
+    connections: &Arc<Connections>,
+) -> Result<(SocketAddr, Server), ListenError> {
+    let connections = Arc::clone(connections);
+    let workers = settings.workers.max(1);
+    let server = HttpServer::new(move || {
+        let (doors, metrics) = (doors.clone(), Arc::clone(&metrics));
+        App::new()
+            .configure(|config| routes::public(config, &doors))
+            .wrap(from_fn(move |request, next| routes::measure(Arc::clone(&metrics), request, next)))
+            .wrap(headers::security())
+            .wrap(from_fn(slow_clients::mark_busy))
+    })
+    .workers(workers)
+    .max_connections(settings.max_connections.div_ceil(workers).max(1))
+    .client_request_timeout(settings.head_timeout)
+    .client_disconnect_timeout(DISCONNECT_TIME_MAX)
+    .keep_alive(settings.keep_alive)
+    .shutdown_timeout(settings.drain.as_secs().max(1))
+    .on_connect(move |io, data| connections.opened(io, data))
+    .disable_signals();
+    bound(server.bind(settings.listen), Listener::Public, settings.listen)
+        .map(|server| (server.addrs()[0], server.run()))
+}
+
+fn operator_server(
+    engine: Engine,
+    reception: Reception,
+    settings: &OperatorSettings,
+) -> Result<(SocketAddr, Server), ListenError> {
+    let metrics = Arc::clone(engine.metrics());
+    let desk = Data::new(Desk::new(engine.clone(), OperatorAccess::new(&settings.token), reception));
+    let server = HttpServer::new(move || {
+        let (engine, desk, metrics) = (engine.clone(), desk.clone(), Arc::clone(&metrics));
+        App::new()
+            .configure(|config| routes::operator(config, &engine, &desk))
+            .wrap(from_fn(move |request, next| routes::measure(Arc::clone(&metrics), request, next)))
+            .wrap(headers::security())
+    })
+    .workers(OPERATOR_WORKERS)
+    .max_connections(OPERATOR_CONNECTIONS_MAX)
+    .client_disconnect_timeout(DISCONNECT_TIME_MAX)
+    .shutdown_timeout(OPERATOR_DRAIN_S)
+    .disable_signals();
+    bound(server.bind(settings.listen), Listener::Operator, settings.listen)
+        .map(|server| (server.addrs()[0], server.run()))
+}
+
+fn bound<T>(opened: io::Result<T>, listener: Listener, address: SocketAddr) -> Result<T, ListenError> {
+    opened.map_err(|source| ListenError::Bind { listener, address, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_address_is_named_with_the_remedy() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let server = HttpServer::new(App::new).disable_signals();
+        let error = bound(server.bind(address), Listener::Public, address).err().unwrap();
+        let text = error.text();
+        assert!(text.en.contains(&address.to_string()) && text.en.contains("[public] listen"), "{text:?}");
+        assert!(text.ru.contains("занят"), "{text:?}");
+    }
+}

@@ -1,0 +1,41 @@
+//! The doors: one listener for strangers (Bitrix24, EasyDocs), one for the operator.
+//!
+//! A door limits, verifies, has the notice stored and answers; what the notice means is decided behind it. Knows
+//! nothing of sagas' rules, remote calls or the disk.
+//!
+//! Invariants:
+//! - **HT-1** 200 is answered to a notice only after it is durable;
+//! - **HT-2** a request that is not authentic leaves no trace but a metric and a log line of bounded rate;
+//! - **HT-3** head, body, connection, source: everything that a stranger can make large, long or many has a bound;
+//! - **HT-4** no answer carries a secret, and every answer carries the headers of [`headers`];
+//! - **HT-5** what the operator may order is behind the operator's token, without exception.
+
+pub mod admin;
+pub mod admin_request;
+pub mod bitrix24;
+pub mod body;
+pub mod document_view;
+pub mod easydocs;
+pub mod error;
+pub mod headers;
+pub mod health;
+pub mod intake;
+pub mod listener;
+pub mod operator_access;
+pub mod operator_token;
+pub mod operator_view;
+pub mod pages;
+pub mod rate_limit;
+pub mod refusal;
+pub mod routes;
+pub mod settings;
+pub mod slow_clients;
+pub mod source;
+
+#[cfg(test)]
+mod test_support;
+
+pub use listener::{ListenError, Running, serve};
+pub use settings::{
+    BitrixSettings, EasydocsSettings, OperatorSettings, PortalGate, PublicSettings, Settings,
+};

@@ -1,0 +1,228 @@
+//! What else the admin API shows: counts, portals, notices that wait for a person, answers to orders.
+
+use super::document_view::{DocumentCard, DocumentLine, rfc3339};
+use crate::actors::PortalView;
+use crate::domain::Text;
+use crate::providers::redaction::Redactor;
+use crate::store::{Counts, ParkedNotice};
+use serde::{Deserialize, Serialize};
+
+/// How much of a parked notice's body is shown.
+pub const NOTICE_BODY_CHARS_MAX: usize = 2_048;
+
+/// Answer of `GET /admin/v1/documents`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentList {
+    /// Step by step, newest first within a step. May be short or empty although there is a next page: one call
+    /// looks at a bounded number of documents.
+    pub items: Vec<DocumentLine>,
+    /// `cursor` of the next page; none = this was the last one.
+    pub next: Option<String>,
+}
+
+/// Answer of `POST /admin/v1/documents/{id}/discard`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discarded {
+    /// Everything that was known of it.
+    pub dump: DocumentCard,
+}
+
+/// Answer of `POST /admin/v1/documents/send`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// The document's id.
+    pub id: String,
+}
+
+/// Answer of `POST /admin/v1/documents/retry`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetriedMany {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// What the filter matched.
+    pub matched: Vec<DocumentLine>,
+    /// How many of them go on now.
+    pub retried: u64,
+    /// Those that do not, and why.
+    pub failed: Vec<RetryFailure>,
+    /// Whether more match than the limit allowed.
+    pub more: bool,
+}
+
+/// A document that was not retried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryFailure {
+    /// Its id.
+    pub id: String,
+    /// Code of the error.
+    pub code: String,
+    /// In words.
+    pub message: Text,
+}
+
+/// Answer of `GET /admin/v1/counts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountsView {
+    /// Every step once, in the order of the flow.
+    pub steps: Vec<StepCountView>,
+    /// Notices that wait in the inbox.
+    pub notices: u64,
+    /// Notices that are kept for a person.
+    pub parked_notices: u64,
+    /// Documents with an effect under way.
+    pub in_flight: u64,
+}
+
+/// The documents of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepCountView {
+    /// Name of the step.
+    pub step: String,
+    /// How many.
+    pub count: u64,
+    /// When the oldest of them entered it.
+    pub oldest_since: Option<String>,
+}
+
+impl From<&Counts> for CountsView {
+    fn from(counts: &Counts) -> Self {
+        let steps = counts.sagas.iter().map(|step| StepCountView {
+            step: step.step.name().to_owned(),
+            count: step.count,
+            oldest_since: step.oldest_since.map(rfc3339),
+        });
+        Self {
+            steps: steps.collect(),
+            notices: counts.notices,
+            parked_notices: counts.parked_notices,
+            in_flight: counts.in_flight,
+        }
+    }
+}
+
+/// Answer of `GET /admin/v1/parked-notices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedNoticeList {
+    /// Oldest first.
+    pub items: Vec<ParkedNoticeView>,
+    /// `after` of the next page; none = this was the last one.
+    pub next: Option<u64>,
+}
+
+/// An authentic notice that could not be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedNoticeView {
+    /// Its number.
+    pub id: u64,
+    /// `bitrix_event`, `easydocs_callback`, …
+    pub kind: String,
+    /// Its portal.
+    pub portal: Option<String>,
+    /// When it came.
+    pub received_at: String,
+    /// Why it was parked.
+    pub reason: Text,
+    /// The id that brings it back by itself when a document claims it.
+    pub lookup: Option<String>,
+    /// How the body is encoded.
+    pub content_type: String,
+    /// Size of the body.
+    pub body_bytes: u64,
+    /// The beginning of the body, secrets cut.
+    pub body: String,
+}
+
+impl From<&ParkedNotice> for ParkedNoticeView {
+    fn from(parked: &ParkedNotice) -> Self {
+        let notice = &parked.notice;
+        // cut before it is shortened: half a secret is not recognised any more
+        let body = Redactor::default().cut(&String::from_utf8_lossy(&notice.body));
+        Self {
+            id: notice.id.0,
+            kind: notice.kind.name().to_owned(),
+            portal: notice.portal.as_ref().map(ToString::to_string),
+            received_at: rfc3339(notice.received_at),
+            reason: parked.reason.clone(),
+            lookup: parked.lookup.clone(),
+            content_type: notice.content_type.clone(),
+            body_bytes: notice.body.len() as u64,
+            body: body.chars().take(NOTICE_BODY_CHARS_MAX).collect(),
+        }
+    }
+}
+
+/// Answer of `GET /admin/v1/portals`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PortalList {
+    /// In the order of the configuration.
+    pub items: Vec<PortalLine>,
+}
+
+/// A portal and how it treats us.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PortalLine {
+    /// Its id in the configuration.
+    pub id: String,
+    /// Its address without the secret.
+    pub address: String,
+    /// Requests in the leaky bucket.
+    pub bucket_level: f64,
+    /// Methods that the portal has blocked.
+    pub blocked_methods: Vec<BlockedMethod>,
+    /// State of the circuit breaker.
+    pub circuit: String,
+    /// The last error.
+    pub last_error: Option<Text>,
+}
+
+/// A method that the portal has blocked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedMethod {
+    /// Its name.
+    pub method: String,
+    /// Until when.
+    pub until: String,
+}
+
+impl From<PortalView> for PortalLine {
+    fn from(portal: PortalView) -> Self {
+        let blocked = portal.blocked_methods.into_iter();
+        Self {
+            id: portal.id.to_string(),
+            address: portal.address,
+            bucket_level: portal.bucket_level,
+            blocked_methods: blocked
+                .map(|(method, until)| BlockedMethod { method, until: rfc3339(until) })
+                .collect(),
+            circuit: portal.circuit,
+            last_error: portal.last_error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{NoticeId, Timestamp};
+    use crate::store::{Notice, NoticeKind};
+
+    #[test]
+    fn a_parked_notice_is_shown_without_its_secrets() {
+        let body = r#"{"document_id":"d1","signed_file_url":"https://e/x?token=hunter2hunter2","access_token":"hunter2hunter2"}"#;
+        let parked = ParkedNotice {
+            notice: Notice {
+                id: NoticeId(7),
+                kind: NoticeKind::EasyDocsCallback,
+                portal: None,
+                received_at: Timestamp(0),
+                content_type: "application/json".into(),
+                body: body.into(),
+            },
+            reason: Text::new("нет документа", "no document"),
+            lookup: Some("d1".into()),
+        };
+        let view = ParkedNoticeView::from(&parked);
+        assert!(view.body.contains("d1") && !view.body.contains("hunter2"), "{}", view.body);
+        assert_eq!(view.received_at, "1970-01-01T00:00:00.000Z");
+    }
+}

@@ -1,0 +1,146 @@
+//! Which path leads where: the surfaces of both listeners in one place. The paths are a contract (DESIGN, section 8).
+
+use super::admin::{self, Desk};
+use super::error::{ApiError, Code};
+use super::settings::OPERATOR_BODY_BYTES_MAX;
+use super::{bitrix24, easydocs, health, pages};
+use crate::actors::Engine;
+use crate::domain::Text;
+use crate::telemetry::metrics::Metrics;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, Route, guard};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Events of Bitrix24.
+pub const BITRIX_WEBHOOK: &str = "/bitrix/webhook";
+/// Callbacks of EasyDocs.
+pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
+
+/// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
+const PATTERNS: [&str; 19] = [
+    BITRIX_WEBHOOK,
+    EASYDOCS_CALLBACK,
+    "/",
+    "/metrics",
+    "/health/live",
+    "/health/ready",
+    "/admin/v1/documents",
+    "/admin/v1/documents/send",
+    "/admin/v1/documents/retry",
+    "/admin/v1/documents/{id}",
+    "/admin/v1/documents/{id}/retry",
+    "/admin/v1/documents/{id}/send-again",
+    "/admin/v1/documents/{id}/bind",
+    "/admin/v1/documents/{id}/cancel",
+    "/admin/v1/documents/{id}/discard",
+    "/admin/v1/parked-notices",
+    "/admin/v1/parked-notices/{id}",
+    "/admin/v1/portals",
+    "/admin/v1/counts",
+];
+
+/// The doors of the public listener.
+#[derive(Clone)]
+pub struct PublicDoors {
+    /// `POST /bitrix/webhook`.
+    pub bitrix: Data<bitrix24::Door>,
+    /// `POST /easydocs/callback`.
+    pub easydocs: Option<Data<easydocs::Door>>,
+}
+
+/// The routes of the public listener.
+pub fn public(config: &mut ServiceConfig, doors: &PublicDoors) {
+    config.app_data(doors.bitrix.clone());
+    config.service(resource(BITRIX_WEBHOOK, "POST").route(web::post().to(bitrix24::webhook)));
+    if let Some(door) = &doors.easydocs {
+        config.app_data(door.clone());
+        config.service(resource(EASYDOCS_CALLBACK, "POST").route(web::post().to(easydocs::callback)));
+    }
+    config.default_service(web::to(not_found));
+}
+
+/// The routes of the operator's listener.
+pub fn operator(config: &mut ServiceConfig, engine: &Engine, desk: &Data<Desk>) {
+    config.app_data(Data::new(engine.clone())).app_data(desk.clone());
+    config
+        .app_data(
+            web::JsonConfig::default()
+                .limit(OPERATOR_BODY_BYTES_MAX)
+                .error_handler(|error, _| invalid(&error).into()),
+        )
+        .app_data(web::QueryConfig::default().error_handler(|error, _| invalid(&error).into()))
+        .app_data(web::PathConfig::default().error_handler(|error, _| invalid(&error).into()));
+    config
+        .service(resource("/", "GET, HEAD").route(get().to(pages::overview)))
+        .service(resource("/metrics", "GET, HEAD").route(get().to(health::metrics)))
+        .service(resource("/health/live", "GET, HEAD").route(get().to(health::live)))
+        .service(resource("/health/ready", "GET, HEAD").route(get().to(health::ready)))
+        .service(web::scope("/admin/v1").configure(admin_routes).default_service(web::to(not_found)));
+    config.default_service(web::to(not_found));
+}
+
+/// Fixed words come before `{id}`: the first that fits wins.
+fn admin_routes(config: &mut ServiceConfig) {
+    config
+        .service(resource("/documents", "GET").route(web::get().to(admin::list)))
+        .service(resource("/documents/send", "POST").route(web::post().to(admin::send)))
+        .service(resource("/documents/retry", "POST").route(web::post().to(admin::retry_many)))
+        .service(resource("/documents/{id}", "GET").route(web::get().to(admin::show)))
+        .service(resource("/documents/{id}/retry", "POST").route(web::post().to(admin::retry)))
+        .service(resource("/documents/{id}/send-again", "POST").route(web::post().to(admin::send_again)))
+        .service(resource("/documents/{id}/bind", "POST").route(web::post().to(admin::bind)))
+        .service(resource("/documents/{id}/cancel", "POST").route(web::post().to(admin::cancel)))
+        .service(resource("/documents/{id}/discard", "POST").route(web::post().to(admin::discard)))
+        .service(resource("/parked-notices", "GET").route(web::get().to(admin::parked_notices)))
+        .service(resource("/parked-notices/{id}", "DELETE").route(web::delete().to(admin::discard_notice)))
+        .service(resource("/portals", "GET").route(web::get().to(admin::portals)))
+        .service(resource("/counts", "GET").route(web::get().to(admin::counts)));
+}
+
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// A resource that answers methods other than `allowed` with 405 and says which there are.
+fn resource(path: &str, allowed: &'static str) -> actix_web::Resource {
+    web::resource(path).default_service(web::to(move || async move {
+        let mut answer = ApiError::new(Code::MethodNotAllowed).error_response();
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        answer
+    }))
+}
+
+async fn not_found(_: HttpRequest) -> HttpResponse {
+    ApiError::new(Code::NotFound).error_response()
+}
+
+/// What the framework could not read of an admin request. Its words name the member, and the operator sent it.
+fn invalid(error: &dyn std::fmt::Display) -> ApiError {
+    let error = error.to_string();
+    ApiError::with(
+        Code::InvalidRequest,
+        Text::new(format!("Запрос не прочитан: {error}."), format!("The request cannot be read: {error}.")),
+    )
+}
+
+/// Middleware: counts and times every request by its route's pattern.
+///
+/// # Errors
+/// Those of the handler.
+pub async fn measure<B: MessageBody>(
+    metrics: Arc<Metrics>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let since = Instant::now();
+    let answer = next.call(request).await?;
+    let pattern = answer.request().match_pattern();
+    let known = pattern.and_then(|pattern| PATTERNS.into_iter().find(|known| *known == pattern));
+    metrics.http(known.unwrap_or("other"), answer.status().as_u16(), since.elapsed());
+    Ok(answer)
+}

@@ -1,0 +1,475 @@
+//! Speaks with one portal through its incoming webhook: a call alone, or many in a batch.
+//!
+//! Spends no budget and waits for nothing: its owner does, told by what was [`Observed`]. The portal may have been
+//! renamed: then it answers 302, the request was not executed, and it is sent once more to the new host
+//! (`settings/how-to-call-rest-api/change-domen.md`).
+
+use super::batch;
+use super::envelope::{self, Envelope, Spent};
+use super::error;
+use crate::domain::{Failure, Secret};
+use crate::providers::http_client::{Answer, HttpClient};
+use crate::providers::redaction::Redactor;
+use crate::providers::remote::{Nature, Remote};
+use crate::providers::spool_io::FramedFile;
+use crate::providers::url_rules::{self, Origin, UrlRefused};
+use futures_util::future::BoxFuture;
+use reqwest::Url;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::sync::{PoisonError, RwLock};
+use tracing::debug;
+
+/// Longest answer that is read: fifty pages of fifty rows stay well below.
+const ANSWER_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// One call of a REST method.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// Its name, as `disk.file.get`.
+    pub method: Cow<'static, str>,
+    /// Its parameters: a JSON object.
+    pub params: Value,
+}
+
+impl Call {
+    /// A call with its parameters.
+    pub fn new(method: impl Into<Cow<'static, str>>, params: Value) -> Self {
+        Self { method: method.into(), params }
+    }
+
+    /// Whether it may go in a batch with others.
+    pub fn may_share(&self) -> bool {
+        batch::may_share(&self.method)
+    }
+}
+
+/// Somebody who gets calls executed: the owner of the portal's budget, or the bare [`Client`].
+pub trait Caller: Send + Sync {
+    /// Executes one call.
+    fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Result<Value, Failure>>;
+}
+
+/// What a method has cost so far, by its portal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operating {
+    /// The method; the portal may charge `batch` instead of what is inside, so both are noted.
+    pub method: String,
+    /// Execution time of the last ten minutes, in milliseconds.
+    pub spent_ms: u64,
+    /// Milliseconds until the oldest part of it is forgotten.
+    pub reset_in_ms: Option<u64>,
+}
+
+/// A limit of the portal that a request ran into. The request was not executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LimitHit {
+    /// Too many requests: everything to this portal waits.
+    QueryRate {
+        /// At least this long.
+        pause_ms: u64,
+    },
+    /// The method's operating time is spent: only this method waits.
+    Operation {
+        /// The method.
+        method: String,
+        /// At least this long.
+        pause_ms: u64,
+    },
+    /// The vendor blocked the portal: everything stops, a person must act.
+    Overload {
+        /// At least this long.
+        pause_ms: u64,
+    },
+}
+
+/// What was learned beside the results.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// HTTP requests that were sent; each counts in the portal's leaky bucket.
+    pub requests: u32,
+    /// Costs per method, in the order they came.
+    pub operating: Vec<Operating>,
+    /// The portal's new origin (`https://host`), if it was renamed. To be remembered: the old name dies one day.
+    pub moved_to: Option<String>,
+    /// Limits that were hit.
+    pub limits: Vec<LimitHit>,
+}
+
+/// The outcomes of some calls, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Executed {
+    /// One per call.
+    pub results: Vec<Result<Value, Failure>>,
+    /// What was learned.
+    pub observed: Observed,
+}
+
+/// Why a text is not the address of an incoming webhook. Never quotes the address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookUrlError {
+    /// It breaks the rules for addresses.
+    #[error("the webhook address is not usable")]
+    Url(#[source] UrlRefused),
+    /// Its path is not `/rest/<user>/<secret>/`.
+    #[error("the webhook address must look like https://portal/rest/1/secret/")]
+    Path,
+}
+
+/// One portal as seen through one incoming webhook.
+#[derive(Debug)]
+pub struct Client {
+    http: HttpClient,
+    origin: RwLock<Origin>,
+    /// `rest/<user>/<secret>/`
+    path: Secret,
+    redactor: Redactor,
+}
+
+/// What a request carries.
+pub(super) enum Payload<'p> {
+    /// A JSON object.
+    Json(&'p Value),
+    /// A JSON text with a file in it.
+    Framed(&'p FramedFile),
+}
+
+impl Client {
+    /// A client for the webhook `https://portal/rest/<user>/<secret>/`, at `moved_to` if the portal was renamed since.
+    ///
+    /// # Errors
+    /// [`WebhookUrlError`] if one of the addresses is not usable.
+    pub fn new(http: HttpClient, webhook: &Secret, moved_to: Option<&str>) -> Result<Self, WebhookUrlError> {
+        let url = url_rules::checked(webhook.expose()).map_err(WebhookUrlError::Url)?;
+        let segments: Vec<&str> = url.path().trim_matches('/').split('/').collect();
+        let [rest, user, secret] = segments.as_slice() else { return Err(WebhookUrlError::Path) };
+        let plain =
+            |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let numeric = !user.is_empty() && user.bytes().all(|b| b.is_ascii_digit());
+        if *rest != "rest" || !numeric || !plain(secret) || url.query().is_some() {
+            return Err(WebhookUrlError::Path);
+        }
+        let place = moved_to.map_or_else(|| Origin::parse(webhook.expose()), Origin::parse);
+        Ok(Self {
+            http,
+            origin: RwLock::new(place.map_err(WebhookUrlError::Url)?),
+            path: Secret::new(format!("rest/{user}/{secret}/")),
+            redactor: Redactor::new([Secret::new(*secret)]),
+        })
+    }
+
+    /// Where the portal is now.
+    pub fn origin(&self) -> Origin {
+        self.origin.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The HTTP client underneath, for downloads.
+    pub fn http(&self) -> &HttpClient {
+        &self.http
+    }
+
+    /// Cuts this portal's secrets.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// Executes some calls: one alone as itself, several as one `batch`. Never repeats by itself, but for a rename.
+    ///
+    /// A call that may not share ([`Call::may_share`]) must be alone; calls beyond
+    /// [`BATCH_CALLS_MAX`](batch::BATCH_CALLS_MAX) come back as not executed.
+    pub async fn execute(&self, calls: &[Call]) -> Executed {
+        let mut observed = Observed::default();
+        let results = match calls {
+            [] => Vec::new(),
+            [call] => {
+                let payload = Payload::Json(&call.params);
+                vec![self.request(&call.method, payload, &mut observed).await]
+            }
+            many => match self.request("batch", Payload::Json(&batch::params(many)), &mut observed).await {
+                Ok(outer) => batch::outcomes(many, &outer, &self.redactor, &mut observed),
+                Err(failure) => many.iter().map(|_| Err(failure.clone())).collect(),
+            },
+        };
+        Executed { results, observed }
+    }
+
+    /// One request and the result of its envelope.
+    pub(super) async fn request(
+        &self,
+        method: &str,
+        payload: Payload<'_>,
+        observed: &mut Observed,
+    ) -> Result<Value, Failure> {
+        let answer = self.post(method, payload, observed).await?;
+        debug!(
+            provider.name = "bitrix24",
+            provider.call = method,
+            provider.status = answer.status,
+            "answered"
+        );
+        let Envelope { outcome, spent } = envelope::open(&answer, &self.redactor);
+        note(method, &outcome, spent, observed);
+        outcome
+    }
+
+    /// Sends the request; once more at the new place if the portal was renamed.
+    async fn post(
+        &self,
+        method: &str,
+        payload: Payload<'_>,
+        observed: &mut Observed,
+    ) -> Result<Answer, Failure> {
+        let first = self.send(method, &payload, observed).await?;
+        let Some(place) = self.new_place(&first) else { return Ok(first) };
+        observed.moved_to = Some(place.to_string());
+        *self.origin.write().unwrap_or_else(PoisonError::into_inner) = place;
+        self.send(method, &payload, observed).await
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        payload: &Payload<'_>,
+        observed: &mut Observed,
+    ) -> Result<Answer, Failure> {
+        let url = self.address(method)?;
+        observed.requests += 1;
+        let request =
+            self.http.post(url).header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/json");
+        let outcome = match payload {
+            Payload::Json(params) => {
+                self.http.exchange(request.body(params.to_string()), ANSWER_BYTES_MAX).await
+            }
+            Payload::Framed(framed) => self.http.upload(request, framed, ANSWER_BYTES_MAX).await,
+        };
+        outcome.map_err(|error| error.failure(Remote::Portal, Nature::Write))
+    }
+
+    fn address(&self, method: &str) -> Result<Url, Failure> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'_';
+        let text = format!("{}/{}{method}.json", self.origin(), self.path.expose());
+        match Url::parse(&text) {
+            Ok(url) if method.bytes().all(plain) => Ok(url),
+            Ok(_) | Err(_) => Err(error::from_code(404, "error_method_not_found", None, "")),
+        }
+    }
+
+    /// The origin that a redirect names, if it is another one that may be called.
+    ///
+    /// The portal is believed because it proved itself by TLS; http is for a sandbox on this machine only.
+    fn new_place(&self, answer: &Answer) -> Option<Origin> {
+        if !matches!(answer.status, 301 | 302 | 307 | 308) {
+            return None;
+        }
+        let place = Origin::parse(answer.location.as_deref()?).ok()?;
+        (place != self.origin()).then_some(place)
+    }
+}
+
+fn note(method: &str, outcome: &Result<Value, Failure>, spent: Spent, observed: &mut Observed) {
+    batch::note_spent(method, spent, observed);
+    if let Err(failure) = outcome {
+        batch::note_limit(method, failure, observed);
+    }
+}
+
+impl Caller for Client {
+    /// Without a budget: for `doctor`, which asks little.
+    fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Result<Value, Failure>> {
+        Box::pin(async move {
+            let mut observed = Observed::default();
+            self.request(&call.method, Payload::Json(&call.params), &mut observed).await
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::domain::{FailureClass, FailureKind};
+    use crate::providers::http_client::HttpSettings;
+    use crate::providers::test_server::{Reply, TestServer};
+    use serde_json::json;
+    use std::time::Duration;
+
+    pub(crate) const SECRET: &str = "s3cretwebhook";
+
+    pub(crate) fn client_of(server: &TestServer) -> Client {
+        let settings = HttpSettings {
+            connect_timeout: Duration::from_millis(500),
+            read_timeout: Duration::from_millis(400),
+            ..HttpSettings::default()
+        };
+        let http = HttpClient::new(&settings).unwrap();
+        Client::new(http, &Secret::new(server.url(&format!("/rest/17/{SECRET}/"))), None).unwrap()
+    }
+
+    fn get(id: u64) -> Call {
+        Call::new("disk.file.get", json!({"id": id}))
+    }
+
+    #[tokio::test]
+    async fn one_call_is_a_json_post_to_the_webhook() {
+        let server = TestServer::start(vec![Reply::ok(
+            r#"{"result":{"ID":"5"},"time":{"finish":10,"operating":1.5,"operating_reset_at":20}}"#,
+        )]);
+        let executed = client_of(&server).execute(&[get(5)]).await;
+        assert_eq!(executed.results[0].as_ref().unwrap()["ID"], "5");
+        assert_eq!(executed.observed.requests, 1);
+        let expected =
+            Operating { method: "disk.file.get".into(), spent_ms: 1_500, reset_in_ms: Some(10_000) };
+        assert_eq!(executed.observed.operating, vec![expected]);
+        let seen = server.requests().remove(0);
+        assert_eq!(seen.line(), format!("POST /rest/17/{SECRET}/disk.file.get.json HTTP/1.1"));
+        assert_eq!(seen.header("content-type").as_deref(), Some("application/json"));
+        assert!(seen.header("user-agent").unwrap().starts_with("edobridge/"));
+        assert_eq!(seen.json(), json!({"id": 5}));
+    }
+
+    #[tokio::test]
+    async fn several_calls_share_one_request() {
+        let server = TestServer::start(vec![Reply::ok(
+            r#"{"result":{"result":{"c0":1},"result_error":{"c1":{"error":"ACCESS_DENIED"}}},"time":{"operating":2}}"#,
+        )]);
+        let executed = client_of(&server).execute(&[get(5), get(6)]).await;
+        assert_eq!(executed.results[0], Ok(json!(1)));
+        assert_eq!(executed.results[1].as_ref().unwrap_err().code, "access_denied");
+        assert_eq!(executed.observed.operating[0].method, "batch");
+        assert_eq!(
+            server.requests()[0].json()["cmd"],
+            json!({"c0": "disk.file.get?id=5", "c1": "disk.file.get?id=6"})
+        );
+    }
+
+    #[tokio::test]
+    async fn a_renamed_portal_gets_the_same_post_at_its_new_place() {
+        let new = TestServer::start(vec![Reply::ok(r#"{"result":1}"#), Reply::ok(r#"{"result":2}"#)]);
+        let location = format!("Location: {}\r\n", new.url("/whatever?x=1"));
+        let old = TestServer::start(vec![Reply::status(302, &location, "<html>moved</html>")]);
+        let client = client_of(&old);
+        let executed = client.execute(&[get(5)]).await;
+        assert_eq!(executed.results[0], Ok(json!(1)));
+        assert_eq!(executed.observed.requests, 2);
+        assert_eq!(executed.observed.moved_to, Some(new.url("")));
+        let second = client.execute(&[get(6)]).await;
+        assert_eq!((second.observed.requests, second.observed.moved_to), (1, None));
+        let seen = new.requests();
+        assert_eq!(seen[0].line(), format!("POST /rest/17/{SECRET}/disk.file.get.json HTTP/1.1"));
+        assert_eq!(seen[0].json(), json!({"id": 5}));
+        assert_eq!(seen[1].json(), json!({"id": 6}));
+        assert_eq!(old.requests().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_redirect_to_nowhere_useful_is_not_followed() {
+        for location in ["Location: http://elsewhere.example/\r\n", "Location: /auth/\r\n", ""] {
+            let server = TestServer::start(vec![Reply::status(302, location, "<html>")]);
+            let executed = client_of(&server).execute(&[get(5)]).await;
+            let failure = executed.results[0].as_ref().unwrap_err();
+            assert_eq!((failure.class, failure.code.as_str()), (FailureClass::Transient, "http_302"));
+            assert_eq!(executed.observed.moved_to, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rename_that_leads_in_a_circle_ends() {
+        let third = TestServer::start(vec![]);
+        let hop = format!("Location: {}\r\n", third.url("/"));
+        let second = TestServer::start(vec![Reply::status(302, &hop, "")]);
+        let hop = format!("Location: {}\r\n", second.url("/"));
+        let first = TestServer::start(vec![Reply::status(302, &hop, "")]);
+        let executed = client_of(&first).execute(&[get(5)]).await;
+        assert_eq!(executed.results[0].as_ref().unwrap_err().code, "http_302");
+        assert_eq!(executed.observed.requests, 2);
+    }
+
+    #[tokio::test]
+    async fn limits_are_told_apart() {
+        let server = TestServer::start(vec![
+            Reply::status(503, "", r#"{"error":"QUERY_LIMIT_EXCEEDED"}"#),
+            Reply::status(
+                429,
+                "",
+                r#"{"error":"OPERATION_TIME_LIMIT","time":{"finish":10,"operating_reset_at":70}}"#,
+            ),
+            Reply::status(503, "", r#"{"error":"OVERLOAD_LIMIT"}"#),
+        ]);
+        let client = client_of(&server);
+        let mut hits = Vec::new();
+        for _ in 0..3 {
+            let executed = client.execute(&[get(5), get(6)]).await;
+            assert!(
+                executed.results.iter().all(|r| r.as_ref().unwrap_err().class == FailureClass::Throttled)
+            );
+            hits.extend(executed.observed.limits);
+        }
+        let expected = vec![
+            LimitHit::QueryRate { pause_ms: 10_000 },
+            LimitHit::Operation { method: "batch".into(), pause_ms: 60_000 },
+            LimitHit::Overload { pause_ms: 3_600_000 },
+        ];
+        assert_eq!(hits, expected);
+    }
+
+    #[tokio::test]
+    async fn unknown_outcomes_are_ambiguous_and_nothing_shows_the_secret() {
+        let echo = format!("<html>https://h/rest/17/{SECRET}/x?auth=tok3n</html>");
+        let server = TestServer::start(vec![
+            Reply::Close,
+            Reply::hold(Duration::from_secs(2)),
+            Reply::status(502, "", &echo),
+            Reply::status(200, "", &echo),
+            Reply::raw(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{\"result\":{\"ID\":"),
+            Reply::ok(r#"{"result":{"ID":"#),
+        ]);
+        let client = client_of(&server);
+        for kind in [
+            FailureKind::NoAnswer,
+            FailureKind::NoAnswer,
+            FailureKind::ServerError,
+            FailureKind::Garbled,
+            FailureKind::NoAnswer,
+            FailureKind::Garbled,
+        ] {
+            let executed = client.execute(&[get(5)]).await;
+            let failure = executed.results[0].as_ref().unwrap_err();
+            assert_eq!((failure.class, failure.kind), (FailureClass::Ambiguous, kind), "{failure:?}");
+            let shown = format!("{failure:?} {client:?}");
+            assert!(!shown.contains(SECRET) && !shown.contains("tok3n"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn only_webhook_addresses_are_taken() {
+        let http = HttpClient::new(&HttpSettings::default()).unwrap();
+        let try_it = |text: &str, moved: Option<&str>| {
+            Client::new(http.clone(), &Secret::new(text), moved).map(|client| client.origin().to_string())
+        };
+        assert_eq!(try_it("https://p.bitrix24.ru/rest/1/abc123/", None).unwrap(), "https://p.bitrix24.ru");
+        assert_eq!(try_it("https://p.bitrix24.ru/rest/1/abc123", None).unwrap(), "https://p.bitrix24.ru");
+        let moved = try_it("https://p.bitrix24.ru/rest/1/abc/", Some("https://new.bitrix24.ru"));
+        assert_eq!(moved.unwrap(), "https://new.bitrix24.ru");
+        for bad in [
+            "https://p.bitrix24.ru/",
+            "https://p.bitrix24.ru/rest/abc/1/",
+            "https://p.bitrix24.ru/rest/1/",
+            "https://p.bitrix24.ru/rest/1/abc/profile.json",
+            "https://p.bitrix24.ru/rest/1/abc/?x=1",
+            "http://p.bitrix24.ru/rest/1/abc/",
+            "p.bitrix24.ru/rest/1/abc/",
+        ] {
+            let error = try_it(bad, None).unwrap_err();
+            assert!(!format!("{error:?} {error}").contains("abc"), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_method_name_cannot_leave_its_place_in_the_path() {
+        let server = TestServer::start(vec![]);
+        let call = Call::new("../../evil", json!({}));
+        let executed = client_of(&server).execute(&[call]).await;
+        assert!(executed.results[0].is_err());
+        assert!(server.requests().is_empty());
+    }
+}

@@ -1,0 +1,309 @@
+//! An event as Bitrix24 sends it, form or JSON, and what of it can start work.
+//!
+//! Decides nothing about trust: [`token_matches`] is the proof, its secrets are the caller's. An event carries ids
+//! only and may be late, repeated, or an echo of our own writes, so it is a hint to look, never a fact to act on
+//! (`api-reference/events/index.md`).
+
+use super::forms::{self, FormError};
+use super::wire;
+use crate::domain::{CrmItem, Secret};
+use crate::providers::strict_json::{self, NotStrictJson};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use subtle::{Choice, ConstantTimeEq as _};
+
+/// Longest event name that is taken.
+const NAME_BYTES_MAX: usize = 128;
+/// Longest token, member id or domain that is taken.
+const AUTH_BYTES_MAX: usize = 512;
+
+/// An event, decoded and not yet trusted.
+#[derive(Clone, PartialEq)]
+pub struct IncomingEvent {
+    /// Upper case, as `ONCRMDEALUPDATE`.
+    pub name: String,
+    /// `data`: maps and texts, from a JSON body also numbers. May contain secrets.
+    pub data: Value,
+    /// Seconds of the Unix epoch when the queue sent it (not when the change was made).
+    pub sent_at_s: Option<u64>,
+    /// `auth[member_id]`: the portal, whatever its address.
+    pub member_id: Option<String>,
+    /// `auth[domain]`: the portal's host, as it says.
+    pub domain: Option<String>,
+    /// `auth[application_token]`; empty if there was none.
+    pub application_token: Secret,
+}
+
+impl fmt::Debug for IncomingEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingEvent")
+            .field("name", &self.name)
+            .field("member_id", &self.member_id)
+            .field("domain", &self.domain)
+            .field("sent_at_s", &self.sent_at_s)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a body is not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// The content type is neither JSON nor a form.
+    #[error("unsupported content type")]
+    ContentType,
+    /// A form that is refused.
+    #[error("unreadable form")]
+    Form(#[source] FormError),
+    /// JSON that is refused.
+    #[error("unreadable JSON")]
+    Json(#[source] NotStrictJson),
+    /// There is no usable `event`.
+    #[error("no event name")]
+    NoName,
+}
+
+/// What an event can start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BitrixTrigger {
+    /// A file was put on the Drive. Not an event of the official list: named by the EasyDocs guide.
+    DriveFileAdded {
+        /// Its id on the Drive.
+        file_id: u64,
+    },
+    /// A CRM item was added or changed.
+    CrmItemChanged {
+        /// Which.
+        item: CrmItem,
+    },
+    /// An event that starts nothing.
+    Other {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl IncomingEvent {
+    /// Decodes a body. What it begins with decides between JSON and form; the content type only rules out the rest.
+    ///
+    /// # Errors
+    /// [`EventError`]; never quotes the body.
+    pub fn decode(content_type: Option<&str>, body: &[u8]) -> Result<Self, EventError> {
+        let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let known = ["", "application/json", "text/json", "application/x-www-form-urlencoded", "text/plain"];
+        if !known.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
+            return Err(EventError::ContentType);
+        }
+        let looks_like_json = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+        let tree = if looks_like_json || kind.to_ascii_lowercase().ends_with("/json") {
+            strict_json::parse(body).map_err(EventError::Json)?
+        } else {
+            forms::decode(body).map_err(EventError::Form)?
+        };
+        Self::of_tree(tree)
+    }
+
+    fn of_tree(mut tree: Value) -> Result<Self, EventError> {
+        let name = wire::member(&tree, "event").and_then(wire::text).ok_or(EventError::NoName)?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':' | b'.' | b'-');
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
+            return Err(EventError::NoName);
+        }
+        let auth = |key| {
+            let value = wire::member(wire::member(&tree, "auth")?, key).and_then(wire::filled)?;
+            (value.len() <= AUTH_BYTES_MAX).then_some(value)
+        };
+        Ok(Self {
+            name: name.to_ascii_uppercase(),
+            sent_at_s: wire::member(&tree, "ts").and_then(wire::number),
+            member_id: auth("member_id"),
+            domain: auth("domain"),
+            application_token: Secret::new(auth("application_token").unwrap_or_default()),
+            data: tree.as_object_mut().and_then(|map| map.remove("data")).unwrap_or_default(),
+        })
+    }
+
+    /// What the event can start; none if its name promises an id and there is no usable one.
+    pub fn trigger(&self) -> Option<BitrixTrigger> {
+        if self.name == "ONDISKFILEADD" {
+            return self.object_id().map(|file_id| BitrixTrigger::DriveFileAdded { file_id });
+        }
+        let entity_type_id = match self.crm_type() {
+            CrmType::Fixed(id) => id,
+            CrmType::Named => u32::try_from(self.field("ENTITY_TYPE_ID")?).ok()?,
+            CrmType::NotCrm => return Some(BitrixTrigger::Other { name: self.name.clone() }),
+        };
+        let id = self.object_id()?;
+        Some(BitrixTrigger::CrmItemChanged { item: CrmItem { entity_type_id, id } })
+    }
+
+    /// Which CRM type the event's name speaks of (`api-reference/crm/*/events`); deletions start nothing.
+    fn crm_type(&self) -> CrmType {
+        match self.name.as_str() {
+            "ONCRMLEADADD" | "ONCRMLEADUPDATE" => CrmType::Fixed(1),
+            "ONCRMDEALADD" | "ONCRMDEALUPDATE" | "ONCRMDEALMOVETOCATEGORY" => CrmType::Fixed(2),
+            "ONCRMCONTACTADD" | "ONCRMCONTACTUPDATE" => CrmType::Fixed(3),
+            "ONCRMCOMPANYADD" | "ONCRMCOMPANYUPDATE" => CrmType::Fixed(4),
+            "ONCRMQUOTEADD" | "ONCRMQUOTEUPDATE" => CrmType::Fixed(7),
+            "ONCRMDYNAMICITEMADD" | "ONCRMDYNAMICITEMUPDATE" => CrmType::Named,
+            other => ["ONCRMDYNAMICITEMADD_", "ONCRMDYNAMICITEMUPDATE_"]
+                .iter()
+                .find_map(|prefix| other.strip_prefix(prefix)?.parse().ok())
+                .map_or(CrmType::NotCrm, CrmType::Fixed),
+        }
+    }
+
+    /// The id of the object. Its place differs between the docs, the SDKs and the guide.
+    fn object_id(&self) -> Option<u64> {
+        let nested = ["FIELDS", "fields", "FIELDS_AFTER", "FILE"];
+        let inner = nested.iter().filter_map(|name| wire::member(&self.data, name));
+        inner.chain([&self.data]).find_map(|map| wire::any_member(map, &["ID", "id"]).and_then(wire::id))
+    }
+
+    fn field(&self, name: &str) -> Option<u64> {
+        let fields = wire::member(&self.data, "FIELDS").unwrap_or(&self.data);
+        wire::member(fields, name).and_then(wire::id)
+    }
+}
+
+enum CrmType {
+    /// The name says which.
+    Fixed(u32),
+    /// A field says which.
+    Named,
+    /// None of ours.
+    NotCrm,
+}
+
+/// Whether a token is one of those that are valid: in constant time over all of them. An empty one never is.
+pub fn token_matches(secrets: &[Secret], given: &Secret) -> bool {
+    // Digests have one length, so not even the length of a secret shows.
+    let given_digest = Sha256::digest(given.expose().as_bytes());
+    let mut found = Choice::from(0);
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        found |= Sha256::digest(secret.expose().as_bytes()).ct_eq(&given_digest);
+    }
+    bool::from(found) && !given.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORM: Option<&str> = Some("application/x-www-form-urlencoded");
+    const JSON: Option<&str> = Some("application/json; charset=utf-8");
+
+    fn sample(name: &str) -> IncomingEvent {
+        let path = format!("{}/tests/data/bitrix24-events/{name}.form", env!("CARGO_MANIFEST_DIR"));
+        IncomingEvent::decode(FORM, &std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn crm(entity_type_id: u32, id: u64) -> Option<BitrixTrigger> {
+        Some(BitrixTrigger::CrmItemChanged { item: CrmItem { entity_type_id, id } })
+    }
+
+    #[test]
+    fn an_outgoing_webhook_reads_whole() {
+        let event = sample("01-webhook-oncrmdealupdate");
+        assert_eq!(event.name, "ONCRMDEALUPDATE");
+        assert_eq!(event.member_id.as_deref(), Some("fa4e0001000000000000000000000000"));
+        assert_eq!(event.domain.as_deref(), Some("portal.romashka.example"));
+        assert_eq!(event.application_token.expose(), "fa4eappt0ken002xxxxxxxxxxxxxxxxx");
+        assert_eq!(event.sent_at_s, Some(1_766_047_124));
+        assert_eq!(event.trigger(), crm(2, 7405));
+    }
+
+    #[test]
+    fn samples_start_what_they_should() {
+        assert_eq!(
+            sample("02-webhook-oncrmleadadd")
+                .trigger()
+                .map(|t| matches!(t, BitrixTrigger::CrmItemChanged { item } if item.entity_type_id == 1)),
+            Some(true)
+        );
+        assert!(matches!(
+            sample("05-app-oncrmdealmovetocategory").trigger(),
+            Some(BitrixTrigger::CrmItemChanged { item }) if item.entity_type_id == 2
+        ));
+        assert!(matches!(
+            sample("06-app-oncrmdynamicitemupdate").trigger(),
+            Some(BitrixTrigger::CrmItemChanged { item }) if item.entity_type_id >= 128
+        ));
+        for other in ["10-app-onappinstall", "14-app-onofflineevent", "08-app-ontaskupdate"] {
+            assert!(matches!(sample(other).trigger(), Some(BitrixTrigger::Other { .. })), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_new_file_is_found_in_every_shape() {
+        let file = Some(BitrixTrigger::DriveFileAdded { file_id: 9043 });
+        for form in [
+            "event=ONDISKFILEADD&data%5BFIELDS%5D%5BID%5D=9043",
+            "event=OnDiskFileAdd&data[ID]=9043",
+            "event=ONDISKFILEADD&data[FIELDS_AFTER][ID]=9043",
+        ] {
+            assert_eq!(IncomingEvent::decode(FORM, form.as_bytes()).unwrap().trigger(), file, "{form}");
+        }
+        for json in [
+            r#"{"event":"ONDISKFILEADD","data":{"FIELDS":{"ID":9043}},"auth":{"application_token":"tok"}}"#,
+            r#"{"event":"ONDISKFILEADD","data":{"FIELDS":{"ID":"9043"}},"auth":{"application_token":"tok"}}"#,
+            r#" {"event":"ONDISKFILEADD","data":{"id":9043},"auth":{"application_token":"tok"}}"#,
+        ] {
+            for kind in [JSON, FORM, None] {
+                let event = IncomingEvent::decode(kind, json.as_bytes()).unwrap();
+                assert_eq!(event.trigger(), file, "{json}");
+                assert_eq!(event.application_token.expose(), "tok");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_without_its_id_starts_nothing() {
+        for form in [
+            "event=ONDISKFILEADD",
+            "event=ONDISKFILEADD&data[FIELDS][ID]=0",
+            "event=ONDISKFILEADD&data[FIELDS][ID]=x",
+            "event=ONCRMDEALUPDATE&data[FIELDS][TITLE]=x",
+            "event=ONCRMDYNAMICITEMUPDATE&data[FIELDS][ID]=5",
+        ] {
+            assert_eq!(IncomingEvent::decode(FORM, form.as_bytes()).unwrap().trigger(), None, "{form}");
+        }
+        let suffixed = "event=ONCRMDYNAMICITEMUPDATE_1046&data[FIELDS][ID]=5";
+        assert_eq!(IncomingEvent::decode(FORM, suffixed.as_bytes()).unwrap().trigger(), crm(1046, 5));
+    }
+
+    #[test]
+    fn a_body_that_is_no_event_is_named_without_quoting_it() {
+        for (kind, body) in [
+            (Some("multipart/form-data; boundary=x"), "--x"),
+            (Some("text/html"), "<html>"),
+            (JSON, "event=hunter2"),
+            (FORM, "hunter2[=1"),
+            (FORM, "data[FIELDS][ID]=hunter2"),
+            (JSON, r#"{"event":"hunter2 <script>"}"#),
+            (JSON, r#"{"event":"a","event":"hunter2"}"#),
+            (JSON, r#"["hunter2"]"#),
+        ] {
+            let error = IncomingEvent::decode(kind, body.as_bytes()).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{body}");
+        }
+    }
+
+    #[test]
+    fn tokens_and_data_do_not_print() {
+        let event = sample("13-app-onappmethodconfirm");
+        assert!(!format!("{event:?}").contains("fa4eappt0ken"));
+        assert!(!format!("{event:?}").contains("fa4eacce55"));
+    }
+
+    #[test]
+    fn any_valid_token_opens_and_no_other() {
+        let secrets = [Secret::new(""), Secret::new("one"), Secret::new("two")];
+        assert!(token_matches(&secrets, &Secret::new("two")));
+        assert!(token_matches(&secrets, &Secret::new("one")));
+        for bad in ["", "on", "onetwo", "three"] {
+            assert!(!token_matches(&secrets, &Secret::new(bad)), "{bad}");
+        }
+        assert!(!token_matches(&[], &Secret::new("one")));
+    }
+}

@@ -1,0 +1,26 @@
+//! The adapter to Bitrix24 in incoming-webhook mode: calls, batches, files, events.
+//!
+//! Knows how the platform speaks (`apidocs.bitrix24.com`, and what its official SDKs were seen to handle): errors
+//! with HTTP 200, `[]` for an empty map, numbers as strings, a renamed portal's 302. It does not know who waits for
+//! the budget ([`budget`] only counts), who repeats, and what the calls are for.
+//!
+//! [`Client`] speaks; typed calls ([`drive`], [`crm`], [`notify`], [`account`]) go through [`Caller`], so that one
+//! owner of the portal's budget can queue and batch them; files ([`transfer`]) never go in a batch.
+
+pub mod account;
+pub mod batch;
+pub mod budget;
+pub mod client;
+pub mod crm;
+pub mod drive;
+pub mod envelope;
+pub mod error;
+pub mod events;
+pub mod forms;
+pub mod notify;
+pub mod operating;
+pub mod transfer;
+pub mod wire;
+
+pub use client::{Call, Caller, Client, Executed, LimitHit, Observed, Operating, WebhookUrlError};
+pub use events::{BitrixTrigger, IncomingEvent, token_matches};

@@ -1,0 +1,302 @@
+//! Files between the spool and the wire, in constant memory: what goes out is framed and checked, what comes in is
+//! counted and hashed.
+//!
+//! Knows nothing of where the spool lies; it is given paths and sinks.
+//!
+//! Invariant: the end of an outgoing file is held back until its SHA-256 has been compared, so a damaged spool file
+//! never reaches a remote as a whole request.
+
+use crate::domain::{FileDigest, SpoolFile};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use sha2::{Digest as _, Sha256};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// Bytes of a file read at once: a multiple of 3, so that Base64 needs padding at the end only.
+const READ_BYTES: usize = 48 * 1024;
+
+/// A file of ours to be sent: where it lies and what its bytes must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSource {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What its bytes must be.
+    pub facts: SpoolFile,
+}
+
+/// How the file's bytes are written into the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// As they are (a part of multipart/form-data).
+    Raw,
+    /// Standard alphabet with padding, no line breaks (a JSON string).
+    Base64,
+}
+
+/// A request body made of a beginning, a file and an end. Its length is known before it is read.
+#[derive(Debug, Clone)]
+pub struct FramedFile {
+    /// What comes before the file.
+    pub prefix: Bytes,
+    /// The file.
+    pub file: FileSource,
+    /// How the file is written.
+    pub coding: Coding,
+    /// What comes after the file.
+    pub suffix: Bytes,
+}
+
+/// Watches a body while it is sent: how far it got, and what went wrong on our side.
+#[derive(Debug, Clone, Default)]
+pub struct SendWatch(Arc<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    fault: OnceLock<String>,
+    chunks: AtomicU64,
+}
+
+impl SendWatch {
+    /// The fault on our side, if there was one: then the remote got no whole body.
+    pub fn fault(&self) -> Option<&str> {
+        self.0.fault.get().map(String::as_str)
+    }
+    /// How many chunks were handed over: as long as it grows, the remote is reading.
+    pub fn chunks(&self) -> u64 {
+        self.0.chunks.load(Ordering::Relaxed)
+    }
+    fn note<T>(&self, step: &io::Result<T>) {
+        match step {
+            Ok(_) => {
+                self.0.chunks.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                // The first fault is the cause; a second one cannot follow, the stream has ended.
+                let _ = self.0.fault.set(error.to_string());
+            }
+        }
+    }
+}
+
+impl FramedFile {
+    /// The length of the whole body in bytes.
+    pub fn content_length(&self) -> u64 {
+        let size = self.file.facts.size_bytes;
+        let coded = match self.coding {
+            Coding::Raw => size,
+            Coding::Base64 => size.div_ceil(3).saturating_mul(4),
+        };
+        coded.saturating_add(self.prefix.len() as u64).saturating_add(self.suffix.len() as u64)
+    }
+
+    /// Opens the file and gives the body's chunks.
+    ///
+    /// # Errors
+    /// The file cannot be opened or has another size than recorded: nothing was sent.
+    pub async fn open(
+        &self,
+    ) -> io::Result<(impl Stream<Item = io::Result<Bytes>> + Send + 'static, SendWatch)> {
+        let file = File::open(&self.file.path).await?;
+        let found = file.metadata().await?.len();
+        if found != self.file.facts.size_bytes {
+            let expected = self.file.facts.size_bytes;
+            return Err(damaged(&format!("the file has {found} bytes instead of {expected}")));
+        }
+        let watch = SendWatch::default();
+        let reader = Reader {
+            file,
+            left: self.file.facts.size_bytes,
+            hasher: Sha256::new(),
+            expected: self.file.facts.digest,
+            coding: self.coding,
+        };
+        let start = Sending::Prefix { prefix: self.prefix.clone(), reader, suffix: self.suffix.clone() };
+        let seen = watch.clone();
+        let chunks = stream::try_unfold(start, move |state| {
+            let seen = seen.clone();
+            async move {
+                let step = state.next().await;
+                seen.note(&step);
+                step
+            }
+        });
+        Ok((chunks, watch))
+    }
+}
+
+enum Sending {
+    Prefix { prefix: Bytes, reader: Reader, suffix: Bytes },
+    File { reader: Reader, suffix: Bytes },
+    Done,
+}
+
+impl Sending {
+    async fn next(self) -> io::Result<Option<(Bytes, Self)>> {
+        match self {
+            Sending::Prefix { prefix, reader, suffix } => {
+                Ok(Some((prefix, Sending::File { reader, suffix })))
+            }
+            Sending::File { mut reader, suffix } => match reader.chunk().await? {
+                Some(chunk) => Ok(Some((chunk, Sending::File { reader, suffix }))),
+                None => Ok(Some((suffix, Sending::Done))),
+            },
+            Sending::Done => Ok(None),
+        }
+    }
+}
+
+struct Reader {
+    file: File,
+    left: u64,
+    hasher: Sha256,
+    expected: FileDigest,
+    coding: Coding,
+}
+
+impl Reader {
+    /// The next coded chunk; the last one only if the whole file is what it should be.
+    async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let wanted = usize::try_from(self.left).unwrap_or(READ_BYTES).min(READ_BYTES);
+        let mut buffer = vec![0_u8; wanted];
+        self.file.read_exact(&mut buffer).await?;
+        self.hasher.update(&buffer);
+        self.left -= wanted as u64;
+        if self.left == 0 && FileDigest(self.hasher.clone().finalize().into()) != self.expected {
+            return Err(damaged("the file's SHA-256 is not the recorded one"));
+        }
+        Ok(Some(match self.coding {
+            Coding::Raw => Bytes::from(buffer),
+            Coding::Base64 => Bytes::from(STANDARD.encode(&buffer)),
+        }))
+    }
+}
+
+fn damaged(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.to_owned())
+}
+
+/// Counts and hashes what goes into a sink.
+pub struct HashingSink<'s> {
+    sink: &'s mut (dyn AsyncWrite + Unpin + Send),
+    hasher: Sha256,
+    size_bytes: u64,
+}
+
+impl<'s> HashingSink<'s> {
+    /// Writes into `sink`.
+    pub fn new(sink: &'s mut (dyn AsyncWrite + Unpin + Send)) -> Self {
+        Self { sink, hasher: Sha256::new(), size_bytes: 0 }
+    }
+
+    /// Bytes written so far.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Writes a chunk.
+    ///
+    /// # Errors
+    /// Those of the sink: the disk is full, the file is gone.
+    pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.sink.write_all(chunk).await?;
+        self.hasher.update(chunk);
+        self.size_bytes += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Flushes the sink and says what was written. Syncing to the disk is the owner's business.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub async fn finish(self) -> io::Result<SpoolFile> {
+        self.sink.flush().await?;
+        Ok(SpoolFile { digest: FileDigest(self.hasher.finalize().into()), size_bytes: self.size_bytes })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use futures_util::TryStreamExt as _;
+
+    /// Writes `bytes` into a file of `dir` and describes it truthfully.
+    pub(crate) fn source_of(dir: &tempfile::TempDir, bytes: &[u8]) -> FileSource {
+        let path = dir.path().join("source");
+        std::fs::write(&path, bytes).unwrap();
+        let digest = FileDigest(Sha256::digest(bytes).into());
+        FileSource { path, facts: SpoolFile { digest, size_bytes: bytes.len() as u64 } }
+    }
+
+    /// Bytes that repeat with a period no chunk size divides.
+    pub(crate) fn pattern(len: usize) -> Vec<u8> {
+        (0..len).map(|n| (n % 251) as u8).collect()
+    }
+
+    async fn body(framed: &FramedFile) -> io::Result<Vec<u8>> {
+        let (chunks, _) = framed.open().await?;
+        chunks
+            .try_fold(Vec::new(), |mut all, chunk| async move {
+                all.extend(&chunk);
+                Ok(all)
+            })
+            .await
+    }
+
+    fn framed(file: FileSource, coding: Coding) -> FramedFile {
+        FramedFile { prefix: Bytes::from_static(b"<<"), file, coding, suffix: Bytes::from_static(b">>") }
+    }
+
+    #[tokio::test]
+    async fn a_framed_file_has_the_length_it_promises() {
+        let dir = tempfile::tempdir().unwrap();
+        for len in [0, 1, 2, 3, 4, READ_BYTES - 1, READ_BYTES, READ_BYTES + 1, 3 * READ_BYTES + 7] {
+            let bytes = pattern(len);
+            let raw = framed(source_of(&dir, &bytes), Coding::Raw);
+            let coded = framed(source_of(&dir, &bytes), Coding::Base64);
+            let raw_body = body(&raw).await.unwrap();
+            let coded_body = body(&coded).await.unwrap();
+            assert_eq!(raw_body, [b"<<", bytes.as_slice(), b">>"].concat());
+            assert_eq!(coded_body, [b"<<", STANDARD.encode(&bytes).as_bytes(), b">>"].concat());
+            assert_eq!(raw.content_length(), raw_body.len() as u64);
+            assert_eq!(coded.content_length(), coded_body.len() as u64);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_never_sent_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = pattern(READ_BYTES * 2);
+        let source = source_of(&dir, &bytes);
+        let mut changed = bytes.clone();
+        changed[5] ^= 1;
+        std::fs::write(&source.path, &changed).unwrap();
+        let framed = framed(source.clone(), Coding::Raw);
+        let (chunks, watch) = framed.open().await.unwrap();
+        assert!(chunks.try_collect::<Vec<_>>().await.is_err());
+        assert!(watch.fault().is_some_and(|text| text.contains("SHA-256")));
+        std::fs::write(&source.path, b"short").unwrap();
+        assert!(framed.open().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_received_is_counted_and_hashed() {
+        let mut sink = Vec::new();
+        let mut hashing = HashingSink::new(&mut sink);
+        hashing.write(b"ab").await.unwrap();
+        hashing.write(b"c").await.unwrap();
+        assert_eq!(hashing.size_bytes(), 3);
+        let facts = hashing.finish().await.unwrap();
+        assert_eq!(facts.digest, FileDigest(Sha256::digest(b"abc").into()));
+        assert_eq!(sink, b"abc");
+    }
+}

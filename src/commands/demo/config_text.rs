@@ -166,6 +166,6 @@ mod tests {
         assert!(config.easydocs.can_search());
         let names: Vec<&str> = config.rules.iter().map(|rule| rule.id.as_str()).collect();
         assert_eq!(names, ["folder", "deals"]);
-        assert!(config.rules[0].takes("any.thing", 1));
+        assert!(config.rules[0].takes_name("any.thing"));
     }
 }

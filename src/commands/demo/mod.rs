@@ -136,7 +136,6 @@ async fn play(mut performance: Performance, args: &DemoArgs, language: Language)
     if args.keep && played.is_ok() {
         show_addresses(&performance, args.output(), language);
         stop_signal().await;
-        performance.workspace.remove_at_end();
     }
     leave(performance, language).await;
     status

@@ -202,6 +202,7 @@ impl Performance {
     /// [`DemoError`]. What is wrong with documents is no error but the verdict's business.
     pub async fn play(&mut self) -> Result<Outcome, DemoError> {
         self.start_service().await?;
+        self.stage.trip_first_download()?;
         self.enter_all_but_the_victim()?;
         let killing = match self.scenario.kill {
             Kill::InTheMiddle => Some(self.kill_in_the_middle().await?),
@@ -263,7 +264,7 @@ impl Performance {
             return Err(DemoError::Died(status));
         }
         let alive = self.service.id().is_some();
-        if alive && let Ok(lines) = self.watcher.lines().await {
+        if alive && let Ok(lines) = self.watcher.lines_with_details().await {
             // An answer that does not come is no news; if none comes any more, the deadline ends it.
             self.lines = lines;
         }

@@ -6,20 +6,21 @@ use super::performance::{DemoError, Killing, Outcome, Performance};
 use super::scenario::{Ending, Planned, Scenario};
 use super::verdict::{Check, DocumentVerdict};
 use crate::domain::{FileDigest, Language, Text};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{ContentArrangement, LineStyle, Table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
 
 /// Hex digits of a digest that are shown: enough to compare by eye.
-const DIGITS: usize = 8;
-/// Columns of the table: fits a terminal that somebody has made a little wider than the usual 80.
-const WIDTH: u16 = 104;
+const DIGITS: usize = 6;
+/// Columns of the table: what the default set needs; long names of own files are broken to fit.
+const WIDTH: u16 = 120;
 
 /// The table, what is wrong, and the summary.
 pub fn for_people(scenario: &Scenario, outcome: &Outcome, language: Language) -> String {
     let mut text = format!("\n{}\n", table(scenario, outcome, language));
+    push(&mut text, legend().get(language));
     for (planned, verdict) in scenario.documents.iter().zip(&outcome.verdict.documents) {
         for check in verdict.checks.iter().filter(|check| !check.right) {
             push(&mut text, &format!("  ! {}: {}", planned.name, check.seen.get(language)));
@@ -42,16 +43,15 @@ fn push(text: &mut String, line: &str) {
 fn table(scenario: &Scenario, outcome: &Outcome, language: Language) -> Table {
     let head = |ru, en| Text::new(ru, en).get(language).to_owned();
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header([
         head("Документ", "Document"),
         head("Что с ним делали", "What was done to it"),
         head("Исход", "Outcome"),
-        head("Обращений (без ответа)", "Calls (unanswered)"),
+        head("Обращений", "Calls"),
         head("Время", "Time"),
-        head("SHA-256: EasyDocs = портал", "SHA-256: EasyDocs = portal"),
-        head("Верно", "Right"),
+        head("EasyDocs = портал", "EasyDocs = portal"),
     ]);
     for (index, (planned, verdict)) in scenario.documents.iter().zip(&outcome.verdict.documents).enumerate() {
         let age = outcome.timings.get(index).map_or(0.0, |timing| timing.age().as_secs_f64());
@@ -63,17 +63,25 @@ fn table(scenario: &Scenario, outcome: &Outcome, language: Language) -> Table {
 fn row(planned: &Planned, verdict: &DocumentVerdict, age_s: f64, language: Language) -> Vec<String> {
     let unfinished = Text::new("не закончен", "not finished");
     let outcome = verdict.ended.map_or(unfinished, Ending::word);
-    let once =
-        if verdict.is_right() { Text::new("✓ да", "✓ yes") } else { Text::new("✗ НЕТ", "✗ NO") };
+    let mark = if verdict.is_right() { "✓" } else { "✗" };
     vec![
         planned.name.clone(),
         planned.trouble.words().get(language).to_owned(),
-        outcome.get(language).to_owned(),
-        format!("{} ({})", verdict.calls, verdict.answers_lost),
+        format!("{mark} {}", outcome.get(language)),
+        calls(verdict, language),
         format!("{age_s:.1} s"),
         bytes(verdict),
-        once.get(language).to_owned(),
     ]
+}
+
+fn calls(verdict: &DocumentVerdict, language: Language) -> String {
+    let (calls, lost) = (verdict.calls, verdict.answers_lost);
+    match lost {
+        0 => calls.to_string(),
+        lost => Text::new(format!("{calls}, {lost} без ответа"), format!("{calls}, {lost} unanswered"))
+            .get(language)
+            .to_owned(),
+    }
 }
 
 /// Both digests beside each other, shortened: a person compares them too.
@@ -90,6 +98,15 @@ fn bytes(verdict: &DocumentVerdict) -> String {
 
 fn short(digest: FileDigest) -> String {
     digest.to_hex()[..DIGITS].to_owned()
+}
+
+fn legend() -> Text {
+    Text::new(
+        "✓ значит, по свидетельству песочницы: в EasyDocs ровно один документ, в портале ровно один подписанный файл \
+         с теми же\nбайтами (SHA-256; после отказа ни одного), ровно одно уведомление, в сделке ровно один комментарий.",
+        "✓ means, by the sandbox's witness: exactly one document in EasyDocs, exactly one signed file in the portal \
+         with the same\nbytes (SHA-256; none after a refusal), exactly one notice, exactly one comment in the deal.",
+    )
 }
 
 fn killed(killing: &Killing) -> Text {

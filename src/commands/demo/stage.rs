@@ -164,6 +164,14 @@ impl Stage {
         })
     }
 
+    /// The first download of a signed copy is answered with 503, so that there is an ordinary retry to see.
+    ///
+    /// # Errors
+    /// When too many faults are set.
+    pub fn trip_first_download(&self) -> Result<(), WorldError> {
+        self.world.add_fault(Fault::nth("easydocs.download", 1, FaultKind::status(503, "unavailable")))
+    }
+
     /// From now on the answer to the next create is held back, while its effect is done at once.
     ///
     /// # Errors

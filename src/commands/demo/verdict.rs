@@ -126,6 +126,15 @@ fn judge_world(expectations: &[Expectation], evidence: &Evidence) -> Vec<Check> 
             expectations.len(),
         ),
         count("comments_in_all", ("комментариев всего", "comments in all"), evidence.comments.len(), deals),
+        fact(
+            "retry_happened",
+            evidence.ledger.iter().any(|e| e.call == "easydocs.download" && e.fault == Some("status")),
+            (
+                "первое скачивание получило 503 и было повторено",
+                "the first download got a 503 and was repeated",
+            ),
+            ("первое скачивание не получило 503", "the first download got no 503"),
+        ),
     ]
 }
 
@@ -413,12 +422,14 @@ mod tests {
 
     /// A world in which `a.pdf` went the whole way.
     fn good() -> Evidence {
+        let tripped =
+            LedgerEntry { fault: Some("status"), status: Some(503), ..entry(2, "easydocs.download", &[]) };
         Evidence {
             documents: vec![document("a.pdf", "signed")],
             files: vec![file(100, "a.pdf", digest(1)), file(101, "a_signed.pdf", digest(2))],
             notices: vec![notice("a.pdf")],
             comments: Vec::new(),
-            ledger: vec![entry(1, "easydocs.create", &[("name", "a.pdf".into())])],
+            ledger: vec![entry(1, "easydocs.create", &[("name", "a.pdf".into())]), tripped],
         }
     }
 
@@ -502,6 +513,8 @@ mod tests {
         assert_eq!(wrong(Trouble::Refused, &world), ["signed_files", "files_in_all"]);
         world.files.pop();
         assert_eq!(wrong(Trouble::Refused, &world), [""; 0]);
+        world.ledger.pop();
+        assert_eq!(wrong(Trouble::Refused, &world), ["retry_happened"]);
     }
 
     #[test]
@@ -540,9 +553,9 @@ mod tests {
         assert_eq!(wrong(Trouble::KilledInCreate, &world), [""; 0]);
         world.documents[0].callbacks_acknowledged = 3;
         assert_eq!(wrong(Trouble::CallbackThrice, &world), [""; 0]);
-        world.ledger.push(callback(2, None));
+        world.ledger.push(callback(3, None));
         assert_eq!(wrong(Trouble::SignedWhileDead, &world), [""; 0]);
-        world.ledger.push(callback(3, Some(200)));
+        world.ledger.push(callback(4, Some(200)));
         assert_eq!(wrong(Trouble::CallbackEarly, &world), missing, "it came after the answer");
         world.ledger[0].n = 9;
         assert_eq!(wrong(Trouble::CallbackEarly, &world), [""; 0]);

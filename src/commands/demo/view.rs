@@ -3,8 +3,8 @@
 //! Knows no timing and asks nobody; it is told. Invariant: nothing of it goes to standard output, which belongs to
 //! the result.
 
-use super::scenario::Planned;
-use super::watch::Line;
+use super::scenario::{Planned, Trouble};
+use super::watch::{Detail, Line};
 use crate::domain::{Language, Text};
 use crate::saga::document::Step;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -39,6 +39,10 @@ pub struct Standing {
     stage: u64,
     mood: Mood,
     text: Text,
+    /// What failed last, while it is being tried again.
+    hitch: Option<Text>,
+    /// Until the next attempt.
+    pause: Option<Duration>,
 }
 
 /// The colour of a line.
@@ -58,17 +62,23 @@ impl Standing {
     pub fn of(line: Option<&Line>) -> Self {
         let Some(line) = line else {
             let text = Text::new("лежит в портале, ещё не замечен", "lies in the portal, not noticed yet");
-            return Self { stage: 0, mood: Mood::Queued, text };
+            return Self::queued(text);
         };
         let (stage, mood) = line.step().map_or((0, Mood::Working), place);
         let text = if mood == Mood::Stopped { line.why.clone() } else { line.step_text.clone() };
-        Self { stage, mood, text }
+        let Detail { hitch, pause } = line.detail.clone();
+        let mood = if hitch.is_some() && mood == Mood::Working { Mood::Troubled } else { mood };
+        Self { stage, mood, text, hitch, pause }
+    }
+
+    fn queued(text: Text) -> Self {
+        Self { stage: 0, mood: Mood::Queued, text, hitch: None, pause: None }
     }
 
     /// Of a document that has not entered yet.
     pub fn not_entered() -> Self {
         let text = Text::new("ждёт своего выхода", "waits for its entrance");
-        Self { stage: 0, mood: Mood::Queued, text }
+        Self::queued(text)
     }
 
     /// The same while edobridge is dead: it may be known, but nobody works on it.
@@ -81,9 +91,28 @@ impl Standing {
                     format!("{} — edobridge не работает", self.text.ru),
                     format!("{} - edobridge is dead", self.text.en),
                 );
-                Self { mood: Mood::Troubled, text, ..self }
+                Self { mood: Mood::Troubled, text, hitch: None, pause: None, ..self }
             }
         }
+    }
+
+    /// Whether a person would call it the same: a pause that shrinks is no news.
+    fn is_same(&self, other: &Self) -> bool {
+        Self { pause: None, ..self.clone() } == Self { pause: None, ..other.clone() }
+    }
+
+    /// Step, pause and what failed, in one line.
+    fn words(&self, language: Language) -> String {
+        let mut words = self.text.get(language).to_owned();
+        if let Some(pause) = self.pause {
+            let (ru, en) = ("снова через", "again in");
+            let again = Text::new(ru, en);
+            words.push_str(&format!(", {} {:.1} s", again.get(language), pause.as_secs_f64()));
+        }
+        if let Some(hitch) = &self.hitch {
+            words.push_str(&format!(" ({})", hitch.get(language)));
+        }
+        words
     }
 
     fn is_over(&self) -> bool {
@@ -135,7 +164,10 @@ impl View {
     pub fn new(kind: ViewKind, language: Language, documents: &[Planned]) -> Self {
         let row = |planned: &Planned| Row {
             name: planned.name.clone(),
-            trouble: planned.trouble.words().get(language).to_owned(),
+            trouble: match planned.trouble {
+                Trouble::Nothing => String::new(),
+                trouble => format!(" · {}", trouble.words().get(language)),
+            },
             shown: None,
         };
         let rows: Vec<Row> = documents.iter().map(row).collect();
@@ -159,15 +191,15 @@ impl View {
     /// Shows where a document stands, `at` after the beginning, `age` after its entrance.
     pub fn show(&mut self, index: usize, standing: Standing, at: Duration, age: Duration) {
         let Some(row) = self.rows.get_mut(index) else { return };
-        let changed = row.shown.as_ref() != Some(&standing);
-        let text = standing.text.get(self.language);
+        let changed = !row.shown.as_ref().is_some_and(|shown| shown.is_same(&standing));
+        let text = standing.words(self.language);
         match &self.screen {
             Screen::Plain if changed => say(&format!("[{:5.1} s] {}: {text}", at.as_secs_f64(), row.name)),
             Screen::Plain => {}
             Screen::Moving { bars, .. } => {
                 if let Some(bar) = bars.get(index).filter(|bar| !bar.is_finished()) {
                     bar.set_position(standing.stage);
-                    bar.set_message(format!("{text} · {:.1} s · {}", age.as_secs_f64(), row.trouble));
+                    bar.set_message(format!("{:4.1} s  {text}{}", age.as_secs_f64(), row.trouble));
                     if changed {
                         bar.set_style(style(standing.mood));
                     }
@@ -234,6 +266,7 @@ mod tests {
             step: step.name().into(),
             step_text: Text::new("шаг", "step"),
             why: Text::new("почему", "why"),
+            detail: Detail::default(),
         }
     }
 
@@ -252,6 +285,19 @@ mod tests {
     fn a_stopped_document_says_why() {
         assert_eq!(Standing::of(Some(&line(Step::Parked))).text.en, "why");
         assert_eq!(Standing::of(Some(&line(Step::Create))).text.en, "step");
+    }
+
+    #[test]
+    fn a_failure_is_news_and_a_shrinking_pause_is_not() {
+        let mut line = line(Step::FetchSigned);
+        let before = Standing::of(Some(&line));
+        line.detail.hitch = Some(Text::new("неудач: 1", "failures: 1"));
+        line.detail.pause = Some(Duration::from_millis(900));
+        let failed = Standing::of(Some(&line));
+        line.detail.pause = Some(Duration::from_millis(400));
+        let later = Standing::of(Some(&line));
+        assert!(!failed.is_same(&before) && failed.is_same(&later));
+        assert_eq!(later.words(Language::En), "step, again in 0.4 s (failures: 1)");
     }
 
     #[test]

@@ -40,12 +40,28 @@ pub struct Line {
     pub step_text: Text,
     /// "Why is it standing still?"
     pub why: Text,
+    /// More of a document that is being worked on.
+    #[serde(skip)]
+    pub detail: Detail,
+}
+
+/// What a list does not have: failures of the present step, and the pause before the next attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Detail {
+    /// Failed attempts, as words with the last reason; none: nothing failed.
+    pub hitch: Option<Text>,
+    /// How long nothing is tried yet.
+    pub pause: Option<Duration>,
 }
 
 impl Line {
     /// The step, if this program knows it.
     pub fn step(&self) -> Option<Step> {
         Step::from_name(&self.step)
+    }
+    /// Whether it is neither over nor waiting for people.
+    fn is_busy(&self) -> bool {
+        self.step().is_some_and(|step| step.is_live() && step != Step::AwaitSignature)
     }
     /// Whether nothing more happens to it by itself.
     pub fn is_over(&self) -> bool {
@@ -63,6 +79,36 @@ struct Page {
 struct Card {
     #[serde(default)]
     history: Vec<HistoryLine>,
+    tries: u32,
+    in_flight_since: Option<String>,
+    timer: Option<TimerLine>,
+    last_failure: Option<FailureLine>,
+}
+
+#[derive(Deserialize)]
+struct TimerLine {
+    due: String,
+}
+
+#[derive(Deserialize)]
+struct FailureLine {
+    reason: Text,
+}
+
+impl Card {
+    fn detail(&self, now: jiff::Timestamp) -> Detail {
+        let reason = self.last_failure.as_ref().map(|failure| &failure.reason);
+        let hitch = reason.map(|reason| match self.tries {
+            0 => reason.clone(),
+            n => Text::new(format!("неудач: {n}. {}", reason.ru), format!("failures: {n}. {}", reason.en)),
+        });
+        let due = self.timer.as_ref().and_then(|timer| timer.due.parse::<jiff::Timestamp>().ok());
+        let pause = match (&self.in_flight_since, due) {
+            (None, Some(due)) => Duration::try_from(due.duration_since(now)).ok(),
+            (Some(_), _) | (None, None) => None,
+        };
+        Detail { hitch, pause }
+    }
 }
 
 #[derive(Deserialize)]
@@ -122,12 +168,33 @@ impl Watcher {
         Ok(lines)
     }
 
+    /// The same, with details of those that are being worked on.
+    ///
+    /// # Errors
+    /// [`WatchError`], also while the process is dead.
+    pub async fn lines_with_details(&self) -> Result<Vec<Line>, WatchError> {
+        let mut lines = self.lines().await?;
+        let busy = lines.iter_mut().filter(|line| line.is_busy());
+        let asked = busy.map(|line| async {
+            // A card that does not come now comes with the next look.
+            if let Ok(card) = self.card(&line.id).await {
+                line.detail = card.detail(jiff::Timestamp::now());
+            }
+        });
+        futures_util::future::join_all(asked).await;
+        Ok(lines)
+    }
+
+    async fn card(&self, id: &str) -> Result<Card, WatchError> {
+        self.get(&format!("documents/{id}"), &[]).await
+    }
+
     /// How often something went wrong with a document and was mended, by its history.
     ///
     /// # Errors
     /// [`WatchError`].
     pub async fn setbacks(&self, id: &str) -> Result<usize, WatchError> {
-        let card: Card = self.get(&format!("documents/{id}"), &[]).await?;
+        let card = self.card(id).await?;
         Ok(card.history.iter().filter(|entry| SETBACKS.contains(&entry.what.as_str())).count())
     }
 
@@ -176,7 +243,15 @@ mod tests {
 
     fn line(name: &str, step: &str) -> Line {
         let text = Text::default();
-        Line { id: "1".into(), name: name.into(), step: step.into(), step_text: text.clone(), why: text }
+        let detail = Detail::default();
+        Line {
+            id: "1".into(),
+            name: name.into(),
+            step: step.into(),
+            step_text: text.clone(),
+            why: text,
+            detail,
+        }
     }
 
     #[test]
@@ -200,5 +275,17 @@ mod tests {
         let page: Page = serde_json::from_str(text).unwrap();
         assert_eq!(page.items[0].step(), Some(Step::AwaitSignature));
         assert!(!page.items[0].is_over());
+    }
+
+    #[test]
+    fn a_card_tells_of_failures_and_of_the_pause_before_the_next_attempt() {
+        let text = r#"{"id": "a", "tries": 2, "in_flight_since": null, "history": [{"what": "outcome_unknown"}],
+            "timer": {"due": "2026-02-03T04:05:07.500Z", "kind": "start"},
+            "last_failure": {"at": "2026-02-03T04:05:06.000Z", "code": "http_503", "reason": {"ru": "а", "en": "b"}}}"#;
+        let card: Card = serde_json::from_str(text).unwrap();
+        let detail = card.detail("2026-02-03T04:05:06Z".parse().unwrap());
+        assert_eq!(detail.pause, Some(Duration::from_millis(1_500)));
+        assert_eq!(detail.hitch, Some(Text::new("неудач: 2. а", "failures: 2. b")));
+        assert_eq!(card.detail("2027-01-01T00:00:00Z".parse().unwrap()).pause, None, "it is due already");
     }
 }

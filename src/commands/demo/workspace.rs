@@ -60,10 +60,6 @@ impl Workspace {
     pub fn keep(&mut self) {
         self.afterwards = Afterwards::Keep;
     }
-    /// Removes the folder at the end after all.
-    pub fn remove_at_end(&mut self) {
-        self.afterwards = Afterwards::Remove;
-    }
 }
 
 impl Drop for Workspace {
@@ -83,14 +79,18 @@ mod tests {
 
     #[test]
     fn the_folder_is_private_and_gone_afterwards_unless_kept() {
-        let mut workspace = Workspace::make().unwrap();
+        let workspace = Workspace::make().unwrap();
         workspace.write_config("x = 1").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let root = workspace.root.clone();
         assert_eq!((mode(&root), mode(&workspace.config())), (0o700, 0o600));
-        workspace.keep();
-        workspace.remove_at_end();
         drop(workspace);
         assert!(!root.exists());
+        let mut kept = Workspace::make().unwrap();
+        kept.keep();
+        let root = kept.root.clone();
+        drop(kept);
+        assert!(root.exists());
+        fs::remove_dir_all(root).unwrap();
     }
 }

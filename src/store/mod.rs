@@ -51,6 +51,8 @@ mod queries;
 mod queue;
 mod rebuild;
 pub mod records;
+#[cfg(test)]
+mod samples;
 mod segment;
 mod shared;
 mod snapshot;

@@ -203,7 +203,8 @@ fn view_error(error: ViewError) -> OpenError {
 
 fn check_options(options: &StoreOptions) -> Result<(), OpenError> {
     let wrong = |option, found, expected: String| Err(OpenError::Option { option, found, expected });
-    if options.segment_bytes < StoreOptions::SEGMENT_BYTES_MIN || options.segment_bytes % 4_096 != 0 {
+    if options.segment_bytes < StoreOptions::SEGMENT_BYTES_MIN || !options.segment_bytes.is_multiple_of(4_096)
+    {
         let expected = format!("at least {} and a multiple of 4096", StoreOptions::SEGMENT_BYTES_MIN);
         return wrong("segment_bytes", options.segment_bytes, expected);
     }

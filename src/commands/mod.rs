@@ -4,6 +4,7 @@ pub mod backup;
 pub mod completions;
 pub mod config_verbs;
 pub mod console;
+pub mod doctor;
 pub mod exit;
 pub mod offline_store;
 pub mod problem_view;
@@ -42,6 +43,7 @@ pub struct Cli {
 pub enum Verb {
     /// Запустить службу. / Run the service.
     Serve(serve::ServeArgs),
+    Doctor(doctor::DoctorArgs),
     Config(config_verbs::ConfigArgs),
     Backup(backup::BackupArgs),
     Sandbox(sandbox::SandboxArgs),
@@ -101,6 +103,7 @@ pub fn run(cli: Cli) -> ExitStatus {
     actix::System::new().block_on(async move {
         match cli.verb {
             Verb::Serve(args) => serve::run(args, context).await,
+            Verb::Doctor(args) => doctor::run(args, context).await,
             Verb::Config(args) => config_verbs::run(args, context).await,
             Verb::Backup(args) => backup::run(args, context).await,
             Verb::Sandbox(args) => sandbox::run(args, context).await,

@@ -12,7 +12,7 @@ pub mod checks;
 pub mod finding;
 pub mod report;
 
-use super::console::{Console, OutputArgs};
+use super::console::Console;
 use super::exit::ExitStatus;
 use super::running_service::{Presence, RunningService};
 use super::{Context, problem_view};
@@ -36,11 +36,10 @@ const SECTION_TIME_MAX: Duration = Duration::from_secs(180);
 /// Checks the configuration, the data directory, the speed of the disk, the store, the clock, every portal with its
 /// rules, EasyDocs, and whether our callback address can be reached. Works while the service runs and while it does
 /// not. Ends with 0 only if there is no problem.
-///
-/// Secrets that are systemd credentials are readable while the service runs:
-///   sudo -u edobridge CREDENTIALS_DIRECTORY=/run/credentials/edobridge.service edobridge doctor
 #[derive(Debug, Clone, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_long_help = "Secrets that are systemd credentials can be read while the service runs:\n  sudo -u edobridge CREDENTIALS_DIRECTORY=/run/credentials/edobridge.service edobridge doctor"
+)]
 pub struct DoctorArgs {
     /// Put a tiny file into each folder where signed files go, and move it to the recycle bin.
     #[arg(long)]
@@ -48,9 +47,6 @@ pub struct DoctorArgs {
     /// Do not ask portals, EasyDocs or the public address: only what is on this machine.
     #[arg(long, conflicts_with = "write_test")]
     pub offline: bool,
-    /// How to print.
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 /// Whether a folder may be written to.
@@ -91,7 +87,7 @@ impl Examination {
 
 /// Runs the checklist.
 pub async fn run(args: DoctorArgs, context: Context) -> ExitStatus {
-    let console = Console::new(&args.output, &context);
+    let console = Console::new(&context);
     let (loaded, console) = match Config::check(context.config_path.as_deref(), &context.env) {
         Ok(_) => match problem_view::load(&context, console) {
             Ok(ready) => ready,

@@ -78,7 +78,7 @@ impl Service {
         let portals = wiring::portals(config, &store).await?;
         let easydocs = Arc::new(wiring::easydocs_client(config)?);
         let engine = Engine::start(parts, portals, easydocs, wiring::watches(config));
-        let doors = http::serve(engine.clone(), wiring::http_settings(config)?).await?;
+        let doors = http::serve(engine.clone(), wiring::http_settings(config)?)?;
         let keep_finished_ms = config.store.keep_finished.as_ms();
         actix::spawn(housekeeping(engine.clone(), keep_finished_ms));
         Ok(Self { engine, doors, opened })
@@ -137,7 +137,7 @@ async fn housekeeping(engine: Engine, keep_finished_ms: u64) {
     while !engine.health().draining {
         let now = engine.clock().now();
         measure(&engine, now).await;
-        if round % RETENTION_EVERY_ROUNDS == 0 {
+        if round.is_multiple_of(RETENTION_EVERY_ROUNDS) {
             forget(&engine, Timestamp(now.0.saturating_sub_unsigned(keep_finished_ms))).await;
         }
         round = round.wrapping_add(1);

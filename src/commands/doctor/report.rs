@@ -1,8 +1,9 @@
 //! The report: sections of findings, for people and for programs.
 
 use super::finding::{Finding, Verdict};
-use crate::commands::console::{Console, Format, Style};
+use crate::commands::console::{Console, Style};
 use crate::commands::exit::ExitStatus;
+use crate::commands::output::Format;
 use crate::domain::Text;
 use serde::Serialize;
 

@@ -4,7 +4,7 @@ use super::needs::{Needs, Wanted, stage_directory};
 use super::portal::verdict_of;
 use super::visitor::Visitor;
 use crate::commands::doctor::WriteTest;
-use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
+use crate::commands::doctor::finding::{Finding, Notebook};
 use crate::config::RuleConfig;
 use crate::domain::{CrmItem, Failure, FailureClass, Text};
 use crate::providers::bitrix24::account::{self, UserLookup};
@@ -395,6 +395,7 @@ async fn person(caller: &dyn Caller, user: u64, wanting: &[String]) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::doctor::finding::Verdict;
 
     fn rules() -> Vec<String> {
         vec!["a".to_owned()]

@@ -10,6 +10,9 @@ use super::super::words;
 use super::{Draft, IllegalEvent, Spawn, reading_claim, source_claim, wrong};
 use crate::domain::{CrmItem, SpoolFile, Text};
 
+/// The runner's code for a source that no rule wants.
+pub(crate) const NO_RULE: &str = "no_rule";
+
 impl Draft<'_> {
     pub(super) fn answered(&mut self, answer: &Answer) -> Result<(), IllegalEvent> {
         match self.next.saga.step {
@@ -98,9 +101,12 @@ impl Draft<'_> {
     }
 
     pub(super) fn not_wanted(&mut self, code: &str, reason: &Text) {
+        let portal = self.next.saga.portal.clone();
         if let Source::CrmItem { item } = self.next.saga.source {
-            let portal = self.next.saga.portal.clone();
             self.next.release.push(reading_claim(&portal, item));
+        } else if code == NO_RULE {
+            // A rule that is mended later must be able to take the file up.
+            self.next.release.push(source_claim(&portal, &self.next.saga.source));
         }
         self.finish(Step::Ignored);
         let now = self.cx.now;
@@ -336,7 +342,7 @@ impl Draft<'_> {
             Answer::Uploaded { file } if step == Step::FindUpload && self.is_in_our_folder(file) => {
                 self.delivered(file)
             }
-            Answer::Uploaded { file } => {
+            Answer::Uploaded { file } if self.next.saga.upload_name.is_some() => {
                 self.late_upload(file);
                 Ok(())
             }
@@ -357,7 +363,7 @@ impl Draft<'_> {
         match self.stuck_at() {
             Step::Create | Step::FindDocument => self.created(document_id, raw_status),
             // Cancelled while it was being created: the id lets a person find it, and its callbacks find us.
-            _ => {
+            Step::Cancelled => {
                 self.bind(document_id);
                 let id = words::plain(document_id);
                 self.note(
@@ -368,6 +374,7 @@ impl Draft<'_> {
                     ),
                 );
             }
+            _ => {}
         }
     }
 

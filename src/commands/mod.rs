@@ -11,6 +11,7 @@ pub mod completions;
 pub mod config_verbs;
 pub mod console;
 pub mod dead_letters;
+pub mod demo;
 pub mod documents;
 pub mod doctor;
 pub mod exit;
@@ -74,6 +75,8 @@ pub enum Verb {
     Sandbox(sandbox::SandboxArgs),
     /// Подсказки оболочки. / Shell completions.
     Completions(completions::CompletionsArgs),
+    /// Показать основную работу на настоящих файлах. / Show the main job on real files.
+    Demo(demo::DemoArgs),
 }
 
 /// What every verb may need.
@@ -164,6 +167,7 @@ pub fn run(cli: Cli) -> ExitStatus {
             Verb::Backup(args) => backup::run(args, context).await,
             Verb::Sandbox(args) => sandbox::run(args, context).await,
             Verb::Completions(args) => completions::run(&args, Cli::command()),
+            Verb::Demo(args) => demo::run(args, context).await,
         }
     })
 }

@@ -50,7 +50,7 @@ pub enum BackupVerb {
 /// Options of `backup create`.
 #[derive(Debug, Clone, Args)]
 pub struct CreateArgs {
-    /// The new file [default: backups/edobridge-<UTC time>.backup in the data directory].
+    /// The new file; by default `backups/edobridge-TIME.backup` in the data directory.
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
     /// The same as `--to`.

@@ -1,14 +1,15 @@
 //! `edobridge backup …`: one file with everything, made while the service runs or not; checked; brought back.
 
-use super::console::{Console, Format, OutputArgs, Style, bytes};
+use super::console::{Console, Style, bytes};
 use super::exit::ExitStatus;
 use super::offline_store;
+use super::output::Format;
 use super::running_service::{Presence, RunningService};
 use super::{Context, problem_view};
 use crate::config::Config;
 use crate::domain::Text;
 use crate::http::maintenance::{BackupRequest, BackupView, InvariantsView, backup_text};
-use crate::store::{BackupProgress, VerifyReport, restore_backup, verify_backup};
+use crate::store::{BackupProgress, Store, VerifyReport, restore_backup, verify_backup};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::fs::DirBuilder;
@@ -24,9 +25,6 @@ pub struct BackupArgs {
     /// What to do.
     #[command(subcommand)]
     pub verb: BackupVerb,
-    /// How to print.
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 /// What can be done.
@@ -52,7 +50,7 @@ pub enum BackupVerb {
 /// Options of `backup create`.
 #[derive(Debug, Clone, Args)]
 pub struct CreateArgs {
-    /// The new file [default: backups/edobridge-<UTC time>.backup in the data directory].
+    /// The new file; by default `backups/edobridge-TIME.backup` in the data directory.
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
     /// The same as `--to`.
@@ -79,7 +77,7 @@ pub struct RestoreArgs {
 
 /// Does what was asked.
 pub async fn run(args: BackupArgs, context: Context) -> ExitStatus {
-    let console = Console::new(&args.output, &context);
+    let console = Console::new(&context);
     let outcome = match args.verb {
         BackupVerb::Create(create) => {
             let (loaded, console) = match problem_view::load(&context, console) {
@@ -113,14 +111,13 @@ fn told<V>(outcome: Result<V, Text>, console: &Console, print: impl FnOnce(&V, &
 }
 
 async fn made(create: &CreateArgs, config: &Config, console: &Console) -> Result<BackupView, Text> {
-    let to = target(create, config)?;
     let service = RunningService::of(config).map_err(|error| {
         let words = error.to_string();
         Text::new(words.clone(), words)
     })?;
     match service.presence().await {
-        Presence::Running(_) => online(&service, to, console).await,
-        Presence::Absent => offline(config, to, console).await,
+        Presence::Running(_) => online(&service, target(create, config)?, console).await,
+        Presence::Absent => offline(config, create, console).await,
         Presence::Unclear(text) => Err(text),
     }
 }
@@ -133,16 +130,25 @@ async fn online(service: &RunningService, to: PathBuf, console: &Console) -> Res
     outcome.map_err(|error| error.0)
 }
 
-async fn offline(config: &Config, to: PathBuf, console: &Console) -> Result<BackupView, Text> {
+async fn offline(config: &Config, create: &CreateArgs, console: &Console) -> Result<BackupView, Text> {
     let (store, _) = offline_store::open(config, console).await.map_err(|closed| closed.text(config))?;
+    // the store is closed again whatever comes: an unclean end would make the next start slower
+    let outcome = match target(create, config) {
+        Ok(to) => written(&store, to, console).await,
+        Err(text) => Err(text),
+    };
+    let closed = store.close().await;
+    let view = outcome?;
+    closed.map_err(|error| error.text())?;
+    Ok(view)
+}
+
+async fn written(store: &Store, to: PathBuf, console: &Console) -> Result<BackupView, Text> {
     let bar = console.spinner(String::new());
     let (shown, words) = (bar.clone(), console.clone());
     let outcome = store.backup(to, move |step| shown.set_message(progress(&step, &words))).await;
     bar.finish_and_clear();
-    let closed = store.close().await;
-    let report = outcome.map_err(|error| backup_text(&error))?;
-    closed.map_err(|error| error.text())?;
-    Ok(BackupView::from(report))
+    outcome.map(BackupView::from).map_err(|error| backup_text(&error))
 }
 
 fn progress(step: &BackupProgress, console: &Console) -> String {
@@ -373,13 +379,9 @@ mod tests {
     async fn a_refused_restore_leaves_the_directory_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("precious"), "x").unwrap();
-        let context = Context {
-            config_path: None,
-            env: Default::default(),
-            language: Default::default(),
-            format: Default::default(),
-        };
-        let console = Console::new(&OutputArgs::default(), &context);
+        let (env, language, format) = (Default::default(), Default::default(), Default::default());
+        let context = Context { config_path: None, env, language, format };
+        let console = Console::new(&context);
         let restore = RestoreArgs { file: "absent.backup".into(), to: dir.path().to_owned() };
         assert!(restored(&restore, &console).await.unwrap_err().en.contains("not empty"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

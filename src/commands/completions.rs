@@ -6,13 +6,10 @@ use clap_complete::Shell;
 use std::io::Write;
 
 /// Дополнение команд в оболочке. / Print completions for a shell.
-///
-/// Examples:
-///   edobridge completions bash > /etc/bash_completion.d/edobridge
-///   edobridge completions zsh  > "${fpath[1]}/_edobridge"
-///   edobridge completions fish > ~/.config/fish/completions/edobridge.fish
 #[derive(Debug, Clone, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_long_help = "Examples:\n  edobridge completions bash > /etc/bash_completion.d/edobridge\n  edobridge completions zsh  > \"${fpath[1]}/_edobridge\"\n  edobridge completions fish > ~/.config/fish/completions/edobridge.fish"
+)]
 pub struct CompletionsArgs {
     /// The shell.
     pub shell: Shell,

@@ -2,8 +2,9 @@
 //!
 //! Shows no secret: places and stars only.
 
-use super::console::{Console, Format, OutputArgs};
+use super::console::Console;
 use super::exit::ExitStatus;
+use super::output::Format;
 use super::{Context, problem_view};
 use crate::config::{self, Config, ConfigErrors, Loaded, Origin, Origins, Problem, Severity};
 use crate::domain::Text;
@@ -20,9 +21,6 @@ pub struct ConfigArgs {
     /// What to do.
     #[command(subcommand)]
     pub verb: ConfigVerb,
-    /// How to print.
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 /// What can be done with a configuration.
@@ -55,7 +53,7 @@ pub struct CheckArgs {
 
 /// Does what was asked.
 pub async fn run(args: ConfigArgs, context: Context) -> ExitStatus {
-    let console = Console::new(&args.output, &context);
+    let console = Console::new(&context);
     match args.verb {
         ConfigVerb::Check(check) => {
             let outcome = Config::check(context.config_path.as_deref(), &context.env);

@@ -7,33 +7,16 @@
 //! Invariant: whatever is printed goes through the mask of registered secrets, as the log does.
 
 use super::Context;
+use super::output::Format;
 use crate::config::Environment;
 use crate::domain::{Language, Text};
 use crate::telemetry::Redactor;
-use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
-
-/// How a verb's result is wanted.
-#[derive(Debug, Clone, Default, Args)]
-pub struct OutputArgs {
-    /// Print the result as JSON, for programs.
-    #[arg(long, global = true)]
-    pub json: bool,
-}
-
-/// Whom a result is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// People.
-    People,
-    /// Programs: JSON.
-    Json,
-}
 
 /// Whether results are coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +59,8 @@ pub struct Console {
 
 impl Console {
     /// A console on the process's own streams, as the command line and the variables ask for it.
-    pub fn new(args: &OutputArgs, context: &Context) -> Self {
-        let format = if args.json { Format::Json } else { Format::People };
-        Self::of_process(format, context.language, &context.env)
+    pub fn new(context: &Context) -> Self {
+        Self::of_process(context.format, context.language, &context.env)
     }
 
     /// The same by its parts. Colours need a terminal, and no `NO_COLOR` (no-color.org).

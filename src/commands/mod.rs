@@ -13,6 +13,7 @@ pub mod console;
 pub mod dead_letters;
 pub mod demo;
 pub mod documents;
+pub mod doctor;
 pub mod exit;
 pub mod offline_store;
 pub mod output;
@@ -58,6 +59,8 @@ pub struct Cli {
 pub enum Verb {
     /// Запустить службу. / Run the service.
     Serve(serve::ServeArgs),
+    /// Проверка перед запуском. / The go-live checklist, each line with the fix.
+    Doctor(doctor::DoctorArgs),
     /// Документы. / Documents: list, show, retry, cancel, send.
     Documents(documents::DocumentsArgs),
     /// Остановленные документы. / Dead letters: what waits for a person.
@@ -147,6 +150,7 @@ pub fn run(cli: Cli) -> ExitStatus {
     actix::System::new().block_on(async move {
         match cli.verb {
             Verb::Serve(args) => serve::run(args, context).await,
+            Verb::Doctor(args) => doctor::run(args, context).await,
             Verb::Documents(args) => match context.client() {
                 Ok(client) => documents::run(args, &client).await,
                 Err(status) => status,

@@ -1,8 +1,9 @@
 //! A configuration that a verb needs, and how the problems of one are told.
 
 use super::Context;
-use super::console::{Console, Format, Style};
+use super::console::{Console, Style};
 use super::exit::ExitStatus;
+use super::output::Format;
 use crate::config::{Config, Loaded, Problem, Severity};
 use crate::domain::Text;
 use serde::Serialize;

@@ -5,8 +5,9 @@
 //! nothing but this emulator.
 
 use super::Context;
-use super::console::{Console, Format, OutputArgs, Style};
+use super::console::{Console, Style};
 use super::exit::ExitStatus;
+use super::output::Format;
 use crate::config::Period;
 use crate::domain::{CrmItem, Language, Secret, Text};
 use crate::sandbox::{
@@ -19,6 +20,7 @@ use serde_json::json;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,15 +40,13 @@ const SAMPLE_PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
 /// Эмулятор портала Bitrix24 и EasyDocs. / Run an emulated Bitrix24 portal and EasyDocs.
 ///
 /// Prints a configuration for edobridge and the buttons of the emulator as curl commands, and runs until Ctrl-C.
-/// In one terminal:
-///   edobridge sandbox --write-config sandbox.toml
-/// in another:
-///   edobridge serve --config sandbox.toml
 ///
 /// What becomes of a document can be ordered by its file name: `~refuse`, `~decline`, `~never`, `~thrice` (three
 /// callbacks), `~early` (a callback before the answer), `~lost` (the answer is lost), as in `offer~lost.pdf`.
 #[derive(Debug, Clone, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_long_help = "In one terminal:\n  edobridge sandbox --write-config sandbox.toml\nin another:\n  edobridge serve --config sandbox.toml"
+)]
 pub struct SandboxArgs {
     /// Where the portal listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8024")]
@@ -75,9 +75,6 @@ pub struct SandboxArgs {
     /// Save the printed configuration as a new file.
     #[arg(long, value_name = "FILE")]
     pub write_config: Option<PathBuf>,
-    /// How to print.
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 /// What becomes of documents by themselves.
@@ -125,7 +122,7 @@ fn period(text: &str) -> Result<Duration, String> {
 
 /// Runs the emulator until a signal comes.
 pub async fn run(args: SandboxArgs, context: Context) -> ExitStatus {
-    let console = &Console::new(&args.output, &context);
+    let console = &Console::new(&context);
     let options = options(&args);
     let keys = Keys::of(&options);
     let sandbox = match Sandbox::start(options).await {
@@ -176,7 +173,7 @@ fn not_written(path: &Path, error: &io::Error) -> Text {
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
 fn options(args: &SandboxArgs) -> SandboxOptions {

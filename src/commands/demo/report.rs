@@ -228,7 +228,7 @@ pub fn addresses(performance: &Performance, language: Language) -> String {
     text
 }
 
-/// The same as JSON, for `--keep --json`.
+/// The same for programs.
 pub fn addresses_for_programs(performance: &Performance) -> Value {
     let [public, operator] = performance.addresses;
     json!({

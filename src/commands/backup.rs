@@ -373,7 +373,12 @@ mod tests {
     async fn a_refused_restore_leaves_the_directory_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("precious"), "x").unwrap();
-        let context = Context { config_path: None, env: Default::default(), language: Default::default(), format: Default::default() };
+        let context = Context {
+            config_path: None,
+            env: Default::default(),
+            language: Default::default(),
+            format: Default::default(),
+        };
         let console = Console::new(&OutputArgs::default(), &context);
         let restore = RestoreArgs { file: "absent.backup".into(), to: dir.path().to_owned() };
         assert!(restored(&restore, &console).await.unwrap_err().en.contains("not empty"));

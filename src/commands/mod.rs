@@ -58,8 +58,6 @@ pub struct Cli {
 pub enum Verb {
     /// Запустить службу. / Run the service.
     Serve(serve::ServeArgs),
-    /// Показать основную работу на настоящих файлах. / Show the main job on real files.
-    Demo(demo::DemoArgs),
     /// Документы. / Documents: list, show, retry, cancel, send.
     Documents(documents::DocumentsArgs),
     /// Остановленные документы. / Dead letters: what waits for a person.
@@ -74,6 +72,8 @@ pub enum Verb {
     Sandbox(sandbox::SandboxArgs),
     /// Подсказки оболочки. / Shell completions.
     Completions(completions::CompletionsArgs),
+    /// Показать основную работу на настоящих файлах. / Show the main job on real files.
+    Demo(demo::DemoArgs),
 }
 
 /// What every verb may need.
@@ -147,7 +147,6 @@ pub fn run(cli: Cli) -> ExitStatus {
     actix::System::new().block_on(async move {
         match cli.verb {
             Verb::Serve(args) => serve::run(args, context).await,
-            Verb::Demo(args) => demo::run(args, context).await,
             Verb::Documents(args) => match context.client() {
                 Ok(client) => documents::run(args, &client).await,
                 Err(status) => status,
@@ -164,6 +163,7 @@ pub fn run(cli: Cli) -> ExitStatus {
             Verb::Backup(args) => backup::run(args, context).await,
             Verb::Sandbox(args) => sandbox::run(args, context).await,
             Verb::Completions(args) => completions::run(&args, Cli::command()),
+            Verb::Demo(args) => demo::run(args, context).await,
         }
     })
 }

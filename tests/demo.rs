@@ -11,7 +11,7 @@ const EDOBRIDGE: &str = env!("CARGO_BIN_EXE_edobridge");
 fn demo(args: &[&str], files: &[&Path]) -> (Output, Value) {
     let output = Command::new(EDOBRIDGE)
         .arg("demo")
-        .arg("--json")
+        .args(["--json", "--timeout", "300"])
         .args(args)
         .args(files)
         .output()

@@ -27,6 +27,7 @@ mod view;
 mod watch;
 mod workspace;
 
+use super::output::Format;
 use super::{Context, ExitStatus};
 use crate::domain::{Language, Text};
 use child::Farewell;
@@ -60,10 +61,6 @@ pub struct DemoArgs {
     #[arg(long)]
     pub keep: bool,
 
-    /// Print the result as JSON on standard output.
-    #[arg(long)]
-    pub json: bool,
-
     /// Do not kill edobridge in the middle.
     #[arg(long)]
     pub no_kill: bool,
@@ -86,135 +83,114 @@ impl DemoArgs {
         }
         Scenario::own_files(&self.files, kill, sign_after)
     }
-    fn output(&self) -> Output {
-        if self.json { Output::Json } else { Output::People }
-    }
 }
 
-/// For whom the result is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Output {
-    People,
-    Json,
+/// For whom, and in which language.
+#[derive(Debug, Clone, Copy)]
+struct Voice {
+    format: Format,
+    language: Language,
 }
 
 /// Runs the demo. Progress goes to standard error, the result to standard output.
 pub async fn run(args: DemoArgs, context: Context) -> ExitStatus {
-    let language = context.language;
-    let scenario = match args.scenario(language) {
+    let voice = Voice { format: context.format, language: context.language };
+    let scenario = match args.scenario(voice.language) {
         Ok(scenario) => scenario,
         Err(error) => {
-            complain(error.text().get(language));
+            complain(error.text().get(voice.language));
             return ExitStatus::Misuse;
         }
     };
-    let kind = match args.output() {
-        Output::People => ViewKind::fitting(),
-        Output::Json => ViewKind::Plain,
+    let kind = match voice.format {
+        Format::People => ViewKind::fitting(),
+        Format::Json => ViewKind::Plain,
     };
-    let view = View::new(kind, language, &scenario.documents);
+    let view = View::new(kind, voice.language, &scenario.documents);
     let timeout = Duration::from_secs(args.timeout);
     match Performance::prepare(scenario, view, &context, timeout).await {
-        Ok(performance) => play(performance, &args, language).await,
+        Ok(performance) => play(performance, &args, voice).await,
         Err(error) => {
-            failed(&error, None, args.output(), language);
+            voice.fail(&error, None);
             ExitStatus::ProblemFound
         }
     }
 }
 
-async fn play(mut performance: Performance, args: &DemoArgs, language: Language) -> ExitStatus {
+async fn play(mut performance: Performance, args: &DemoArgs, voice: Voice) -> ExitStatus {
     let played = tokio::select! {
         played = performance.play() => played,
         () = stop_signal() => Err(DemoError::Interrupted),
     };
     performance.close_view();
     let status = match &played {
-        Ok(outcome) => concluded(&mut performance, outcome, args, language),
-        Err(error) => broken_off(&mut performance, error, args.output(), language),
+        Ok(outcome) => {
+            voice.conclude(&performance, outcome, args);
+            if outcome.verdict.is_right() { ExitStatus::Fine } else { ExitStatus::ProblemFound }
+        }
+        Err(error) => {
+            voice.fail(error, Some(&performance));
+            ExitStatus::ProblemFound
+        }
     };
+    if status != ExitStatus::Fine && !matches!(played, Err(DemoError::Interrupted)) {
+        voice.leave_log(&mut performance);
+    }
     if args.keep && played.is_ok() {
-        show_addresses(&performance, args.output(), language);
         stop_signal().await;
     }
-    leave(performance, language).await;
+    leave(performance, voice).await;
     status
 }
 
-/// The demo came to its end: says how.
-fn concluded(
-    performance: &mut Performance,
-    outcome: &Outcome,
-    args: &DemoArgs,
-    language: Language,
-) -> ExitStatus {
-    match args.output() {
-        Output::People => {
-            print(&report::for_people(&performance.scenario, outcome, language));
-        }
-        Output::Json => print_json(&report::for_programs(&performance.scenario, outcome)),
-    }
-    if outcome.verdict.is_right() {
-        return ExitStatus::Fine;
-    }
-    leave_log(performance, language);
-    ExitStatus::ProblemFound
-}
-
-/// The demo did not come to its end: says why.
-fn broken_off(
-    performance: &mut Performance,
-    error: &DemoError,
-    output: Output,
-    language: Language,
-) -> ExitStatus {
-    match error {
-        DemoError::Interrupted => failed(error, None, output, language),
-        DemoError::Sandbox(_)
-        | DemoError::Workspace(_)
-        | DemoError::Start(_)
-        | DemoError::Client(_)
-        | DemoError::World(_)
-        | DemoError::Address(_)
-        | DemoError::Died(_)
-        | DemoError::TooLate(_) => {
-            failed(error, Some(performance), output, language);
-            leave_log(performance, language);
+impl Voice {
+    /// The demo came to its end: says how, and where everything is if it stays.
+    fn conclude(self, performance: &Performance, outcome: &Outcome, args: &DemoArgs) {
+        match self.format {
+            Format::People => {
+                print(&report::for_people(&performance.scenario, outcome, self.language));
+                if args.keep {
+                    print(&report::addresses(performance, self.language));
+                }
+            }
+            Format::Json => {
+                let mut result = report::for_programs(&performance.scenario, outcome);
+                if args.keep {
+                    result["addresses"] = report::addresses_for_programs(performance);
+                }
+                print_json(&result);
+            }
         }
     }
-    ExitStatus::ProblemFound
-}
 
-fn failed(error: &DemoError, performance: Option<&Performance>, output: Output, language: Language) {
-    if output == Output::Json {
-        print_json(&report::error_for_programs(error, performance.map(|p| p.service.log())));
+    /// The demo did not come to its end: says why.
+    fn fail(self, error: &DemoError, performance: Option<&Performance>) {
+        match self.format {
+            Format::People => {}
+            Format::Json => {
+                print_json(&report::error_for_programs(error, performance.map(|p| p.service.log())));
+            }
+        }
+        complain(error.text().get(self.language));
     }
-    complain(error.text().get(language));
-}
 
-/// Leaves the folder with the log where it is, and shows the end of the log.
-fn leave_log(performance: &mut Performance, language: Language) {
-    performance.workspace.keep();
-    let log = performance.service.log().display();
-    let text = Text::new(
-        format!("Журнал edobridge оставлен в {log}; его конец:"),
-        format!("The log of edobridge was left in {log}; its end:"),
-    );
-    complain(text.get(language));
-    for line in performance.service.log_tail(TAIL_LINES) {
-        complain(&format!("  | {line}"));
-    }
-}
-
-fn show_addresses(performance: &Performance, output: Output, language: Language) {
-    match output {
-        Output::People => print(&report::addresses(performance, language)),
-        Output::Json => print_json(&report::addresses_for_programs(performance)),
+    /// Leaves the folder with the log where it is, and shows the end of the log.
+    fn leave_log(self, performance: &mut Performance) {
+        performance.workspace.keep();
+        let log = performance.service.log().display();
+        let text = Text::new(
+            format!("Журнал edobridge оставлен в {log}; его конец:"),
+            format!("The log of edobridge was left in {log}; its end:"),
+        );
+        complain(text.get(self.language));
+        for line in performance.service.log_tail(TAIL_LINES) {
+            complain(&format!("  | {line}"));
+        }
     }
 }
 
 /// Ends edobridge first, so that it does not see its world vanish.
-async fn leave(mut performance: Performance, language: Language) {
+async fn leave(mut performance: Performance, voice: Voice) {
     let farewell = performance.service.stop(END_WITHIN).await;
     let text = match farewell {
         Farewell::WasNotRunning | Farewell::Clean => None,
@@ -228,7 +204,7 @@ async fn leave(mut performance: Performance, language: Language) {
         )),
     };
     if let Some(text) = text {
-        complain(text.get(language));
+        complain(text.get(voice.language));
     }
     performance.stage.close().await;
 }

@@ -131,7 +131,7 @@ fn summary(outcome: &Outcome) -> Text {
                 "Все документы ({count}) закончили верно за {took:.1} с: ничего не потеряно, ничего не сделано дважды."
             ),
             format!(
-                "All {count} documents ended right in {took:.1} s: nothing was lost, nothing was done twice."
+                "All documents ({count}) ended right in {took:.1} s: nothing was lost, nothing was done twice."
             ),
         );
     }
@@ -228,7 +228,7 @@ pub fn addresses(performance: &Performance, language: Language) -> String {
     text
 }
 
-/// The same as JSON, for `--keep --json`.
+/// The same for programs.
 pub fn addresses_for_programs(performance: &Performance) -> Value {
     let [public, operator] = performance.addresses;
     json!({

@@ -10,7 +10,7 @@ use super::intake::Reception;
 use super::rate_limit::{RateLimit, Verdict};
 use super::settings::EasydocsSettings;
 use super::source::{self, Network};
-use crate::providers::easydocs::callback;
+use crate::providers::easydocs::callback::{self, Unreadable};
 use crate::store::{NewNotice, NoticeKind};
 use crate::telemetry::metrics::NoticeSource;
 use actix_web::http::StatusCode;
@@ -58,8 +58,12 @@ impl Door {
         let headers: Vec<(&str, &[u8])> =
             request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         callback::verify(&self.settings.protocol, &headers, &body).map_err(|_| Code::SignatureRefused)?;
-        callback::parse(&self.settings.protocol, &body).map_err(|_| Code::Unreadable)?;
-        Ok((content_type, body))
+        match callback::parse(&self.settings.protocol, &body) {
+            // Authentic and unusable is for a person to see, not for the sender to repeat (e.1, rule 3).
+            Ok(_) | Err(Unreadable::Member { .. }) => Ok((content_type, body)),
+            Err(Unreadable::Json(_)) => Err(Code::Unreadable),
+            Err(Unreadable::TooLong { .. }) => Err(Code::TooLarge),
+        }
     }
 
     fn limited(&self, source: IpAddr) -> Result<(), ApiError> {

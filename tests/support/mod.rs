@@ -268,7 +268,9 @@ impl InProcess {
                 let metrics = Arc::new(Metrics::new());
                 let service = match Service::start(&loaded.config, clock, metrics, |_| {}).await {
                     Ok(service) => service,
-                    Err(error) => panic!("edobridge does not start: {}", edobridge::actors::error_chain(&error)),
+                    Err(error) => {
+                        panic!("edobridge does not start: {}", edobridge::actors::error_chain(&error))
+                    }
                 };
                 ready.send(service.engine().clone()).expect("the test waits");
                 let _ = stopped.await;

@@ -1,24 +1,23 @@
 //! `/admin/v1`: everything an operator may see and order, for the command line and for programs.
 //!
-//! Every request carries `Authorization: Bearer <operator token>`. The token is checked here for each route by being
-//! an extractor's business ([`Operator`]): a handler without it does not compile into the table of routes unnoticed,
-//! because it could not reach the engine.
+//! Every request carries `Authorization: Bearer TOKEN`. A handler gets to the engine only through [`Operator`], which
+//! exists only for the holder of the token, so that none can forget to ask for it.
 //!
 //! | method and path | query or body | answer |
 //! |---|---|---|
-//! | `GET /documents` | [`DocumentQuery`] | [`DocumentList`](super::operator_view::DocumentList) |
+//! | `GET /documents` | [`DocumentQuery`] | [`DocumentList`] |
 //! | `GET /documents/{id}` | | [`DocumentCard`] |
-//! | `POST /documents/send` | [`SendRequest`] | 202, [`Sent`](super::operator_view::Sent) |
-//! | `POST /documents/retry` | [`RetryManyRequest`] | [`RetriedMany`](super::operator_view::RetriedMany) |
+//! | `POST /documents/send` | [`SendRequest`] | 202, [`Sent`] |
+//! | `POST /documents/retry` | [`RetryManyRequest`] | [`RetriedMany`] |
 //! | `POST /documents/{id}/retry` | [`RetryRequest`] | [`DocumentCard`] |
 //! | `POST /documents/{id}/send-again` | | [`DocumentCard`] |
 //! | `POST /documents/{id}/bind` | [`BindRequest`] | [`DocumentCard`] |
 //! | `POST /documents/{id}/cancel` | [`CancelRequest`] | [`DocumentCard`] |
-//! | `POST /documents/{id}/discard` | [`CancelRequest`] | [`Discarded`](super::operator_view::Discarded): cancelled, and everything that was known of it |
-//! | `GET /parked-notices` | [`NoticeQuery`] | [`ParkedNoticeList`](super::operator_view::ParkedNoticeList) |
-//! | `DELETE /parked-notices/{id}` | | [`ParkedNoticeView`](super::operator_view::ParkedNoticeView): gone, and what it was |
-//! | `GET /portals` | | [`PortalList`](super::operator_view::PortalList) |
-//! | `GET /counts` | | [`CountsView`](super::operator_view::CountsView) |
+//! | `POST /documents/{id}/discard` | [`CancelRequest`] | [`Discarded`]: cancelled, and everything that was known of it |
+//! | `GET /parked-notices` | [`NoticeQuery`] | [`ParkedNoticeList`] |
+//! | `DELETE /parked-notices/{id}` | | [`ParkedNoticeView`]: gone, and what it was |
+//! | `GET /portals` | | [`PortalList`] |
+//! | `GET /counts` | | [`CountsView`] |
 //!
 //! Errors are [`ErrorBody`](super::error::ErrorBody).
 

@@ -33,7 +33,7 @@ pub mod slow_clients;
 pub mod source;
 
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 
 pub use listener::{ListenError, Running, serve};
 pub use settings::{

@@ -22,7 +22,7 @@ pub const BITRIX_WEBHOOK: &str = "/bitrix/webhook";
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
 
 /// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
-const PATTERNS: [&str; 19] = [
+pub const PATTERNS: [&str; 19] = [
     BITRIX_WEBHOOK,
     EASYDOCS_CALLBACK,
     "/",

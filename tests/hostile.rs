@@ -870,8 +870,7 @@ fn a_signed_file_is_fetched_from_easydocs_whatever_a_callback_says() {
     for prefer in ["template", "callback_url_member"] {
         let trap = Trap::set();
         let scene = Scene::of(&Setting::default(), explicit(), |config| {
-            config
-            .replace(
+            config.replace(
                 "[easydocs.search]",
                 &format!("[easydocs.download]\nprefer = \"{prefer}\"\n[easydocs.search]"),
             )

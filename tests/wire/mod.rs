@@ -96,6 +96,12 @@ pub fn event(address: SocketAddr, body: &str) -> Option<Heard> {
     send(address, &post("/bitrix/webhook", &[("Content-Type", FORM)], body.as_bytes()))
 }
 
+/// The same over a connection that stands already.
+pub fn event_over(mut stream: TcpStream, body: &str) -> Option<Heard> {
+    let _ = stream.write_all(&post("/bitrix/webhook", &[("Content-Type", FORM)], body.as_bytes()));
+    Heard::parse(&drain(&mut stream))
+}
+
 /// Sends a callback with this signature.
 pub fn callback(address: SocketAddr, signature: &str, body: &[u8]) -> Option<Heard> {
     let headers = [("Content-Type", JSON), (SIGNATURE_HEADER, signature)];

@@ -5,12 +5,21 @@
     reason = "verbs speak to people: results on standard output, complaints on standard error"
 )]
 
+pub mod backup;
 pub mod client;
+pub mod completions;
+pub mod config_verbs;
+pub mod console;
 pub mod dead_letters;
+pub mod demo;
 pub mod documents;
 pub mod exit;
+pub mod offline_store;
 pub mod output;
 pub mod portals;
+pub mod problem_view;
+pub mod running_service;
+pub mod sandbox;
 pub mod serve;
 pub mod service;
 pub mod table;
@@ -19,7 +28,7 @@ pub mod wiring;
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;
 use crate::telemetry::Redactor;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 pub use exit::ExitStatus;
 use output::{Format, Output};
 use std::path::PathBuf;
@@ -55,6 +64,16 @@ pub enum Verb {
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Порталы. / Portals: address, budget, blocks.
     Portals(portals::PortalsArgs),
+    /// Настройки. / The configuration: check, show, schema, default, example.
+    Config(config_verbs::ConfigArgs),
+    /// Резервная копия. / Backups: create, verify, restore.
+    Backup(backup::BackupArgs),
+    /// Песочница. / An emulated Bitrix24 and EasyDocs on loopback.
+    Sandbox(sandbox::SandboxArgs),
+    /// Подсказки оболочки. / Shell completions.
+    Completions(completions::CompletionsArgs),
+    /// Показать основную работу на настоящих файлах. / Show the main job on real files.
+    Demo(demo::DemoArgs),
 }
 
 /// What every verb may need.
@@ -140,6 +159,11 @@ pub fn run(cli: Cli) -> ExitStatus {
                 Ok(client) => portals::run(args, &client).await,
                 Err(status) => status,
             },
+            Verb::Config(args) => config_verbs::run(args, context).await,
+            Verb::Backup(args) => backup::run(args, context).await,
+            Verb::Sandbox(args) => sandbox::run(args, context).await,
+            Verb::Completions(args) => completions::run(&args, Cli::command()),
+            Verb::Demo(args) => demo::run(args, context).await,
         }
     })
 }

@@ -806,7 +806,7 @@ mod tests {
     fn a_lost_segment_is_named() {
         let bench = Bench::new();
         let large = vec![7; 20 << 10];
-        filled(&bench, &[&large; 8]);
+        filled(&bench, &[large.as_slice(); 8]);
         assert!(bench.file(3).exists());
         let second = std::fs::read(bench.file(2)).expect("read");
         std::fs::remove_file(bench.file(2)).expect("removed");
@@ -924,7 +924,7 @@ mod tests {
     fn covered_segments_are_removed_and_what_remains_is_enough() {
         let bench = Bench::new();
         let large = vec![7; 20 << 10];
-        filled(&bench, &[&large; 8]);
+        filled(&bench, &[large.as_slice(); 8]);
         assert_eq!(remove_covered(&bench.place(), 5).expect("removed"), 2);
         let survey = Survey::take(bench.place()).expect("surveyed");
         assert_eq!((survey.first(), survey.last()), (Some(4), Some(8)));

@@ -136,7 +136,12 @@ impl NoticeRouter {
             {
                 self.open(notice, portal, Source::CrmItem { item }, None, scheduler).await
             }
-            Some(_) | None => self.done(notice, "no_rule").await,
+            Some(_) => self.done(notice, "no_rule").await,
+            None => {
+                let reason =
+                    unreadable("в событии нет пригодного идентификатора", "the event carries no usable id");
+                self.park(notice, reason, None).await
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::records::{ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
 use crate::domain::portal::PortalState;
 use crate::domain::{AttemptToken, CrmItem, FileDigest, PortalId, SagaId, SpoolFile, Text, Timestamp};
 use crate::saga::document::state::{
-    DeadLetter, DeliveredFile, LastFailure, SourceFile, TimerKind, WaitWork, Waiting,
+    DeadLetter, DeliveredFile, LastFailure, Occasion, SourceFile, TimerKind, WaitWork, Waiting,
 };
 use crate::saga::document::{
     Claim, Delivery, DocumentSaga, HistoryEntry, Outcome, Source, Step, Timer, Work,
@@ -102,7 +102,12 @@ impl Samples {
             suffix: self.word(),
             comment: self.below(2) == 0,
             notify: self.several(Self::number),
+            notify_on: self.several(Self::occasion),
         }
+    }
+    fn occasion(&mut self) -> Occasion {
+        const OCCASIONS: [Occasion; 3] = [Occasion::Signed, Occasion::Refused, Occasion::Reminder];
+        OCCASIONS[self.below(OCCASIONS.len())]
     }
     fn source_file(&mut self) -> SourceFile {
         SourceFile {

@@ -450,9 +450,8 @@ impl PortalWork<'_> {
     ) -> Result<(SpoolFile, Option<String>), Failure> {
         let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
-        let (origin, http) = (pass.client.origin(), pass.client.http());
-        let allowed = transfer::allowed_at(&origin, pass.allowed.iter().cloned());
-        let got = transfer::download(http, url, &origin, &allowed, &mut writer, max_bytes).await?;
+        let allowed = transfer::allowed_at(&pass.client.origin(), pass.allowed.iter().cloned());
+        let got = transfer::download(&pass.client, url, &allowed, &mut writer, max_bytes).await?;
         let bytes = writer.finish().await.map_err(spool_failed)?;
         Ok((bytes, got.name))
     }
@@ -474,7 +473,7 @@ impl PortalWork<'_> {
         } else {
             let slot = transfer::upload_slot(&self.caller, folder_id, name).await.map_err(not_done)?;
             let allowed = transfer::allowed_at(&pass.client.origin(), pass.allowed.iter().cloned());
-            transfer::upload_large(pass.client.http(), &slot, &allowed, name, &source).await?
+            transfer::upload_large(&pass.client, &slot, &allowed, name, &source).await?
         };
         let file = DeliveredFile { file_id: uploaded.id, name: uploaded.name, folder_id };
         Ok(Answer::Uploaded { file })

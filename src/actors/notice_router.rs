@@ -136,7 +136,12 @@ impl NoticeRouter {
             {
                 self.open(notice, portal, Source::CrmItem { item }, None, scheduler).await
             }
-            Some(_) | None => self.done(notice, "no_rule").await,
+            Some(_) => self.done(notice, "no_rule").await,
+            None => {
+                let reason =
+                    unreadable("в событии нет пригодного идентификатора", "the event carries no usable id");
+                self.park(notice, reason, None).await
+            }
         }
     }
 
@@ -236,7 +241,7 @@ impl NoticeRouter {
                 return self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await;
             }
         };
-        if !self.parts.easydocs.callback.events.iter().any(|name| *name == callback.event) {
+        if !self.parts.easydocs.callback.events.contains(&callback.event) {
             return self.park(notice, unknown_event(&callback), None).await;
         }
         let Some(saga) = self.document_of(&callback).await? else {

@@ -5,12 +5,22 @@
     reason = "verbs speak to people: results on standard output, complaints on standard error"
 )]
 
+pub mod backup;
 pub mod client;
+pub mod completions;
+pub mod config_verbs;
+pub mod console;
 pub mod dead_letters;
+pub mod demo;
+pub mod doctor;
 pub mod documents;
 pub mod exit;
+pub mod offline_store;
 pub mod output;
 pub mod portals;
+pub mod problem_view;
+pub mod running_service;
+pub mod sandbox;
 pub mod serve;
 pub mod service;
 pub mod table;
@@ -19,7 +29,7 @@ pub mod wiring;
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;
 use crate::telemetry::Redactor;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 pub use exit::ExitStatus;
 use output::{Format, Output};
 use std::path::PathBuf;
@@ -49,12 +59,24 @@ pub struct Cli {
 pub enum Verb {
     /// Запустить службу. / Run the service.
     Serve(serve::ServeArgs),
+    /// Проверка перед запуском. / The go-live checklist, each line with the fix.
+    Doctor(doctor::DoctorArgs),
     /// Документы. / Documents: list, show, retry, cancel, send.
     Documents(documents::DocumentsArgs),
     /// Остановленные документы. / Dead letters: what waits for a person.
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Порталы. / Portals: address, budget, blocks.
     Portals(portals::PortalsArgs),
+    /// Настройки. / The configuration: check, show, schema, default, example.
+    Config(config_verbs::ConfigArgs),
+    /// Резервная копия. / Backups: create, verify, restore.
+    Backup(backup::BackupArgs),
+    /// Песочница. / An emulated Bitrix24 and EasyDocs on loopback.
+    Sandbox(sandbox::SandboxArgs),
+    /// Подсказки оболочки. / Shell completions.
+    Completions(completions::CompletionsArgs),
+    /// Показать основную работу на настоящих файлах. / Show the main job on real files.
+    Demo(demo::DemoArgs),
 }
 
 /// What every verb may need.
@@ -128,6 +150,7 @@ pub fn run(cli: Cli) -> ExitStatus {
     actix::System::new().block_on(async move {
         match cli.verb {
             Verb::Serve(args) => serve::run(args, context).await,
+            Verb::Doctor(args) => doctor::run(args, context).await,
             Verb::Documents(args) => match context.client() {
                 Ok(client) => documents::run(args, &client).await,
                 Err(status) => status,
@@ -140,6 +163,11 @@ pub fn run(cli: Cli) -> ExitStatus {
                 Ok(client) => portals::run(args, &client).await,
                 Err(status) => status,
             },
+            Verb::Config(args) => config_verbs::run(args, context).await,
+            Verb::Backup(args) => backup::run(args, context).await,
+            Verb::Sandbox(args) => sandbox::run(args, context).await,
+            Verb::Completions(args) => completions::run(&args, Cli::command()),
+            Verb::Demo(args) => demo::run(args, context).await,
         }
     })
 }

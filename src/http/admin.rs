@@ -18,6 +18,7 @@
 //! | `DELETE /parked-notices/{id}` | | [`ParkedNoticeView`]: gone, and what it was |
 //! | `GET /portals` | | [`PortalList`] |
 //! | `GET /counts` | | [`CountsView`] |
+//! | `POST /backup`, `POST /store-check` | | see [`super::maintenance`] |
 //!
 //! Errors are [`ErrorBody`](super::error::ErrorBody).
 
@@ -41,6 +42,8 @@ use crate::telemetry::metrics::NoticeSource;
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Pages that one retry by filter looks at: with [`crate::store::list::LIST_SCAN_MAX`] documents each, a bound on the
 /// time of one request. `more` then says that it was not all.
@@ -51,12 +54,13 @@ pub struct Desk {
     engine: Engine,
     access: OperatorAccess,
     reception: Reception,
+    turn: Arc<AtomicBool>,
 }
 
 impl Desk {
     /// For the holder of the token in `access`.
     pub fn new(engine: Engine, access: OperatorAccess, reception: Reception) -> Self {
-        Self { engine, access, reception }
+        Self { engine, access, reception, turn: Arc::default() }
     }
     /// What works.
     pub fn engine(&self) -> &Engine {
@@ -94,7 +98,13 @@ fn admit(request: &HttpRequest) -> Result<Operator, ApiError> {
 }
 
 impl Operator {
-    fn engine(&self) -> &Engine {
+    /// Set while somebody reads the whole store by the operator's order.
+    pub(super) fn turn(&self) -> &Arc<AtomicBool> {
+        &self.desk.turn
+    }
+
+    /// What works.
+    pub(super) fn engine(&self) -> &Engine {
         &self.desk.engine
     }
 

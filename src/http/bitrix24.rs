@@ -3,7 +3,8 @@
 //! Bitrix24 never sends an event again, whatever we answer (`api-reference/events`), so an authentic one is answered
 //! with 200 as soon as, and only if, it is on disk. The proof is `auth[application_token]`; nothing signs the body.
 //!
-//! The token is blanked before the body is stored: it has done its work, and journals and backups need no keys.
+//! Credentials are blanked before the body is stored: they have done their work, and journals and backups need no
+//! keys. The token is looked for everywhere in the body besides, in case a sender repeats it under another name.
 
 use super::body::{self, BodyBounds};
 use super::error::{ApiError, Code};
@@ -13,7 +14,7 @@ use super::settings::{BitrixSettings, PortalGate, PublicSettings};
 use super::source;
 use crate::config::Network;
 use crate::domain::{PortalId, Secret};
-use crate::providers::bitrix24::events::{IncomingEvent, token_matches};
+use crate::providers::bitrix24::events::{IncomingEvent, token_matches, without_credentials};
 use crate::store::{NewNotice, NoticeKind};
 use crate::telemetry::metrics::NoticeSource;
 use actix_web::web::{Bytes, Data, Payload};
@@ -71,7 +72,7 @@ impl Door {
         if !self.settings.events.is_empty() && !self.settings.events.contains(&event.name) {
             return Ok(Taken::Unwanted);
         }
-        let body = blanked(body, event.application_token.expose());
+        let body = blanked(without_credentials(&body).into(), event.application_token.expose());
         Ok(Taken::Wanted { portal: gate.id.clone(), content_type, body })
     }
 }

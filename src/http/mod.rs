@@ -21,6 +21,7 @@ pub mod headers;
 pub mod health;
 pub mod intake;
 pub mod listener;
+pub mod maintenance;
 pub mod operator_access;
 pub mod operator_token;
 pub mod operator_view;

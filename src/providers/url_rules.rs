@@ -60,6 +60,11 @@ impl Origin {
             port: url.port_or_known_default()?,
         })
     }
+
+    /// Whether the other side proves by TLS who it is.
+    pub fn is_https(&self) -> bool {
+        self.scheme == "https"
+    }
 }
 
 impl fmt::Display for Origin {

@@ -236,14 +236,6 @@ impl DiskFile {
         Ok(done)
     }
 
-    /// All bytes of the file.
-    pub fn read_all(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(self.len()?).unwrap_or(usize::MAX)];
-        let got = self.read_at(&mut bytes, 0)?;
-        bytes.truncate(got);
-        Ok(bytes)
-    }
-
     /// Makes the data durable, and of the metadata what is needed to read them.
     pub fn sync_data(&self) -> io::Result<()> {
         self.disk.run(&DiskOp::Sync { path: &self.path }, || self.file.sync_data())

@@ -394,3 +394,326 @@ impl Check<'_> {
 fn number(key: &[u8]) -> String {
     keys::parse_notice(key).map_or_else(|| "of no number".into(), |id| id.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::Disk;
+    use super::super::notice::NewNotice;
+    use super::super::records::encode;
+    use super::super::samples::Samples;
+    use super::*;
+    use crate::domain::{AttemptToken, FileDigest, Text, Timestamp};
+    use crate::saga::document::state::{SourceFile, TimerKind};
+    use crate::saga::document::{Claim, Step, Timer};
+    use sha2::{Digest, Sha256};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    /// A small sound state: two sagas, a pending and a parked notice, a file.
+    struct Bench {
+        _dir: tempfile::TempDir,
+        view: View,
+        spool: Spool,
+        counters: Counters,
+    }
+
+    fn put(view: &View, tree: Tree, key: Vec<u8>, value: Bytes) {
+        view.write(tree, std::iter::once((key.as_slice(), Some(&value)))).expect("written");
+    }
+
+    fn del(view: &View, tree: Tree, key: &[u8]) {
+        view.write(tree, std::iter::once((key, None))).expect("written");
+    }
+
+    fn raw<R: Record>(record: &R) -> Bytes {
+        encode(record).expect("small").into()
+    }
+
+    fn live() -> DocumentSaga {
+        let bytes = SpoolFile { digest: FileDigest(Sha256::digest(b"bytes").into()), size_bytes: 5 };
+        DocumentSaga {
+            id: SagaId::from_u128(1),
+            step: Step::Create,
+            timer: Some(Timer { due: Timestamp(50), kind: TimerKind::Lease }),
+            work: Work::InFlight { token: AttemptToken(3), since: Timestamp(40) },
+            file: Some(SourceFile { name: "a".into(), folder_id: None, version: None, bytes }),
+            signed: None,
+            ..Samples::new(7).saga()
+        }
+    }
+
+    fn finished() -> DocumentSaga {
+        let mut saga = Samples::new(8).saga();
+        saga.id = SagaId::from_u128(2);
+        saga.step = Step::Delivered;
+        saga.timer = None;
+        saga.work = Work::Idle;
+        saga
+    }
+
+    fn notice(body: &'static str) -> NoticeV1 {
+        NoticeV1::from(&NewNotice { body: body.into(), ..Samples::new(1).new_notice() })
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a directory for the test");
+            let view = View::open(&dir.path().join("view"), 1 << 20).expect("a fresh view opens");
+            let low = Arc::new(AtomicBool::new(false));
+            let spool = Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |_| Ok(true));
+            let bench =
+                Self { _dir: dir, view, spool: spool.expect("opened").0, counters: Counters::default() };
+            bench.filled()
+        }
+
+        fn filled(mut self) -> Self {
+            let view = &self.view;
+            let (live, finished) = (live(), finished());
+            let claim = Claim::Source("main:1".into());
+            let held = ClaimV1 { saga: live.id, state: ClaimState::Held };
+            let tombstone = ClaimV1 { saga: SagaId::from_u128(99), state: ClaimState::Tombstone };
+            for saga in [&live, &finished] {
+                put(view, Tree::Saga, keys::saga(saga.id), raw(saga));
+                put(view, Tree::Step, step_key(saga), Bytes::new());
+                put(view, Tree::History, keys::history(saga.id, 0, 0), raw(&Samples::new(1).history()));
+                self.counters.sagas[usize::from(saga.step.code())] += 1;
+            }
+            put(view, Tree::Timer, timer_key(&live).expect("live"), Bytes::new());
+            let order = OutboxV1 { token: AttemptToken(3), since: Timestamp(40) };
+            put(view, Tree::Outbox, keys::saga(live.id), raw(&order));
+            put(
+                view,
+                Tree::SagaClaims,
+                keys::saga(live.id),
+                raw(&SagaClaimsV1 { claims: vec![claim.clone()] }),
+            );
+            put(view, Tree::Claim, keys::claim(&claim, live.id), raw(&held));
+            put(view, Tree::Claim, keys::claim(&Claim::Source("old".into()), live.id), raw(&tombstone));
+            for digest in files_of(&live) {
+                put(view, Tree::SpoolRef, keys::spool_ref(digest, live.id), Bytes::new());
+            }
+            let mut sink = self.spool.create_blocking().expect("begun");
+            sink.write(b"bytes").expect("written");
+            sink.finish().expect("kept");
+            let (pending, parked) = (notice("pending"), notice("parked"));
+            put(view, Tree::Notice, keys::notice(NoticeId(1)), raw(&pending));
+            put(view, Tree::Dedupe, pending.dedupe.to_vec(), keys::notice(NoticeId(1)).into());
+            put(view, Tree::Dedupe, parked.dedupe.to_vec(), keys::notice(NoticeId(2)).into());
+            let parked =
+                ParkedNoticeV1 { notice: parked, reason: Text::new("", ""), lookup: Some("x".into()) };
+            put(view, Tree::Parked, keys::notice(NoticeId(2)), raw(&parked));
+            put(view, Tree::Lookup, keys::lookup("x", NoticeId(2)), Bytes::new());
+            put(view, Tree::Cursor, b"folder".to_vec(), raw(&Samples::new(1).cursor()));
+            self.counters.notices = 1;
+            self.counters.parked = 1;
+            self.counters.in_flight = 1;
+            self
+        }
+
+        fn rules(&self) -> Vec<Rule> {
+            let report = check(&self.view, &self.counters, &self.spool).expect("checked");
+            let mut rules: Vec<Rule> = report.violations.into_iter().map(|v| v.rule).collect();
+            rules.sort();
+            rules.dedup();
+            rules
+        }
+    }
+
+    #[test]
+    fn a_sound_state_has_no_violation() {
+        let bench = Bench::new();
+        let report = check(&bench.view, &bench.counters, &bench.spool).expect("checked");
+        assert!(report.is_clean(), "{:#?}", report.violations);
+        assert_eq!((report.sagas, report.entries), (2, 18));
+    }
+
+    /// What is broken, and which rules must say so.
+    type Planted = (&'static str, fn(&mut Bench), &'static [Rule]);
+
+    const PLANTED: &[Planted] = &[
+        (
+            "a live saga without a timer",
+            |b| {
+                let saga = DocumentSaga { timer: None, ..live() };
+                put(&b.view, Tree::Saga, keys::saga(saga.id), raw(&saga));
+            },
+            &[Rule::OneTimer, Rule::TimerIndex],
+        ),
+        (
+            "a finished saga with a timer",
+            |b| {
+                let timer = Some(Timer { due: Timestamp(9), kind: TimerKind::Wait });
+                let saga = DocumentSaga { timer, ..finished() };
+                put(&b.view, Tree::Saga, keys::saga(saga.id), raw(&saga));
+                put(&b.view, Tree::Timer, timer_key(&saga).expect("planted"), Bytes::new());
+            },
+            &[Rule::OneTimer],
+        ),
+        (
+            "a timer that is not in the index",
+            |b| del(&b.view, Tree::Timer, &timer_key(&live()).expect("live")),
+            &[Rule::TimerIndex],
+        ),
+        (
+            "a second timer in the index",
+            |b| {
+                put(&b.view, Tree::Timer, keys::timer(Timestamp(51), live().id), Bytes::new());
+            },
+            &[Rule::TimerIndex],
+        ),
+        (
+            "a step that is not in the index",
+            |b| del(&b.view, Tree::Step, &step_key(&live())),
+            &[Rule::StepIndex],
+        ),
+        (
+            "a saga under two steps",
+            |b| {
+                put(&b.view, Tree::Step, keys::step(Step::Parked, Timestamp(1), live().id), Bytes::new());
+            },
+            &[Rule::StepIndex],
+        ),
+        (
+            "an effect that is not in the outbox",
+            |b| {
+                del(&b.view, Tree::Outbox, &keys::saga(live().id));
+                b.counters.in_flight = 0;
+            },
+            &[Rule::Outbox],
+        ),
+        (
+            "an outbox entry with another token",
+            |b| {
+                let order = OutboxV1 { token: AttemptToken(4), since: Timestamp(40) };
+                put(&b.view, Tree::Outbox, keys::saga(live().id), raw(&order));
+            },
+            &[Rule::Outbox],
+        ),
+        (
+            "an outbox entry of a finished saga",
+            |b| {
+                let order = OutboxV1 { token: AttemptToken(4), since: Timestamp(40) };
+                put(&b.view, Tree::Outbox, keys::saga(finished().id), raw(&order));
+                b.counters.in_flight = 2;
+            },
+            &[Rule::Outbox],
+        ),
+        (
+            "a claim that nobody lists",
+            |b| {
+                let held = ClaimV1 { saga: finished().id, state: ClaimState::Held };
+                put(
+                    &b.view,
+                    Tree::Claim,
+                    keys::claim(&Claim::External("e".into()), finished().id),
+                    raw(&held),
+                );
+            },
+            &[Rule::Claims],
+        ),
+        (
+            "a listed claim that is not held",
+            |b| {
+                del(&b.view, Tree::Claim, &keys::claim(&Claim::Source("main:1".into()), live().id));
+            },
+            &[Rule::Claims],
+        ),
+        (
+            "claims of nobody",
+            |b| {
+                put(
+                    &b.view,
+                    Tree::SagaClaims,
+                    keys::saga(SagaId::from_u128(5)),
+                    raw(&SagaClaimsV1::default()),
+                );
+            },
+            &[Rule::Claims],
+        ),
+        (
+            "a tombstone of a saga that lives",
+            |b| {
+                let tombstone = ClaimV1 { saga: live().id, state: ClaimState::Tombstone };
+                put(
+                    &b.view,
+                    Tree::Claim,
+                    keys::claim(&Claim::Source("old".into()), live().id),
+                    raw(&tombstone),
+                );
+            },
+            &[Rule::Claims],
+        ),
+        (
+            "a file that is not referenced",
+            |b| {
+                del(&b.view, Tree::SpoolRef, &keys::spool_ref(files_of(&live())[0], live().id));
+            },
+            &[Rule::Spool],
+        ),
+        (
+            "a reference that no record names",
+            |b| {
+                put(&b.view, Tree::SpoolRef, keys::spool_ref(FileDigest([1; 32]), live().id), Bytes::new());
+            },
+            &[Rule::Spool],
+        ),
+        (
+            "a file that is not there",
+            |b| {
+                std::fs::remove_file(b.spool.path(files_of(&live())[0])).expect("removed");
+            },
+            &[Rule::Spool],
+        ),
+        (
+            "a record that does not decode",
+            |b| {
+                let mut bytes = raw(&live()).to_vec();
+                bytes[40] ^= 1;
+                put(&b.view, Tree::Saga, keys::saga(live().id), bytes.into());
+            },
+            &[Rule::TimerIndex, Rule::StepIndex, Rule::Outbox, Rule::Spool, Rule::Records, Rule::Counters],
+        ),
+        (
+            "history of nobody",
+            |b| {
+                let line = raw(&Samples::new(1).history());
+                put(&b.view, Tree::History, keys::history(SagaId::from_u128(5), 0, 0), line);
+            },
+            &[Rule::Records],
+        ),
+        (
+            "a notice that is not in the dedupe index",
+            |b| del(&b.view, Tree::Dedupe, &notice("pending").dedupe),
+            &[Rule::Notices],
+        ),
+        (
+            "a dedupe entry of nothing",
+            |b| {
+                put(&b.view, Tree::Dedupe, vec![3; 32], keys::notice(NoticeId(77)).into());
+            },
+            &[Rule::Notices],
+        ),
+        (
+            "a parked notice that cannot be looked up",
+            |b| del(&b.view, Tree::Lookup, &keys::lookup("x", NoticeId(2))),
+            &[Rule::Notices],
+        ),
+        (
+            "a lookup of nothing",
+            |b| {
+                put(&b.view, Tree::Lookup, keys::lookup("y", NoticeId(2)), Bytes::new());
+            },
+            &[Rule::Notices],
+        ),
+        ("a counter that has lost touch", |b| b.counters.notices = 5, &[Rule::Counters]),
+    ];
+
+    #[test]
+    fn each_planted_violation_is_found_under_its_rule() {
+        for (name, plant, expected) in PLANTED {
+            let mut bench = Bench::new();
+            plant(&mut bench);
+            assert_eq!(bench.rules(), *expected, "{name}");
+        }
+    }
+}

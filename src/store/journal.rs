@@ -27,7 +27,7 @@
 use super::disk::{Disk, DiskFile, list_dir};
 use super::error::OpenError;
 use super::frame::{self, Batch};
-use super::segment::{self, Header, HeaderState};
+use super::segment::{self, Header, HeaderState, Window};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -114,8 +114,9 @@ impl Survey {
         survey.survey_tail()?;
         let expected = survey.end.unwrap_or(1);
         for path in blank {
-            let bytes = read_segment(&survey.place.disk, &path)?;
-            if let Some(at) = frame::find(&bytes, expected) {
+            let file = open_segment(&survey.place.disk, &path)?;
+            let found = Window::new(&file).find_frame(0, expected).map_err(unreadable(&path))?;
+            if let Some(at) = found {
                 return Err(damaged(
                     &path,
                     0,
@@ -145,18 +146,23 @@ impl Survey {
         }
     }
 
+    /// How many segments begin behind entry `sequence`.
+    pub fn segments_after(&self, sequence: u64) -> u64 {
+        self.segments.iter().filter(|s| s.header.first > sequence + 1).count() as u64
+    }
+
     fn survey_tail(&mut self) -> Result<(), OpenError> {
         let Some(last) = self.segments.last() else { return Ok(()) };
-        let bytes = read_segment(&self.place.disk, &last.path)?;
-        let walked = walk(&bytes, last.header.first, u64::MAX, &mut |_| Ok(()));
-        let walked = walked.map_err(|detail| damaged(&last.path, 0, detail))?;
-        if let Some(at) = frame::find(&bytes[walked.offset..], walked.expected) {
-            let detail = format!("a sound entry follows at byte {}", walked.offset + at);
-            return Err(damaged(&last.path, walked.offset as u64, detail));
+        let file = open_segment(&self.place.disk, &last.path)?;
+        let walked = walk(&file, last.header.first, u64::MAX, &mut |_| Ok(()));
+        let walked = walked.map_err(|e| e.in_segment(&last.path))?;
+        let mut window = Window::new(&file);
+        let behind = window.find_frame(walked.offset, walked.expected).map_err(unreadable(&last.path))?;
+        if let Some(at) = behind {
+            return Err(damaged(&last.path, walked.offset, format!("a sound entry follows at byte {at}")));
         }
-        let behind = bytes[walked.offset..].iter().rposition(|b| *b != 0).map_or(0, |at| at as u64 + 1);
-        self.tail_offset = walked.offset as u64;
-        self.torn_bytes = behind;
+        self.torn_bytes = window.used_after(walked.offset).map_err(unreadable(&last.path))?;
+        self.tail_offset = walked.offset;
         self.end = Some(walked.expected);
         Ok(())
     }
@@ -201,10 +207,10 @@ impl Survey {
         from: u64,
         visit: &mut dyn FnMut(u64, Batch) -> Result<(), OpenError>,
     ) -> Result<u64, OpenError> {
-        let bytes = read_segment(&self.place.disk, &segment.path)?;
+        let file = open_segment(&self.place.disk, &segment.path)?;
         let limit = next.map_or(u64::MAX, |n| n.header.first);
         let mut failure = None;
-        let walked = walk(&bytes, segment.header.first, limit, &mut |frame| {
+        let walked = walk(&file, segment.header.first, limit, &mut |frame| {
             if frame.last() < from {
                 return Ok(());
             }
@@ -221,7 +227,7 @@ impl Survey {
         if let Some(error) = failure {
             return Err(error);
         }
-        let walked = walked.map_err(|detail| damaged(&segment.path, 0, detail))?;
+        let walked = walked.map_err(|e| e.in_segment(&segment.path))?;
         match next {
             Some(next) if walked.expected < limit => Err(self.gap(segment, next, &walked)),
             Some(_) | None => Ok(walked.abandoned),
@@ -235,7 +241,7 @@ impl Survey {
                 "entry {} was expected here, the next file begins with {}",
                 walked.expected, next.header.first
             );
-            return damaged(&segment.path, walked.offset as u64, detail);
+            return damaged(&segment.path, walked.offset, detail);
         }
         let missing = segment::path(&self.place.dir, segment.header.number + 1);
         if self.lost_headers.contains(&missing) {
@@ -265,7 +271,7 @@ impl Survey {
             Some(last) => {
                 let file = place.disk.open(&last.path).map_err(io("opening", &last.path))?;
                 if torn_bytes > 0 {
-                    write_zeros(&file, tail_offset, tail_offset + torn_bytes)
+                    segment::write_zeros(&file, tail_offset, tail_offset + torn_bytes)
                         .map_err(io("cutting", &last.path))?;
                 }
                 file.sync_all().map_err(io("syncing", &last.path))?;
@@ -300,9 +306,13 @@ fn damaged(path: &Path, offset: u64, detail: impl Into<String>) -> OpenError {
     OpenError::DamagedJournal { segment: path.to_owned(), offset, detail: detail.into() }
 }
 
-fn read_segment(disk: &Disk, path: &Path) -> Result<Vec<u8>, OpenError> {
-    let read = disk.open_read(path).and_then(|file| file.read_all());
-    read.map_err(|source| OpenError::Io { doing: "reading", path: path.to_owned(), source })
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> OpenError + use<> {
+    let path = path.to_owned();
+    move |source| OpenError::Io { doing: "reading", path, source }
+}
+
+fn open_segment(disk: &Disk, path: &Path) -> Result<DiskFile, OpenError> {
+    disk.open_read(path).map_err(unreadable(path))
 }
 
 /// The segment files of a journal.
@@ -363,40 +373,70 @@ fn check_header(
 /// How far the sound frames of a segment go.
 struct Walked {
     /// Byte after the last one that counts.
-    offset: usize,
+    offset: u64,
     /// The sequence after it.
     expected: u64,
     /// Sound frames behind the fence.
     abandoned: u64,
 }
 
+/// Why a walk did not come to its end.
+enum WalkError {
+    Io(io::Error),
+    /// A sound frame cannot be understood, or whoever visits it has had enough.
+    Stopped {
+        offset: u64,
+        detail: String,
+    },
+}
+
+impl WalkError {
+    fn in_segment(self, path: &Path) -> OpenError {
+        match self {
+            Self::Io(source) => unreadable(path)(source),
+            Self::Stopped { offset, detail } => damaged(path, offset, detail),
+        }
+    }
+}
+
+impl std::fmt::Display for WalkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Stopped { offset, detail } => write!(f, "at byte {offset}: {detail}"),
+        }
+    }
+}
+
 /// Visits the frames of a segment from `expected` on, below `limit`.
 fn walk(
-    bytes: &[u8],
+    file: &DiskFile,
     mut expected: u64,
     limit: u64,
     visit: &mut dyn FnMut(frame::Frame<'_>) -> Result<(), String>,
-) -> Result<Walked, String> {
-    let mut offset = segment::HEADER_BYTES.min(bytes.len());
-    while let Some(frame) = frame::parse(&bytes[offset..]) {
+) -> Result<Walked, WalkError> {
+    let mut window = Window::new(file);
+    let mut offset = segment::HEADER_BYTES as u64;
+    while let Some(frame) = window.frame(offset).map_err(WalkError::Io)? {
         if frame.first != expected || frame.last() >= limit {
             break;
         }
-        visit(frame).map_err(|detail| format!("entry {expected} at byte {offset}: {detail}"))?;
+        visit(frame).map_err(|detail| WalkError::Stopped { offset, detail })?;
         expected = frame.last() + 1;
-        offset += frame.len;
+        offset += frame.len as u64;
     }
-    let abandoned = if expected == limit { count_frames(&bytes[offset..]) } else { 0 };
+    let abandoned =
+        if expected == limit { count_frames(&mut window, offset).map_err(WalkError::Io)? } else { 0 };
     Ok(Walked { offset, expected, abandoned })
 }
 
-fn count_frames(mut bytes: &[u8]) -> u64 {
+fn count_frames(window: &mut Window<'_>, mut offset: u64) -> io::Result<u64> {
     let mut count = 0;
-    while let Some(frame) = frame::parse(bytes) {
+    while let Some(frame) = window.frame(offset)? {
         count += 1;
-        bytes = &bytes[frame.len..];
+        offset += frame.len as u64;
     }
-    count
+    Ok(count)
 }
 
 /// Reads the frames with sequences `from..=to` of a journal that is being written; all of them are durable.
@@ -421,14 +461,15 @@ pub(super) fn read_range(
         if segment.header.first > to {
             break;
         }
-        let bytes = read_segment(&place.disk, &segment.path).map_err(|e| e.to_string())?;
-        walk(&bytes, segment.header.first, limit, &mut |frame| {
+        let file = open_segment(&place.disk, &segment.path).map_err(|e| e.to_string())?;
+        walk(&file, segment.header.first, limit, &mut |frame| {
             if frame.last() < from || frame.first > to {
                 return Ok(());
             }
             reached = frame.last() + 1;
             visit(frame)
-        })?;
+        })
+        .map_err(|e| format!("{}: {e}", segment.path.display()))?;
     }
     if reached > to {
         Ok(())
@@ -451,17 +492,6 @@ pub(super) fn remove_covered(place: &Place, upto: u64) -> io::Result<usize> {
         place.disk.sync_dir(&place.dir)?;
     }
     Ok(segments.len() - removed)
-}
-
-fn write_zeros(file: &DiskFile, from: u64, to: u64) -> io::Result<()> {
-    let zeros = vec![0; 64 << 10];
-    let mut at = from;
-    while at < to {
-        let part = (to - at).min(zeros.len() as u64);
-        file.write_all_at(&zeros[..usize::try_from(part).unwrap_or(zeros.len())], at)?;
-        at += part;
-    }
-    Ok(())
 }
 
 /// The writer's handle.
@@ -618,7 +648,7 @@ impl Journal {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         file.write_all_at(&tail, block)?;
-        write_zeros(&file, keep, doubt.min(self.place.segment_bytes))?;
+        segment::write_zeros(&file, keep, doubt.min(self.place.segment_bytes))?;
         file.sync_data()?;
         Ok(file)
     }
@@ -628,16 +658,16 @@ impl Journal {
         if keep == 0 {
             return Ok(());
         }
-        let mut bytes = file.read_all()?;
-        bytes.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
-        let HeaderState::Sound(header) = Header::decode(&bytes) else {
+        let HeaderState::Sound(header) = Header::decode(Window::new(file).at(0, segment::HEADER_BYTES)?)
+        else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the segment's header cannot be read back",
             ));
         };
-        let walked = walk(&bytes, header.first, u64::MAX, &mut |_| Ok(())).map_err(io::Error::other)?;
-        if walked.expected != self.next {
+        let walked = walk(file, header.first, self.next, &mut |_| Ok(()));
+        let walked = walked.map_err(|e| io::Error::other(e.to_string()))?;
+        if walked.expected != self.next || walked.offset != keep {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "acknowledged entries cannot be read back",
@@ -740,8 +770,9 @@ mod tests {
     }
 
     fn sound_len(path: &Path) -> usize {
-        let bytes = std::fs::read(path).expect("read");
-        walk(&bytes, 1, u64::MAX, &mut |_| Ok(())).expect("walked").offset
+        let file = Disk::real().open_read(path).expect("opened");
+        let walked = walk(&file, 1, u64::MAX, &mut |_| Ok(()));
+        usize::try_from(walked.map_err(|e| e.to_string()).expect("walked").offset).expect("small")
     }
 
     #[test]
@@ -806,7 +837,7 @@ mod tests {
     fn a_lost_segment_is_named() {
         let bench = Bench::new();
         let large = vec![7; 20 << 10];
-        filled(&bench, &[&large; 8]);
+        filled(&bench, &[large.as_slice(); 8]);
         assert!(bench.file(3).exists());
         let second = std::fs::read(bench.file(2)).expect("read");
         std::fs::remove_file(bench.file(2)).expect("removed");
@@ -924,7 +955,7 @@ mod tests {
     fn covered_segments_are_removed_and_what_remains_is_enough() {
         let bench = Bench::new();
         let large = vec![7; 20 << 10];
-        filled(&bench, &[&large; 8]);
+        filled(&bench, &[large.as_slice(); 8]);
         assert_eq!(remove_covered(&bench.place(), 5).expect("removed"), 2);
         let survey = Survey::take(bench.place()).expect("surveyed");
         assert_eq!((survey.first(), survey.last()), (Some(4), Some(8)));

@@ -49,8 +49,11 @@ pub mod options;
 mod overlay;
 mod queries;
 mod queue;
+mod readers;
 mod rebuild;
 pub mod records;
+#[cfg(test)]
+mod samples;
 mod segment;
 mod shared;
 mod snapshot;
@@ -80,12 +83,13 @@ use disk::Host;
 use group::{bad_key, decoded};
 use keys::Tree;
 use queue::Closing;
+use readers::Readers;
 use records::ClaimV1;
 use shared::Shared;
 use state::{Range, State};
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// How many sagas are forgotten by one command: a command is one frame, and the writer's time.
@@ -107,12 +111,16 @@ pub struct Store(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     threads: Mutex<Option<open::Threads>>,
+    readers: Mutex<Readers>,
     /// Held as long as the store is open.
-    #[expect(dead_code, reason = "it is the file's being open that counts")]
-    lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 impl Handle {
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn end(&self, closing: Closing) -> Result<(), StoreError> {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(threads) = threads else { return Ok(()) };
@@ -123,10 +131,12 @@ impl Handle {
             self.shared.stop.abandon();
         }
         let joined = threads.join(&self.shared);
+        self.readers().end();
         // So that the directory can be opened again at once, by this very process if need be.
         if let Err(error) = applier::let_go(self.shared.state.take_view(reason)) {
             tracing::warn!(%error, "the view was not closed in time");
         }
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         joined
     }
 }
@@ -460,17 +470,20 @@ impl Store {
         self.0.shared.applier.ring();
     }
 
-    /// Reads on a thread that may block.
+    /// Reads on one of the readers' threads: it may block.
     async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&State) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let shared = Arc::clone(&self.0.shared);
-        let reading = tokio::task::spawn_blocking(move || query(&shared.state));
-        reading.await.map_err(|_| StoreError::Closed)?
+        let (reply, answer) = oneshot::channel();
+        let read: readers::Read = Box::new(move |state| drop(reply.send(query(state))));
+        let sender = self.0.readers().sender().ok_or(StoreError::Closed)?;
+        sender.send(read).await.map_err(|_| StoreError::Closed)?;
+        drop(sender);
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// The value of a key: at once if the overlay knows it, else on a thread that may block.
+    /// The value of a key: at once if the overlay knows it, else on a reader's thread.
     async fn get(&self, tree: Tree, key: Vec<u8>) -> Result<Option<bytes::Bytes>, StoreError> {
         if let Some(known) = self.0.shared.state.peek(tree, &key) {
             return Ok(known);

@@ -22,7 +22,8 @@ use super::keys::{self, Tree};
 use super::layout::{Format, FormatError, Layout, decode_checkpoint, encode_checkpoint};
 use super::options::StoreOptions;
 use super::overlay::{Below, Counters, Overlay};
-use super::queue::{Bell, Queue};
+use super::queue::{Bell, Closing, Queue};
+use super::readers::Readers;
 use super::rebuild;
 use super::records::MetaV1;
 use super::shared::{Conditions, Gauges, Shared, Stop};
@@ -30,7 +31,7 @@ use super::snapshot_end;
 use super::spool::Spool;
 use super::state::{Range, State};
 use super::view::{View, ViewError, remove_leftovers};
-use super::writer::{OVERLAY_BYTES_MAX, Writer};
+use super::writer::{OVERLAY_BYTES_CALL, Writer};
 use super::{Handle, Store};
 use crate::domain::Text;
 use crate::saga::document::Step;
@@ -134,7 +135,7 @@ pub(super) fn open(
     opening.check_end(marks.known())?;
     let belief = opening.believe(&marks)?;
     let viewed = opening.open_view(belief, &marks)?;
-    opening.start(viewed, place, lock, began)
+    opening.start(viewed, marks.newest_snapshot.unwrap_or(0), place, lock, began)
 }
 
 /// Whether there was a store.
@@ -203,7 +204,8 @@ fn view_error(error: ViewError) -> OpenError {
 
 fn check_options(options: &StoreOptions) -> Result<(), OpenError> {
     let wrong = |option, found, expected: String| Err(OpenError::Option { option, found, expected });
-    if options.segment_bytes < StoreOptions::SEGMENT_BYTES_MIN || options.segment_bytes % 4_096 != 0 {
+    if options.segment_bytes < StoreOptions::SEGMENT_BYTES_MIN || !options.segment_bytes.is_multiple_of(4_096)
+    {
         let expected = format!("at least {} and a multiple of 4096", StoreOptions::SEGMENT_BYTES_MIN);
         return wrong("segment_bytes", options.segment_bytes, expected);
     }
@@ -386,7 +388,7 @@ impl Opening<'_> {
             }
             overlay.reached(sequence, Counters::default());
             replayed += 1;
-            if overlay.upper().bytes() >= OVERLAY_BYTES_MAX {
+            if overlay.upper().bytes() >= OVERLAY_BYTES_CALL {
                 let layer = overlay.take();
                 view.apply(&layer).map_err(view_error)?;
                 overlay.drop_lower();
@@ -446,6 +448,7 @@ impl Opening<'_> {
     fn start(
         self,
         viewed: Viewed,
+        newest_snapshot: u64,
         place: Place,
         lock: File,
         began: Instant,
@@ -453,6 +456,7 @@ impl Opening<'_> {
         let Self { options, host, layout, format, survey, progress, leftovers_removed, .. } = self;
         let Viewed { view, overlay, fate, last, applied, replayed, abandoned } = viewed;
         let torn_bytes = survey.torn_bytes;
+        let since_snapshot = survey.segments_after(newest_snapshot) * options.segment_bytes;
         let journal = survey.start(last + 1)?;
         progress(OpenProgress::Counting);
         let state = State::new(Arc::new(view), overlay);
@@ -472,7 +476,7 @@ impl Opening<'_> {
         );
         let (spool, spool_swept) = spool.map_err(io("opening", &layout.spool()))?;
         let queue = Queue::new(options.queue_max);
-        let gauges = gauges(&journal, last, applied, counters, &layout, options.segment_bytes)?;
+        let gauges = gauges(&journal, last, applied, counters, &layout, since_snapshot)?;
         let shared = Arc::new(Shared {
             options,
             host,
@@ -494,6 +498,11 @@ impl Opening<'_> {
         });
         keeper::watch_disk(&shared, false);
         let threads = Threads::start(&shared, journal, next_notice)?;
+        let readers = Readers::start(&shared).map_err(|error| {
+            shared.stop.abandon();
+            shared.queue.close(Closing::Abandon);
+            io("starting threads for", &shared.layout.dir)(error)
+        })?;
         let took = began.elapsed();
         let report = OpenReport {
             view: fate,
@@ -504,7 +513,15 @@ impl Opening<'_> {
             spool_swept,
             took,
         };
-        Ok((Store(Arc::new(Handle { shared, threads: Mutex::new(Some(threads)), lock })), report))
+        Ok((
+            Store(Arc::new(Handle {
+                shared,
+                threads: Mutex::new(Some(threads)),
+                readers: Mutex::new(readers),
+                lock: Mutex::new(Some(lock)),
+            })),
+            report,
+        ))
     }
 }
 
@@ -518,18 +535,16 @@ fn gauges(
     applied: u64,
     counters: Counters,
     layout: &Layout,
-    segment_bytes: u64,
+    since_snapshot: u64,
 ) -> Result<Gauges, OpenError> {
     let gauges = Gauges::default();
     gauges.sequence.store(last, Ordering::Release);
     gauges.segment.store(journal.segment_number(), Ordering::Release);
-    // What lies in the journal already counts towards the next snapshot, in whole segments.
-    let segments = super::disk::list_dir(&layout.journal()).map_err(io("listing", &layout.journal()))?;
-    let used = segments.iter().filter(|p| super::segment::number_of(p).is_some()).count() as u64;
-    gauges.journal_written.store(used.saturating_sub(1) * segment_bytes, Ordering::Relaxed);
     let snapshots = snapshot_end::list(&layout.snapshots()).map_err(io("listing", &layout.snapshots()))?;
     let newest = snapshots.last().and_then(|(_, path)| path.metadata().ok()).map_or(0, |m| m.len());
     gauges.snapshot_bytes.store(newest, Ordering::Relaxed);
+    // What lies behind the newest snapshot counts towards the next one, in whole segments.
+    gauges.journal_written.store(since_snapshot, Ordering::Relaxed);
     gauges.note_applied(applied, counters);
     gauges.note_checkpoint(applied);
     Ok(gauges)

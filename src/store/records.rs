@@ -285,3 +285,161 @@ fn checksum(bytes: &[u8]) -> u32 {
     hasher.update(&bytes[HEADER_BYTES..]);
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::Samples;
+    use super::*;
+    use proptest::prelude::*;
+    use std::fmt::Debug;
+
+    /// The bytes of each kind and version that was ever written: `kind version hex`. Lines are only ever added.
+    const GOLDEN: &str = include_str!("../../tests/data/store_records.hex");
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    fn golden(kind: Kind, version: u16) -> Vec<u8> {
+        let wanted = format!("{} {version} ", kind.code());
+        let line = GOLDEN.lines().find_map(|line| line.strip_prefix(&wanted)).unwrap_or_default();
+        (0..line.len() / 2)
+            .map(|at| u8::from_str_radix(&line[2 * at..2 * at + 2], 16).expect("hex"))
+            .collect()
+    }
+
+    fn keeps_its_bytes<R: Record + PartialEq + Debug>(sample: &R) {
+        let bytes = encode(sample).expect("small");
+        let frozen = golden(R::KIND, R::VERSION);
+        assert_eq!(
+            hex(&bytes),
+            hex(&frozen),
+            "the stored form of kind {} has changed: see the header of this file",
+            R::KIND.code()
+        );
+        assert_eq!(&decode::<R>(&frozen).expect("the frozen bytes decode"), sample);
+    }
+
+    #[test]
+    fn stored_bytes_stay_as_they_are() {
+        let samples = || Samples::new(0);
+        keeps_its_bytes(&samples().saga());
+        keeps_its_bytes(&samples().history());
+        keeps_its_bytes(&samples().notice());
+        keeps_its_bytes(&samples().portal_state());
+        keeps_its_bytes(&samples().cursor());
+        keeps_its_bytes(&samples().claim());
+        keeps_its_bytes(&samples().outbox());
+        keeps_its_bytes(&samples().parked());
+        keeps_its_bytes(&samples().meta());
+        keeps_its_bytes(&samples().claims());
+    }
+
+    #[test]
+    fn every_kind_and_version_has_frozen_bytes() {
+        for (kind, newest) in Kind::ALL {
+            for version in 1..=newest {
+                assert!(!golden(kind, version).is_empty(), "kind {} version {version}", kind.code());
+            }
+        }
+    }
+
+    /// Enums are stored by their place: one that moves turns every old record into another.
+    #[test]
+    fn codes_of_enums_stay_as_they_are() {
+        use crate::domain::{CrmItem, FailureClass};
+        use crate::saga::document::state::WaitWork;
+        use crate::saga::document::{Outcome, Source, Step, TimerKind, Work};
+        use crate::store::NoticeKind;
+        let code = |bytes: Option<Vec<u8>>| bytes.expect("small")[..4].to_vec();
+        for (place, step) in (0u32..).zip(Step::ALL) {
+            assert_eq!(code(strict_encode(&step)), place.to_le_bytes(), "{step:?}");
+            assert_eq!(u32::from(step.code()), place);
+        }
+        for (place, kind) in (0u32..).zip(NoticeKind::ALL) {
+            assert_eq!(code(strict_encode(&kind)), place.to_le_bytes(), "{kind:?}");
+        }
+        let file =
+            Source::CrmFile { item: CrmItem { entity_type_id: 2, id: 1 }, field: "f".into(), file_id: 1 };
+        let order = Work::InFlight { token: AttemptToken(1), since: Timestamp(1) };
+        assert_eq!(code(strict_encode(&file)), 2u32.to_le_bytes());
+        assert_eq!(code(strict_encode(&order)), 1u32.to_le_bytes());
+        assert_eq!(code(strict_encode(&TimerKind::Grace)), 3u32.to_le_bytes());
+        assert_eq!(code(strict_encode(&WaitWork::Reminder)), 2u32.to_le_bytes());
+        assert_eq!(code(strict_encode(&Outcome::Refused)), 2u32.to_le_bytes());
+        assert_eq!(code(strict_encode(&ClaimState::Tombstone)), 1u32.to_le_bytes());
+        assert_eq!(code(strict_encode(&FailureClass::Ambiguous)), 4u32.to_le_bytes());
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_an_error() {
+        let bytes = encode(&Samples::new(0).saga()).expect("small");
+        for bit in 0..bytes.len() * 8 {
+            let mut wrong = bytes.clone();
+            wrong[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode::<DocumentSaga>(&wrong).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(decode::<DocumentSaga>(&bytes[..len]).is_err(), "cut to {len}");
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert!(decode::<DocumentSaga>(&longer).is_err());
+    }
+
+    /// A value with a sound checksum and another header.
+    fn with_header(at: usize, value: u16) -> Vec<u8> {
+        let mut bytes = encode(&Samples::new(0).cursor()).expect("small");
+        bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        let sum = checksum(&bytes);
+        bytes[6..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_newer_version_and_another_kind_are_told_as_what_they_are() {
+        assert_eq!(decode::<Cursor>(&with_header(4, 2)), Err(DecodeError::Newer { found: 2, known: 1 }));
+        assert_eq!(decode::<Cursor>(&with_header(4, 0)), Err(DecodeError::Newer { found: 0, known: 1 }));
+        assert_eq!(decode::<Cursor>(&with_header(2, 1)), Err(DecodeError::Kind { found: 1, expected: 5 }));
+        assert_eq!(decode::<Cursor>(b"short"), Err(DecodeError::Short(5)));
+        assert_eq!(decode::<Cursor>(&[0; 40]), Err(DecodeError::Foreign));
+    }
+
+    #[test]
+    fn a_hostile_length_asks_for_no_memory() {
+        let payload = u64::MAX.to_le_bytes();
+        assert!(strict_decode::<Vec<u64>>(&payload).is_err());
+        assert!(strict_decode::<Blob>(&(1u64 << 40).to_le_bytes()).is_err());
+    }
+
+    fn round_trip<R: Record + PartialEq + Debug>(sample: R) {
+        let bytes = encode(&sample).expect("small");
+        assert_eq!(decode::<R>(&bytes), Ok(sample));
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_reads_back_what_was_written(seed in any::<u64>()) {
+            let mut samples = Samples::new(seed);
+            round_trip(samples.saga());
+            round_trip(samples.history());
+            round_trip(samples.notice());
+            round_trip(samples.portal_state());
+            round_trip(samples.cursor());
+            round_trip(samples.claim());
+            round_trip(samples.outbox());
+            round_trip(samples.parked());
+            round_trip(samples.meta());
+            round_trip(samples.claims());
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = decode::<DocumentSaga>(&bytes);
+            let _ = strict_decode::<DocumentSaga>(&bytes);
+            let _ = strict_decode::<ParkedNoticeV1>(&bytes);
+            let _ = strict_decode::<SagaClaimsV1>(&bytes);
+            let _ = super::super::frame::parse(&bytes).map(|frame| frame.batches().is_ok());
+        }
+    }
+}

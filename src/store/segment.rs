@@ -14,7 +14,8 @@
 //! * **SS-1** A segment's header is a fence: what an earlier segment holds at its first sequence or above does
 //!   not count. That is how a group that failed, and may nevertheless be on disk, is kept from coming back.
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
+use super::frame::{self, Frame};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +24,9 @@ pub(super) const HEADER_BYTES: usize = 64;
 const MAGIC: [u8; 8] = *b"EDOBJRN1";
 /// The newest layout of segments that we know.
 pub(super) const FORMAT: u32 = 1;
-/// How many zeros are written at a time.
-const ZEROS_BYTES: usize = 1 << 20;
+/// What a blank segment is filled with, a piece at a time. Not on the heap: a large allocation that is freed
+/// teaches glibc to keep allocations of that size for ever.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,14 +117,92 @@ pub(super) fn prepare(disk: &Disk, path: &Path, bytes: u64) -> io::Result<()> {
 
 fn fill(disk: &Disk, path: &Path, bytes: u64) -> io::Result<()> {
     let file = disk.create(path)?;
-    let zeros = vec![0; ZEROS_BYTES];
-    let mut offset = 0;
-    while offset < bytes {
-        let part = (bytes - offset).min(ZEROS_BYTES as u64);
-        file.write_all_at(&zeros[..usize::try_from(part).unwrap_or(ZEROS_BYTES)], offset)?;
-        offset += part;
-    }
+    write_zeros(&file, 0, bytes)?;
     file.sync_all()
+}
+
+/// Fills a part of a file with zeros.
+pub(super) fn write_zeros(file: &DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let part = usize::try_from(to - at).unwrap_or(ZEROS.len()).min(ZEROS.len());
+        file.write_all_at(&ZEROS[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
+}
+
+/// How much of a segment is in memory while it is read, if no frame is larger.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// A file that is read from front to back, a piece at a time.
+pub(super) struct Window<'f> {
+    file: &'f DiskFile,
+    begin: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'f> Window<'f> {
+    pub fn new(file: &'f DiskFile) -> Self {
+        Self { file, begin: 0, bytes: Vec::new() }
+    }
+
+    /// `len` bytes from `offset` on; fewer at the file's end.
+    pub fn at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let inside = offset.checked_sub(self.begin).and_then(|skip| usize::try_from(skip).ok());
+        let covered = inside.is_some_and(|skip| skip + len <= self.bytes.len());
+        if !covered {
+            self.bytes.resize(len.max(WINDOW_BYTES), 0);
+            let got = self.file.read_at(&mut self.bytes, offset)?;
+            self.bytes.truncate(got);
+            self.begin = offset;
+        }
+        let skip = if covered { inside.unwrap_or(0) } else { 0 };
+        Ok(&self.bytes[skip..self.bytes.len().min(skip + len)])
+    }
+
+    /// The frame that begins at `offset`, if there is a whole and sound one.
+    pub fn frame(&mut self, offset: u64) -> io::Result<Option<Frame<'_>>> {
+        match frame::peek_len(self.at(offset, frame::HEADER_BYTES)?) {
+            Some(len) => Ok(frame::parse(self.at(offset, len)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a sound frame of sequence `from` or later begins anywhere at or after `offset`, and where.
+    pub fn find_frame(&mut self, mut offset: u64, from: u64) -> io::Result<Option<u64>> {
+        loop {
+            let piece = self.at(offset, WINDOW_BYTES)?;
+            let end = piece.len();
+            let starts = |at: &usize| piece[*at..].starts_with(&frame::MAGIC);
+            let candidates: Vec<usize> = (0..end).step_by(frame::ALIGN).filter(starts).collect();
+            for at in candidates {
+                let place = offset + at as u64;
+                if self.frame(place)?.is_some_and(|frame| frame.first >= from) {
+                    return Ok(Some(place));
+                }
+            }
+            if end < WINDOW_BYTES {
+                return Ok(None);
+            }
+            offset += WINDOW_BYTES as u64;
+        }
+    }
+
+    /// How many bytes there are from `offset` up to the last one that is not zero.
+    pub fn used_after(&mut self, offset: u64) -> io::Result<u64> {
+        let (mut at, mut used) = (offset, 0);
+        loop {
+            let piece = self.at(at, WINDOW_BYTES)?;
+            if let Some(last) = piece.iter().rposition(|b| *b != 0) {
+                used = at + last as u64 + 1 - offset;
+            }
+            if piece.len() < WINDOW_BYTES {
+                return Ok(used);
+            }
+            at += WINDOW_BYTES as u64;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -148,5 +228,29 @@ mod tests {
         assert!(path(dir, 9) < path(dir, 10));
         assert_eq!(number_of(&path(dir, 10)), Some(10));
         assert_eq!(number_of(&reserve_path(dir)), None);
+    }
+
+    #[test]
+    fn a_frame_is_found_wherever_it_begins_and_however_large_it_is() {
+        let dir = tempfile::tempdir().expect("a directory for the test");
+        let large = super::super::frame::Op::Del {
+            tree: 1,
+            key: super::super::records::Blob(vec![7; 3 * WINDOW_BYTES].into()),
+        };
+        let frame = frame::encode(7, &vec![frame::Batch { ops: vec![large] }]).expect("it fits");
+        for begin in [0, 8, WINDOW_BYTES - 8, WINDOW_BYTES, 2 * WINDOW_BYTES + 16] {
+            let mut bytes = vec![0x55; begin];
+            bytes.extend_from_slice(&frame);
+            bytes.extend_from_slice(&[0; 100]);
+            let path = dir.path().join("file");
+            std::fs::write(&path, &bytes).expect("written");
+            let file = Disk::real().open_read(&path).expect("opened");
+            let mut window = Window::new(&file);
+            assert_eq!(window.find_frame(0, 7).expect("read"), Some(begin as u64));
+            assert_eq!(window.find_frame(0, 8).expect("read"), None);
+            assert_eq!(window.frame(begin as u64).expect("read").expect("sound").len, frame.len());
+            let last = bytes.iter().rposition(|b| *b != 0).expect("not blank") as u64;
+            assert_eq!(window.used_after(0).expect("read"), last + 1);
+        }
     }
 }

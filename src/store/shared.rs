@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const SYNC_SAMPLES: usize = 512;
 
 /// How long after a failed snapshot the next one is tried: it writes the whole state.
-const SNAPSHOT_AGAIN: Duration = Duration::from_mins(1);
+const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) struct Shared {
     pub options: StoreOptions,

@@ -34,7 +34,7 @@ use tokio::task::JoinHandle;
 const BUFFER_BYTES: usize = 256 << 10;
 /// How long a finished file is kept that no commit has named: longer than any pause between fetching a file and
 /// committing it, a full disk mended by a person included.
-const LEASE: Duration = Duration::from_hours(24);
+const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directory of files. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -389,10 +389,13 @@ pub struct SpoolWriter {
     work: Work,
 }
 
+/// The file and the emptied buffer, back from the blocking thread.
+type Rest = (Box<SpoolSink>, Vec<u8>);
+
 /// Writing and hashing happen on a blocking thread, a buffer at a time.
 enum Work {
     Idle(Box<SpoolSink>, Vec<u8>),
-    Busy(JoinHandle<Result<(Box<SpoolSink>, Vec<u8>), SpoolError>>),
+    Busy(JoinHandle<Result<Rest, SpoolError>>),
     Failed,
 }
 

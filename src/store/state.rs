@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 /// How many entries of one layer are looked at in one go.
 const CHUNK: usize = 256;
 
+/// What several layers together say of some keys; `None` = the key is not there.
+type Merged = BTreeMap<Vec<u8>, Option<Bytes>>;
+
 /// Where a range begins and ends.
 #[derive(Debug, Clone)]
 pub(super) struct Range {
@@ -188,12 +191,7 @@ impl State {
     }
 
     /// What the layers say of the beginning of the range, and how far that goes (`None` = to its end).
-    fn upper_part(
-        &self,
-        staged: Option<&Layer>,
-        tree: Tree,
-        range: &Range,
-    ) -> (BTreeMap<Vec<u8>, Option<Bytes>>, Option<Vec<u8>>) {
+    fn upper_part(&self, staged: Option<&Layer>, tree: Tree, range: &Range) -> (Merged, Option<Vec<u8>>) {
         let mut merged = BTreeMap::new();
         let mut horizon: Option<Vec<u8>> = None;
         let overlay = self.overlay();
@@ -230,13 +228,7 @@ fn narrowed(range: &Range, horizon: Option<&Vec<u8>>) -> Range {
     range
 }
 
-fn collect(
-    found: &mut Vec<Pair>,
-    merged: BTreeMap<Vec<u8>, Option<Bytes>>,
-    horizon: Option<&Vec<u8>>,
-    range: &Range,
-    limit: usize,
-) {
+fn collect(found: &mut Vec<Pair>, merged: Merged, horizon: Option<&Vec<u8>>, range: &Range, limit: usize) {
     let within = |key: &Vec<u8>| horizon.is_none_or(|h| !range.is_before(h, key));
     let present =
         merged.into_iter().filter(|(key, _)| within(key)).filter_map(|(key, value)| Some((key, value?)));

@@ -10,8 +10,7 @@
 //! * The cache's bound counts only accesses that have gone through a shard's queue; a queue is looked at when
 //!   its 64 places are full, and there are 256 shards. So up to 16,000 leaves lie in memory uncounted (20,000
 //!   random reads: 45 MiB more, with a cache of 1 MiB as with one of 16). Reading a key [`TOUCHES`] times fills
-//!   the queue of its leaf's shard that much sooner: the same reads then cost 4 MiB. Only trees with large
-//!   values are worth it.
+//!   the queue of its leaf's shard that much sooner: the same reads then cost 4 MiB.
 //! * `apply_batch` pegs the log and rolls the buffer twice per tree; we need no atomicity here (replaying the
 //!   journal is idempotent), so changes go in one by one: the same speed, 30 MiB less memory while filling.
 //! * A panic or an error inside leaves it in an unknown state: every call is caught, and the caller must throw
@@ -26,7 +25,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// How often a key of a tree with large values is read when it is read once. See the header.
+/// How often a key is read when it is read or written once. See the header.
 const TOUCHES: usize = 8;
 /// How many revisions of one saga share an entry.
 const PACK_BITS: u32 = 4;
@@ -109,7 +108,7 @@ impl View {
         }
         guarded(|| {
             let sled = &self.trees[tree.index()];
-            touch(sled, tree, key)?;
+            touch(sled, key)?;
             Ok(sled.get(key)?.map(bytes))
         })
     }
@@ -132,7 +131,7 @@ impl View {
         let pairs = guarded(|| collect(sled.range::<&[u8], _>(bounds), direction, limit))?;
         let pairs: Vec<Pair> = pairs.into_iter().map(|(k, v)| (k.to_vec(), bytes(v))).collect();
         // One key of every leaf, about: enough to count the leaves.
-        guarded(|| pairs.iter().step_by(8).try_for_each(|(key, _)| touch(sled, tree, key)))?;
+        guarded(|| pairs.iter().step_by(8).try_for_each(|(key, _)| touch(sled, key)))?;
         Ok(pairs)
     }
 
@@ -188,7 +187,7 @@ impl View {
         }
         let sled = &self.trees[tree.index()];
         for (key, value) in entries {
-            guarded(|| put(sled, tree, key, value.map(AsRef::as_ref)))?;
+            guarded(|| put(sled, key, value.map(AsRef::as_ref)))?;
         }
         Ok(())
     }
@@ -216,7 +215,7 @@ impl View {
         let sled = &self.trees[Tree::History.index()];
         let old = guarded(|| sled.get(packed))?;
         let pack = repack(packed, old.as_deref(), changes)?;
-        guarded(|| put(sled, Tree::History, packed, (!pack.is_empty()).then_some(&pack)))
+        guarded(|| put(sled, packed, (!pack.is_empty()).then_some(&pack)))
     }
 
     /// Makes everything that was applied durable: sled's flush reaches only the kernel (it never calls
@@ -272,38 +271,20 @@ fn sync_files(disk: &Disk, dir: &Path) -> io::Result<()> {
     disk.sync_dir(dir)
 }
 
-/// Whether values of this tree are large enough that uncounted leaves matter.
-fn is_heavy(tree: Tree) -> bool {
-    match tree {
-        Tree::Saga | Tree::History | Tree::SagaClaims | Tree::Notice | Tree::Parked => true,
-        Tree::Meta
-        | Tree::Timer
-        | Tree::Step
-        | Tree::Outbox
-        | Tree::Claim
-        | Tree::Dedupe
-        | Tree::Lookup
-        | Tree::Portal
-        | Tree::Cursor
-        | Tree::SpoolRef => false,
-    }
-}
-
-fn touch(sled: &sled::Tree, tree: Tree, key: &[u8]) -> sled::Result<()> {
-    if is_heavy(tree) {
-        for _ in 1..TOUCHES {
-            sled.get(key)?;
-        }
+/// Fills the access queue of the key's leaf; see the header.
+fn touch(sled: &sled::Tree, key: &[u8]) -> sled::Result<()> {
+    for _ in 1..TOUCHES {
+        sled.get(key)?;
     }
     Ok(())
 }
 
-fn put(sled: &sled::Tree, tree: Tree, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
+fn put(sled: &sled::Tree, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
     match value {
         Some(value) => sled.insert(key, value)?,
         None => sled.remove(key)?,
     };
-    touch(sled, tree, key)
+    touch(sled, key)
 }
 
 fn collect(

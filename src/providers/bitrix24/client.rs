@@ -257,13 +257,15 @@ impl Client {
 
     /// The origin that a redirect names, if it is another one that may be called.
     ///
-    /// The portal is believed because it proved itself by TLS; http is for a sandbox on this machine only.
+    /// The portal is believed because it proved itself by TLS. So it cannot lead us from https to http, which would
+    /// send the webhook's secret in the clear to whatever listens on this machine; http is for a sandbox only.
     fn new_place(&self, answer: &Answer) -> Option<Origin> {
         if !matches!(answer.status, 301 | 302 | 307 | 308) {
             return None;
         }
         let place = Origin::parse(answer.location.as_deref()?).ok()?;
-        (place != self.origin()).then_some(place)
+        let here = self.origin();
+        (place != here && (place.is_https() || !here.is_https())).then_some(place)
     }
 }
 
@@ -370,6 +372,21 @@ pub(super) mod tests {
             assert_eq!((failure.class, failure.code.as_str()), (FailureClass::Transient, "http_302"));
             assert_eq!(executed.observed.moved_to, None);
         }
+    }
+
+    #[test]
+    fn a_portal_behind_tls_cannot_lead_us_to_plain_http() {
+        let http = HttpClient::new(&HttpSettings::default()).unwrap();
+        let webhook = Secret::new(format!("https://portal.example/rest/17/{SECRET}/"));
+        let client = Client::new(http, &webhook, None).unwrap();
+        let led_to = |location: &str| {
+            let answer = Answer { status: 302, location: Some(location.to_owned()), ..Answer::default() };
+            client.new_place(&answer).map(|place| place.to_string())
+        };
+        assert_eq!(led_to("http://127.0.0.1:9090/"), None);
+        assert_eq!(led_to("http://localhost/rest/"), None);
+        assert_eq!(led_to("https://user@new.example/"), None);
+        assert_eq!(led_to("https://new.example/rest/"), Some("https://new.example".to_owned()));
     }
 
     #[tokio::test]

@@ -80,6 +80,24 @@ pub fn decode(form: &[u8]) -> Result<Value, FormError> {
     Ok(root.into_value())
 }
 
+/// The form with the values of the chosen keys overwritten by stars, byte by byte, however they were escaped.
+///
+/// `chosen` is asked with the last segment of each key (`b` of `a[b]`); a key that cannot be read is left alone.
+pub fn starred(form: &[u8], chosen: impl Fn(&str) -> bool) -> Vec<u8> {
+    let mut starred = form.to_vec();
+    let mut start = 0;
+    for pair in form.split(|b| *b == b'&') {
+        if let Some(at) = pair.iter().position(|b| *b == b'=')
+            && let Ok(key) = unescape(&pair[..at])
+            && path(&key).is_ok_and(|path| path.last().is_some_and(|last| chosen(last)))
+        {
+            starred[start + at + 1..start + pair.len()].fill(b'*');
+        }
+        start += pair.len() + 1;
+    }
+    starred
+}
+
 /// The same tree with every map whose keys are exactly `0..n-1` turned into a list.
 pub fn listed(value: Value) -> Value {
     match value {

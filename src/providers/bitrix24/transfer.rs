@@ -80,23 +80,23 @@ pub fn allowed_at(portal: &Origin, extra: impl IntoIterator<Item = Origin>) -> A
 /// Never ambiguous. Transient for a dead link: get a new one. Permanent for a file above `bytes_max` or a link to a
 /// foreign place.
 pub async fn download(
-    http: &HttpClient,
+    client: &Client,
     url: &Secret,
-    portal: &Origin,
     allowed: &AllowedOrigins,
     sink: &mut (dyn AsyncWrite + Unpin + Send),
     bytes_max: u64,
 ) -> Result<Downloaded, Failure> {
     let refuse = |refused| Remote::Portal.refused_url(&refused);
-    let mut place = allowed.check(&absolute(url, portal)).map_err(refuse)?;
+    let portal = client.origin();
+    let mut place = allowed.check(&absolute(url, &portal)).map_err(refuse)?;
     for _ in 0..=REDIRECTS_MAX {
-        let opened = open(http, &place, portal).await?;
+        let opened = open(client.http(), &place, &portal).await?;
         if let (300..=399, Some(location)) = (opened.head.status, opened.head.location.as_deref()) {
             let next = place.join(location).map_err(|_| Remote::Portal.not_executed(opened.head.status))?;
             place = allowed.check(next.as_str()).map_err(refuse)?;
             continue;
         }
-        return receive(http, opened, sink, bytes_max).await;
+        return receive(client, opened, sink, bytes_max).await;
     }
     Err(Remote::Portal.not_executed(302))
 }
@@ -119,7 +119,7 @@ async fn open(http: &HttpClient, place: &Url, portal: &Origin) -> Result<Opened,
 }
 
 async fn receive(
-    http: &HttpClient,
+    client: &Client,
     opened: Opened,
     sink: &mut (dyn AsyncWrite + Unpin + Send),
     bytes_max: u64,
@@ -127,26 +127,25 @@ async fn receive(
     let named = opened.headers.contains_key(CONTENT_DISPOSITION);
     let page = matches!(opened.head.content_type.as_str(), "text/html" | "application/json");
     if opened.head.status != 200 || (page && !named) {
-        let answer = http.read_beginning(opened, REFUSAL_BYTES_MAX).await;
-        return Err(no_file(&answer));
+        let answer = client.http().read_beginning(opened, REFUSAL_BYTES_MAX).await;
+        return Err(no_file(&answer, client.redactor()));
     }
     let name = file_name(&opened.headers);
     let accept = Accept { bytes_max, starts_with: b"" };
-    match http.receive(opened, sink, accept).await {
+    match client.http().receive(opened, sink, accept).await {
         Ok(file) => Ok(Downloaded { file, name }),
         Err(error) => Err(error.failure(Remote::Portal, Nature::Read)),
     }
 }
 
 /// An answer to a download that is not the file: mostly a link whose time is over.
-fn no_file(answer: &Answer) -> Failure {
-    let redactor = Redactor::default();
-    let failure = match envelope::open(answer, &redactor).outcome {
+fn no_file(answer: &Answer, redactor: &Redactor) -> Failure {
+    let failure = match envelope::open(answer, redactor).outcome {
         Err(failure) if failure.kind != FailureKind::Garbled => failure,
-        Err(_) | Ok(_) => dead_link(answer, &redactor),
+        Err(_) | Ok(_) => dead_link(answer, redactor),
     };
     let expired = failure.kind == FailureKind::Credentials;
-    Nature::Read.judge(if expired { dead_link(answer, &redactor) } else { failure })
+    Nature::Read.judge(if expired { dead_link(answer, redactor) } else { failure })
 }
 
 fn dead_link(answer: &Answer, redactor: &Redactor) -> Failure {
@@ -218,7 +217,7 @@ fn is_plain(field: &str) -> bool {
 /// # Errors
 /// Ambiguous after an unknown outcome: look into the folder.
 pub async fn upload_large(
-    http: &HttpClient,
+    client: &Client,
     slot: &UploadSlot,
     allowed: &AllowedOrigins,
     name: &str,
@@ -227,25 +226,26 @@ pub async fn upload_large(
     let place = allowed.check(slot.url.expose()).map_err(|refused| Remote::Portal.refused_url(&refused))?;
     let boundary = format!("edobridge-{}", uuid::Uuid::new_v4().simple());
     let framed = multipart_body(&boundary, &slot.field, name, source);
-    let request = http
+    let request = client
+        .http()
         .post(place)
         .header(ACCEPT, "application/json")
         .header(CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
-    let answer = http
+    let answer = client
+        .http()
         .upload(request, &framed, ANSWER_BYTES_MAX)
         .await
         .map_err(|error: WireError| error.failure(Remote::Portal, Nature::Write))?;
-    stored_of(&answer)
+    stored_of(&answer, client.redactor())
 }
 
 /// The answer is the file object, in an envelope or bare.
-fn stored_of(answer: &Answer) -> Result<UploadedFile, Failure> {
-    let redactor = Redactor::default();
+fn stored_of(answer: &Answer, redactor: &Redactor) -> Result<UploadedFile, Failure> {
     let bare = serde_json::from_slice::<Value>(&answer.body).ok().filter(|_| answer.is_success());
     if let Some(file) = bare.as_ref().and_then(uploaded_of) {
         return Ok(file);
     }
-    let result = envelope::open(answer, &redactor).outcome.map_err(name_taken_is_worth_a_look)?;
+    let result = envelope::open(answer, redactor).outcome.map_err(name_taken_is_worth_a_look)?;
     uploaded_of(&result)
         .ok_or_else(|| error::misshapen("disk.folder.uploadfile").answer(&redactor.cut_bytes(&answer.body)))
 }
@@ -330,10 +330,9 @@ mod tests {
 
     async fn fetch(server: &TestServer, url: &str, max: u64) -> (Result<Downloaded, Failure>, Vec<u8>) {
         let client = client_of(server);
-        let portal = client.origin();
         let mut sink = Vec::new();
-        let allowed = allowed_at(&portal, []);
-        let outcome = download(client.http(), &Secret::new(url), &portal, &allowed, &mut sink, max).await;
+        let allowed = allowed_at(&client.origin(), []);
+        let outcome = download(&client, &Secret::new(url), &allowed, &mut sink, max).await;
         (outcome, sink)
     }
 
@@ -554,7 +553,7 @@ mod tests {
         let client = client_of(&server);
         let allowed = allowed_at(&client.origin(), []);
         let slot = UploadSlot { field: "file".into(), url: Secret::new(server.url("/up?token=t0ken")) };
-        let send = || upload_large(client.http(), &slot, &allowed, "Д\"\r\nX: y.pdf", &source);
+        let send = || upload_large(&client, &slot, &allowed, "Д\"\r\nX: y.pdf", &source);
         assert_eq!(send().await.unwrap().id, 7);
         assert_eq!(send().await.unwrap().id, 8);
         assert_eq!(send().await.unwrap_err().class, FailureClass::Ambiguous);
@@ -567,7 +566,7 @@ mod tests {
         assert!(seen.body.windows(head.len()).any(|w| w == head));
         assert!(seen.body.windows(bytes.len()).any(|w| w == bytes.as_slice()));
         let foreign = UploadSlot { field: "file".into(), url: Secret::new("https://evil.example/?t=t0ken") };
-        let refused = upload_large(client.http(), &foreign, &allowed, "a", &source).await.unwrap_err();
+        let refused = upload_large(&client, &foreign, &allowed, "a", &source).await.unwrap_err();
         assert_eq!(refused.code, "address_not_allowed");
     }
 

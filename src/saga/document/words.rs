@@ -5,10 +5,11 @@ use crate::domain::{Language, Text, Timestamp};
 
 /// Text from outside made harmless for BB code: square brackets become their full-width likeness.
 ///
-/// Bitrix24 messages and comments interpret `[...]`; a file name must not become a link.
+/// Bitrix24 messages and comments interpret `[...]`; a file name must not become a link. Nor may it turn the rest of
+/// the sentence around: characters that change the direction of the text are dropped.
 pub fn plain(text: &str) -> String {
     text.chars()
-        .filter(|c| !c.is_control())
+        .filter(|c| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
         .map(|c| match c {
             '[' => '［',
             ']' => '］',
@@ -161,5 +162,6 @@ mod tests {
     #[test]
     fn a_file_name_cannot_smuggle_bb_code_into_a_notice() {
         assert_eq!(plain("[URL=http://evil]x[/URL]\n"), "［URL=http://evil］x［/URL］");
+        assert_eq!(plain("invoice\u{202e}fdp.exe\u{2066}"), "invoicefdp.exe");
     }
 }

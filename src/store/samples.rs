@@ -1,0 +1,236 @@
+//! Values of every stored type, made from a seed: for the tests of this module only.
+//!
+//! Seed 0 gives the values whose bytes are frozen in `tests/data`: it fills every option and every list, so that
+//! each field has its place in the golden bytes. Never change what seed 0 gives.
+
+use super::notice::{Cursor, NewNotice, NoticeKind, NoticeV1, ParkedNoticeV1};
+use super::records::{ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
+use crate::domain::portal::PortalState;
+use crate::domain::{AttemptToken, CrmItem, FileDigest, PortalId, SagaId, SpoolFile, Text, Timestamp};
+use crate::saga::document::state::{
+    DeadLetter, DeliveredFile, LastFailure, Occasion, SourceFile, TimerKind, WaitWork, Waiting,
+};
+use crate::saga::document::{
+    Claim, Delivery, DocumentSaga, HistoryEntry, Outcome, Source, Step, Timer, Work,
+};
+
+/// Makes values; the same seed makes the same.
+pub(super) struct Samples {
+    state: u64,
+    full: bool,
+}
+
+impl Samples {
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D, full: seed == 0 }
+    }
+
+    pub fn number(&mut self) -> u64 {
+        // SplitMix64: any spread of bits will do.
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.number() % bound as u64).expect("below a usize")
+    }
+    fn small(&mut self) -> u32 {
+        u32::try_from(self.number() % 1_000_000).expect("below a million")
+    }
+    pub fn time(&mut self) -> Timestamp {
+        Timestamp(i64::try_from(self.number() % 4_000_000_000_000).expect("below the year 2100"))
+    }
+    fn word(&mut self) -> String {
+        const WORDS: [&str; 8] =
+            ["договор", "№ 7", "contract", "", "signed", "акт сверки", "a/b", "\u{1F4C4}"];
+        WORDS[self.below(WORDS.len())].to_owned()
+    }
+    fn text(&mut self) -> Text {
+        Text::new(self.word(), self.word())
+    }
+    fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        (self.full || self.below(2) == 0).then(|| make(self))
+    }
+    fn several<T>(&mut self, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        let count = if self.full { 2 } else { self.below(4) };
+        (0..count).map(|_| make(self)).collect()
+    }
+    pub fn portal(&mut self) -> PortalId {
+        PortalId(self.word())
+    }
+    pub fn id(&mut self) -> SagaId {
+        SagaId::from_u128(u128::from(self.number()) << 64 | u128::from(self.number()))
+    }
+    fn step(&mut self) -> Step {
+        Step::ALL[self.below(Step::ALL.len())]
+    }
+    fn digest(&mut self) -> FileDigest {
+        let mut digest = [0; 32];
+        digest.fill_with(|| u8::try_from(self.number() & 0xFF).expect("a byte"));
+        FileDigest(digest)
+    }
+    fn spooled(&mut self) -> SpoolFile {
+        SpoolFile { digest: self.digest(), size_bytes: self.number() }
+    }
+    fn item(&mut self) -> CrmItem {
+        CrmItem { entity_type_id: self.small(), id: self.number() }
+    }
+    fn source(&mut self) -> Source {
+        match self.below(3) {
+            0 => Source::DriveFile { file_id: self.number() },
+            1 => Source::CrmItem { item: self.item() },
+            _ => Source::CrmFile { item: self.item(), field: self.word(), file_id: self.number() },
+        }
+    }
+    fn work(&mut self) -> Work {
+        match self.maybe(|s| (AttemptToken(s.number()), s.time())) {
+            None => Work::Idle,
+            Some((token, since)) => Work::InFlight { token, since },
+        }
+    }
+    fn timer(&mut self) -> Timer {
+        const KINDS: [TimerKind; 4] = [TimerKind::Lease, TimerKind::Start, TimerKind::Wait, TimerKind::Grace];
+        Timer { due: self.time(), kind: KINDS[self.below(KINDS.len())] }
+    }
+    fn delivery(&mut self) -> Delivery {
+        Delivery {
+            rule: self.word(),
+            route_id: self.word(),
+            folder_id: self.maybe(Self::number),
+            suffix: self.word(),
+            comment: self.below(2) == 0,
+            notify: self.several(Self::number),
+            notify_on: self.several(Self::occasion),
+        }
+    }
+    fn occasion(&mut self) -> Occasion {
+        const OCCASIONS: [Occasion; 3] = [Occasion::Signed, Occasion::Refused, Occasion::Reminder];
+        OCCASIONS[self.below(OCCASIONS.len())]
+    }
+    fn source_file(&mut self) -> SourceFile {
+        SourceFile {
+            name: self.word(),
+            folder_id: self.maybe(Self::number),
+            version: self.maybe(Self::number),
+            bytes: self.spooled(),
+        }
+    }
+    fn waiting(&mut self) -> Waiting {
+        const WORKS: [WaitWork; 3] = [WaitWork::Nothing, WaitWork::Poll, WaitWork::Reminder];
+        Waiting {
+            since: self.time(),
+            next_poll_at: self.maybe(Self::time),
+            polls: self.small(),
+            next_reminder_at: self.maybe(Self::time),
+            reminders: self.small(),
+            deadline_at: self.maybe(Self::time),
+            doing: WORKS[self.below(WORKS.len())],
+        }
+    }
+    fn dead_letter(&mut self) -> DeadLetter {
+        DeadLetter {
+            at: self.time(),
+            from: self.step(),
+            code: self.word(),
+            reason: self.text(),
+            next_action: self.text(),
+            answer: self.maybe(Self::word),
+        }
+    }
+
+    pub fn saga(&mut self) -> DocumentSaga {
+        const OUTCOMES: [Outcome; 3] = [Outcome::Open, Outcome::Signed, Outcome::Refused];
+        DocumentSaga {
+            id: self.id(),
+            revision: self.number(),
+            created_at: self.time(),
+            updated_at: self.time(),
+            step_since: self.time(),
+            step: self.step(),
+            work: self.work(),
+            timer: self.maybe(Self::timer),
+            last_token: self.number(),
+            tries: self.small(),
+            rounds: self.small(),
+            looks: self.small(),
+            portal: self.portal(),
+            source: self.source(),
+            read_again: self.small(),
+            delivery: self.delivery(),
+            crm_item: self.maybe(Self::item),
+            file: self.maybe(Self::source_file),
+            external_id: self.word(),
+            provider_document: self.maybe(Self::word),
+            outcome: OUTCOMES[self.below(OUTCOMES.len())],
+            provider_status: self.maybe(Self::word),
+            waiting: self.maybe(Self::waiting),
+            signed: self.maybe(Self::spooled),
+            folder_baseline: self.maybe(Self::number),
+            upload_name: self.maybe(Self::word),
+            delivered: self.maybe(|s| DeliveredFile {
+                file_id: s.number(),
+                name: s.word(),
+                folder_id: s.number(),
+            }),
+            comment_id: self.maybe(Self::number),
+            notified: self.small(),
+            dead_letter: self.maybe(Self::dead_letter),
+            last_failure: self.maybe(|s| LastFailure { at: s.time(), code: s.word(), reason: s.text() }),
+        }
+    }
+
+    /// Every kind of claim once.
+    pub fn claims(&mut self) -> SagaClaimsV1 {
+        let claims = vec![
+            Claim::Source(self.word()),
+            Claim::Reading(self.word()),
+            Claim::External(self.word()),
+            Claim::ProviderDocument(self.word()),
+            Claim::EchoName { portal: self.portal(), folder_id: self.number(), name: self.word() },
+            Claim::EchoFile { portal: self.portal(), file_id: self.number() },
+        ];
+        SagaClaimsV1 { claims }
+    }
+    pub fn history(&mut self) -> HistoryEntry {
+        HistoryEntry { at: self.time(), step: self.step(), what: self.word(), text: self.text() }
+    }
+    pub fn new_notice(&mut self) -> NewNotice {
+        NewNotice {
+            kind: NoticeKind::ALL[self.below(NoticeKind::ALL.len())],
+            portal: self.maybe(Self::portal),
+            received_at: self.time(),
+            content_type: self.word(),
+            body: self.word().into(),
+        }
+    }
+    pub fn notice(&mut self) -> NoticeV1 {
+        NoticeV1::from(&self.new_notice())
+    }
+    pub fn parked(&mut self) -> ParkedNoticeV1 {
+        ParkedNoticeV1 { notice: self.notice(), reason: self.text(), lookup: self.maybe(Self::word) }
+    }
+    pub fn portal_state(&mut self) -> PortalState {
+        PortalState {
+            moved_to: self.maybe(Self::word),
+            bucket_milli: self.number(),
+            bucket_at: self.time(),
+            blocked_until: self.several(|s| (s.word(), s.time())),
+            overload_until: self.maybe(Self::time),
+        }
+    }
+    pub fn cursor(&mut self) -> Cursor {
+        Cursor { last_id: self.number(), baseline: self.number(), at: self.time() }
+    }
+    pub fn claim(&mut self) -> ClaimV1 {
+        const STATES: [ClaimState; 2] = [ClaimState::Held, ClaimState::Tombstone];
+        ClaimV1 { saga: self.id(), state: STATES[self.below(STATES.len())] }
+    }
+    pub fn outbox(&mut self) -> OutboxV1 {
+        OutboxV1 { token: AttemptToken(self.number()), since: self.time() }
+    }
+    pub fn meta(&mut self) -> MetaV1 {
+        MetaV1 { next_notice: self.number() }
+    }
+}

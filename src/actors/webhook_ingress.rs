@@ -8,10 +8,9 @@ use super::crash_point::{self, CrashPoint};
 use crate::domain::Text;
 use crate::limits;
 use crate::store::{Accepted, NewNotice, NoticeKind, StoreError};
-use crate::telemetry::metrics::{NoticeOutcome, NoticeSource};
+use crate::telemetry::metrics::NoticeSource;
 use actix::prelude::*;
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// The door to the inbox.
@@ -76,11 +75,8 @@ impl Handler<AcceptNotice> for WebhookIngress {
 
 /// Stores the notice durably and hints the scheduler; the hint may be lost, the notice may not.
 pub(super) async fn accept(parts: &Parts, notice: NewNotice) -> Result<Accepted, AcceptError> {
-    let (source, began) = (source_of(notice.kind), Instant::now());
     let accepted = parts.store.accept(notice).await.map_err(unavailable)?;
     crash_point::reach(CrashPoint::Accepted);
-    let outcome = if accepted.fresh { NoticeOutcome::Accepted } else { NoticeOutcome::Duplicate };
-    parts.metrics.notice(source, outcome, began.elapsed());
     parts.work_arrived.notify_one();
     Ok(accepted)
 }

@@ -204,7 +204,6 @@ impl RetryScheduler {
         let (id, router, me) = (notice.id, self.router.clone(), ctx.address());
         let work = async move { router.route(notice, &me).await };
         ctx.spawn(work.into_actor(self).map(move |routed, this, _| {
-            let was_full = this.hands_free() == 0;
             this.in_hand.remove(&id);
             match routed {
                 Routed::Settled => {}
@@ -212,7 +211,8 @@ impl RetryScheduler {
                     tracing::warn!(notice = %id, %reason, "a notice waits for a later attempt")
                 }
             }
-            if was_full {
+            // One look for many: a look for each free hand would cost more than the routing itself.
+            if this.in_hand.len() == limits::NOTICES_IN_HAND_MAX / 2 || this.in_hand.is_empty() {
                 this.parts.work_arrived.notify_one();
             }
         }));

@@ -45,10 +45,20 @@ fn settings() -> Vec<(&'static str, String)> {
     knobs::real_settings().into_iter().chain(long).collect()
 }
 
+/// The same, and so little journal between two snapshots that one is taken right after the start.
+fn settings_with_snapshot() -> Vec<(&'static str, String)> {
+    let small = [
+        ("EDOBRIDGE__STORE__CHECKPOINT_EVERY_BYTES", "16MiB"),
+        ("EDOBRIDGE__STORE__SNAPSHOT_EVERY_BYTES", "16MiB"),
+        ("EDOBRIDGE__LOG__FILTER", "info"),
+    ];
+    settings().into_iter().chain(small.map(|(name, value)| (name, value.to_owned()))).collect()
+}
+
 /// Starts the binary; says how long it took until it was ready.
-fn start(stage: &Stage) -> (Binary, Duration) {
+fn start(stage: &Stage, settings: &[(&str, String)]) -> (Binary, Duration) {
     let since = Instant::now();
-    let mut binary = Binary::spawn(stage, &settings());
+    let mut binary = Binary::spawn(stage, settings);
     while get(stage.operator, "/health/ready").is_none_or(|(status, _)| status != 200) {
         let ended = binary.child.try_wait().expect("a child can be asked");
         assert!(ended.is_none(), "edobridge ended while starting:\n{}", binary.log_tail());
@@ -91,7 +101,7 @@ fn binary_size(targets: &mut Targets) {
 fn idle(targets: &mut Targets) {
     println!("at rest, no documents");
     let stage = Stage::new(&Setting::default());
-    let (binary, took) = start(&stage);
+    let (binary, took) = start(&stage, &settings());
     let memory = at_rest(binary.child.id());
     print_memory("at rest", memory);
     println!("  ready after {} ms", took.as_millis());
@@ -110,17 +120,26 @@ fn dormant(targets: &mut Targets) {
     runtime.block_on(make_documents(&stage, documents));
     println!("  made in {:.1} s, three steps each", since.elapsed().as_secs_f64());
 
-    let (binary, took) = start(&stage);
+    let (binary, took) = start(&stage, &settings());
     println!("  ready {} ms after an orderly stop", took.as_millis());
     print_memory("at rest", at_rest(binary.child.id()));
     binary.kill();
 
-    let (binary, took) = start(&stage);
+    let (binary, took) = start(&stage, &settings());
     let memory = at_rest(binary.child.id());
     print_memory("at rest after SIGKILL", memory);
     targets.at_most("resident memory with them", memory.resident as f64 / MIB, 120.0, "MiB");
     targets.at_most("peak of it while starting", memory.peak as f64 / MIB, 120.0, "MiB");
     targets.at_most("ready after SIGKILL", took.as_secs_f64(), 3.0, "s");
+    binary.kill();
+
+    let (binary, _) = start(&stage, &settings_with_snapshot());
+    wait_for("a snapshot is taken", || {
+        std::fs::read_to_string(&binary.log).is_ok_and(|log| log.contains("a snapshot was taken"))
+    });
+    let memory = at_rest(binary.child.id());
+    print_memory("at rest after a snapshot", memory);
+    targets.at_most("resident memory after it", memory.resident as f64 / MIB, 120.0, "MiB");
 }
 
 async fn make_documents(stage: &Stage, documents: u64) {
@@ -163,7 +182,7 @@ async fn make_document(
 fn large_file(targets: &mut Targets) {
     println!("a file of {} MB passes", LARGE_FILE_BYTES / 1_000_000);
     let stage = Stage::new(&Setting::default());
-    let (binary, _) = start(&stage);
+    let (binary, _) = start(&stage, &settings());
     let pid = binary.child.id();
     // one small file first: connections, certificates and code pages are not the large file's
     pass(&stage, "small.pdf", pdf(1, 20_000), 1);

@@ -927,7 +927,7 @@ async fn a_view_whose_files_cannot_be_synced_is_made_anew_while_running() {
     for (errno, name) in [(ENOSPC, "full"), (EIO, "failing")] {
         let bench = Bench::new();
         let (store, _) = bench.open();
-        make(&store, 1_000).await;
+        make(&store, 1_000_000_000).await;
         bench.faults.plan(Fault::once(FaultAt::Sync, "view", errno));
         let mut number = 0;
         eventually("the view is opened again", async || {

@@ -283,12 +283,8 @@ impl Engine {
         if draining {
             reasons.push(stopping());
         }
-        let circuits: BTreeMap<String, String> = self
-            .runner
-            .circuits()
-            .into_iter()
-            .map(|(name, view)| (name, view.name().to_owned()))
-            .collect();
+        let circuits: BTreeMap<String, String> =
+            self.runner.circuits().into_iter().map(|(name, view)| (name, view.name().to_owned())).collect();
         let details = serde_json::json!({
             "store": store_details(&store),
             "circuits": circuits,

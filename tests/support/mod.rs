@@ -5,7 +5,7 @@
 
 use edobridge::commands::service::Service;
 use edobridge::config::{Config, Environment};
-use edobridge::domain::CrmItem;
+use edobridge::domain::{Clock, CrmItem};
 use edobridge::sandbox::{Sandbox, SandboxOptions, World};
 use edobridge::telemetry::{Metrics, SystemClock};
 use std::net::{SocketAddr, TcpListener};
@@ -258,17 +258,23 @@ pub struct InProcess {
 impl InProcess {
     /// Starts it and waits until it is ready.
     pub fn start(stage: &Stage) -> Self {
+        Self::start_at(stage, Arc::new(SystemClock))
+    }
+
+    /// The same with a clock of the test's own.
+    pub fn start_at(stage: &Stage, clock: Arc<dyn Clock>) -> Self {
         let loaded = Config::load(Some(&stage.config_path), &Environment::of([("", ""); 0]))
             .unwrap_or_else(|errors| panic!("the test's configuration is refused: {:#?}", errors.problems));
         let (ready, started) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
-                let clock = Arc::new(SystemClock);
                 let metrics = Arc::new(Metrics::new());
                 let service = match Service::start(&loaded.config, clock, metrics, |_| {}).await {
                     Ok(service) => service,
-                    Err(error) => panic!("edobridge does not start: {}", edobridge::actors::error_chain(&error)),
+                    Err(error) => {
+                        panic!("edobridge does not start: {}", edobridge::actors::error_chain(&error))
+                    }
                 };
                 ready.send(service.engine().clone()).expect("the test waits");
                 let _ = stopped.await;

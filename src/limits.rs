@@ -26,12 +26,6 @@ pub const INBOX_RESCAN_MS: u64 = 5_000;
 /// Panics of one saga before it is parked.
 pub const SAGA_PANICS_MAX: u32 = 3;
 
-/// Effects under way at one signing service: uploads are large, and its limits are unknown.
-pub const SIGNING_CALLS_MAX: usize = 8;
-
-/// File transfers under way at one portal: each holds a socket and a spool file.
-pub const PORTAL_TRANSFERS_MAX: usize = 4;
-
 /// Requests under way at one portal. Few, so that what waits meanwhile is packed into one batch.
 pub const PORTAL_REQUESTS_MAX: usize = 2;
 

@@ -73,7 +73,7 @@ impl EffectRunner {
             arbiter,
             portals,
             easydocs,
-            signing_calls: Semaphore::new(limits::SIGNING_CALLS_MAX),
+            signing_calls: Semaphore::new(parts.signing_calls_max.max(1)),
             running: Mutex::new(HashSet::new()),
             parts,
         }

@@ -69,6 +69,8 @@ pub struct Parts {
     pub callback_url: Option<String>,
     /// `CLIENT_ID` of our notices: by webhook the TAG works only with one (Bitrix24 docs, `im.notify.system.add`).
     pub notify_client_id: String,
+    /// Calls to the signing service at one time.
+    pub signing_calls_max: usize,
     /// Largest file by one base64 upload, in bytes.
     pub small_upload_bytes_max: u64,
     /// When circuits open.
@@ -96,6 +98,25 @@ pub struct PortalSetup {
     pub bucket: Option<LeakyBucket>,
     /// Origins besides the portal's own that its files may come from.
     pub allowed_origins: Vec<Origin>,
+    /// How long its limits are respected.
+    pub pauses: PortalPauses,
+    /// File transfers under way at one time: each holds a socket and a spool file.
+    pub transfers_max: usize,
+}
+
+/// How long the limits of a portal are respected, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortalPauses {
+    /// The first pause after QUERY_LIMIT_EXCEEDED; doubles with each further one.
+    pub query_limit_ms: u64,
+    /// The longest of these.
+    pub query_limit_ms_max: u64,
+    /// Background calls of a method rest when its operating time has reached this.
+    pub operating_slow_at_ms: u64,
+    /// Pause of the whole portal after OVERLOAD_LIMIT.
+    pub overload_ms: u64,
+    /// Calls that wait are gathered this long into one batch.
+    pub gather_ms: u64,
 }
 
 /// The running actors. Cheap to clone; the face that doors and verbs use.

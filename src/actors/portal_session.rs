@@ -4,7 +4,7 @@
 //! disk a little ahead of its use, so that a crash may waste requests but never overspends them. It knows no
 //! document: it answers calls, and a limit of the portal is answered as `Throttled`.
 
-use super::{Parts, PortalSetup};
+use super::{Parts, PortalPauses, PortalSetup};
 use crate::domain::portal::PortalState;
 use crate::domain::{Failure, FailureClass, FailureKind, PortalId, Text, Timestamp};
 use crate::limits;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Pass {
     pub client: Arc<Client>,
     /// Origins besides the portal's own that its files may come from.
     pub allowed: Arc<[Origin]>,
+    /// One of the portal's few transfer slots, given back when the transfer has ended.
+    _slot: OwnedSemaphorePermit,
 }
 
 /// What a transfer taught about the portal's limits.
@@ -86,6 +88,8 @@ pub struct PortalSession {
     parts: Arc<Parts>,
     client: Arc<Client>,
     allowed: Arc<[Origin]>,
+    pauses: PortalPauses,
+    transfers: Arc<Semaphore>,
     /// None: the portal has no such limit (a box).
     bucket: Option<LeakyBucket>,
     ledger: OperatingLedger,
@@ -109,7 +113,7 @@ struct Waiting {
 
 enum Work {
     Call { call: Call, answer: oneshot::Sender<Result<Value, Failure>> },
-    Pass { answer: oneshot::Sender<Result<Pass, Failure>> },
+    Pass { slot: OwnedSemaphorePermit, answer: oneshot::Sender<Result<Pass, Failure>> },
 }
 
 impl Work {
@@ -117,7 +121,7 @@ impl Work {
         // The asker may be gone; then nobody needs the answer.
         match self {
             Self::Call { answer, .. } => drop(answer.send(Err(failure))),
-            Self::Pass { answer } => drop(answer.send(Err(failure))),
+            Self::Pass { answer, .. } => drop(answer.send(Err(failure))),
         }
     }
 }
@@ -130,8 +134,10 @@ impl PortalSession {
             parts,
             client: setup.client,
             allowed: setup.allowed_origins.into(),
+            pauses: setup.pauses,
+            transfers: Arc::new(Semaphore::new(setup.transfers_max.max(1))),
             bucket: setup.bucket,
-            ledger: OperatingLedger::default(),
+            ledger: OperatingLedger::new(setup.pauses.operating_slow_at_ms),
             state: PortalState::default(),
             paid_ahead: 0,
             queue: VecDeque::new(),
@@ -152,10 +158,24 @@ impl PortalSession {
         }
         let waiting = Waiting { work, since: Instant::now() };
         match priority {
-            Priority::Interactive => self.queue.push_front(waiting),
-            Priority::Background => self.queue.push_back(waiting),
+            Priority::Interactive => {
+                self.queue.push_front(waiting);
+                self.pump(ctx);
+            }
+            Priority::Background => {
+                self.queue.push_back(waiting);
+                self.gather(ctx);
+            }
         }
-        self.pump(ctx);
+    }
+
+    /// A saga can wait a little, so that the calls of several share one request.
+    fn gather(&mut self, ctx: &mut Context<Self>) {
+        if self.pauses.gather_ms == 0 || self.queue.len() >= limits::BATCH_MAX {
+            return self.pump(ctx);
+        }
+        let until = self.parts.clock.now().plus_ms(self.pauses.gather_ms);
+        self.wake_at(until, ctx);
     }
 
     /// Sends what may be sent now; if something must be waited for, comes back then.
@@ -264,13 +284,20 @@ impl PortalSession {
         };
         self.parts.metrics.waited_for_budget(self.id.as_str(), first.since.elapsed());
         match first.work {
-            Work::Pass { answer } => {
+            Work::Pass { slot, answer } => {
                 self.parts.metrics.portal_request(self.id.as_str(), RequestKind::Transfer);
-                drop(answer.send(Ok(Pass { client: self.client.clone(), allowed: self.allowed.clone() })));
+                drop(answer.send(Ok(Pass {
+                    client: self.client.clone(),
+                    allowed: self.allowed.clone(),
+                    _slot: slot,
+                })));
             }
             Work::Call { call, answer } => {
                 let mut calls = vec![(call, answer)];
-                if calls[0].0.may_share() {
+                // The portal may charge `batch` itself: while it rests, calls go one by one.
+                let now = self.parts.clock.now();
+                let may_batch = self.ledger.resting_until(&self.state, "batch", now).is_none();
+                if may_batch && calls[0].0.may_share() {
                     self.pack(&mut calls);
                 }
                 self.execute(calls, ctx);
@@ -334,13 +361,18 @@ impl PortalSession {
         let mut limited = false;
         for hit in &observed.limits {
             tracing::warn!(portal = %self.id, ?hit, "the portal's limit was hit");
-            if let LimitHit::QueryRate { .. } = hit {
-                limited = true;
+            match hit {
+                LimitHit::QueryRate { .. } => limited = true,
+                LimitHit::Overload { .. } => {
+                    self.state.overload_until = Some(now.plus_ms(self.pauses.overload_ms));
+                    changed = true;
+                }
+                LimitHit::Operation { .. } => {}
             }
         }
         if limited {
             self.limit_hits = self.limit_hits.saturating_add(1);
-            self.paused_until = Some(now.plus_ms(query_limit_pause_ms(self.limit_hits)));
+            self.paused_until = Some(now.plus_ms(query_limit_pause_ms(self.pauses, self.limit_hits)));
             if let Some(bucket) = self.bucket {
                 bucket.fill(&mut self.state, now);
             }
@@ -383,9 +415,10 @@ const METHODS: [&str; 8] = [
     "im.notify.system.add",
 ];
 
-/// Ten seconds after the first QUERY_LIMIT_EXCEEDED (the EasyDocs guide), doubling, at most five minutes.
-fn query_limit_pause_ms(hits: u32) -> u64 {
-    (10_000_u64 << hits.saturating_sub(1).min(5)).min(300_000)
+/// Doubles with each QUERY_LIMIT_EXCEEDED in a row, up to the configured maximum.
+fn query_limit_pause_ms(pauses: PortalPauses, hits: u32) -> u64 {
+    let doubled = pauses.query_limit_ms.saturating_mul(1 << hits.saturating_sub(1).min(20));
+    doubled.min(pauses.query_limit_ms_max)
 }
 
 fn throttled(code: &str, retry_after_ms: u64) -> Failure {
@@ -440,8 +473,27 @@ impl Handler<TransferPass> for PortalSession {
     type Result = ResponseFuture<Result<Pass, Failure>>;
 
     fn handle(&mut self, _: TransferPass, ctx: &mut Self::Context) -> Self::Result {
+        let (transfers, me) = (self.transfers.clone(), ctx.address());
+        Box::pin(async move {
+            let slot = transfers.acquire_owned().await.map_err(|_| session_lost())?;
+            me.send(PaidPass { slot }).await.unwrap_or_else(|_| Err(session_lost()))
+        })
+    }
+}
+
+/// A transfer that has its slot asks for its share of the budget.
+#[derive(Message)]
+#[rtype(result = "Result<Pass, Failure>")]
+struct PaidPass {
+    slot: OwnedSemaphorePermit,
+}
+
+impl Handler<PaidPass> for PortalSession {
+    type Result = ResponseFuture<Result<Pass, Failure>>;
+
+    fn handle(&mut self, msg: PaidPass, ctx: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
-        self.enqueue(Work::Pass { answer }, Priority::Background, ctx);
+        self.enqueue(Work::Pass { slot: msg.slot, answer }, Priority::Background, ctx);
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(session_lost())) })
     }
 }
@@ -511,7 +563,14 @@ mod tests {
 
     #[test]
     fn the_pause_after_a_query_limit_starts_at_ten_seconds_and_grows_to_five_minutes() {
-        let pauses: Vec<u64> = (1..=7).map(query_limit_pause_ms).collect();
+        let guide = PortalPauses {
+            query_limit_ms: 10_000,
+            query_limit_ms_max: 300_000,
+            operating_slow_at_ms: 300_000,
+            overload_ms: 3_600_000,
+            gather_ms: 20,
+        };
+        let pauses: Vec<u64> = (1..=7).map(|hits| query_limit_pause_ms(guide, hits)).collect();
         assert_eq!(pauses, [10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]);
     }
 }

@@ -249,7 +249,7 @@ impl RetryScheduler {
                 let Some(last) = page.last() else { break };
                 after = Some(*last);
                 for id in page {
-                    drop(me.send(RecoverOne(id)).await);
+                    let _ = me.send(RecoverOne(id)).await;
                 }
             }
         };

@@ -1,5 +1,10 @@
 //! The verbs of the command line, one file each: parse, call one function of the library, print.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "verbs speak to people: results on standard output, complaints on standard error"
+)]
+
 pub mod exit;
 pub mod serve;
 pub mod service;

@@ -137,7 +137,7 @@ async fn housekeeping(engine: Engine, keep_finished_ms: u64) {
     while !engine.health().draining {
         let now = engine.clock().now();
         measure(&engine, now).await;
-        if round % RETENTION_EVERY_ROUNDS == 0 {
+        if round.is_multiple_of(RETENTION_EVERY_ROUNDS) {
             forget(&engine, Timestamp(now.0.saturating_sub_unsigned(keep_finished_ms))).await;
         }
         round = round.wrapping_add(1);

@@ -2,7 +2,7 @@
 
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
-use crate::actors::{Parts, PortalSetup};
+use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
 use crate::http;
@@ -51,6 +51,7 @@ pub fn policy(config: &Config) -> Policy {
         search_available: easydocs.can_search(),
         poll: easydocs.can_ask_status().then(|| Schedule::endless(pauses(&easydocs.poll))),
         callback_grace_ms: easydocs.callback_grace.as_ms(),
+        create_is_idempotent: easydocs.create.idempotent_by_external_id,
         repeat_create_on_server_error: easydocs.dangerous_repeat_create_on_5xx,
         reminders_ms: pauses(&easydocs.reminders),
         deadline_ms: easydocs.deadline.as_ms(),
@@ -275,6 +276,7 @@ pub fn parts(
         easydocs: Arc::new(easydocs_settings(config)?),
         callback_url: callback_url(config),
         notify_client_id: first.map_or_else(|| "edobridge".to_owned(), |p| p.notify_client_id.clone()),
+        signing_calls_max: config.easydocs.limits.concurrent_calls as usize,
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
         work_arrived: Arc::new(Notify::new()),
@@ -303,6 +305,14 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
                 rate_milli_per_s: u32::try_from(limit.milli_per_second).unwrap_or(u32::MAX),
                 burst: limit.burst,
             }),
+            pauses: PortalPauses {
+                query_limit_ms: portal.query_limit_pause.as_ms(),
+                query_limit_ms_max: portal.query_limit_pause_max.as_ms(),
+                operating_slow_at_ms: portal.operating_slow_at.as_ms(),
+                overload_ms: portal.overload_pause.as_ms(),
+                gather_ms: portal.batch_gather.as_ms(),
+            },
+            transfers_max: portal.transfers_max as usize,
             allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
         });
     }
@@ -478,7 +488,7 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
             body_timeout: public.body_timeout.as_duration(),
             keep_alive: public.keep_alive.as_duration(),
             drain: public.drain.as_duration(),
-            trusted_proxies: networks(&public.trusted_proxies),
+            trusted_proxies: public.trusted_proxies.clone(),
             bitrix: http::BitrixSettings {
                 body_bytes_max: public.webhook_bytes.as_usize(),
                 per_minute: NonZeroU32::new(public.webhook_per_minute),
@@ -502,11 +512,6 @@ fn portal_gate(portal: &config::PortalConfig) -> http::PortalGate {
         id: portal.id.clone(),
         member_id: portal.member_id.clone(),
         application_tokens: portal.application_tokens.iter().map(|t| t.secret().clone()).collect(),
-        senders: networks(&portal.events_from),
+        senders: portal.events_from.clone(),
     }
-}
-
-fn networks(networks: &[config::Network]) -> Vec<http::source::Network> {
-    // Both are made from the same notation, so the text of one is always readable by the other.
-    networks.iter().filter_map(|network| network.to_string().parse().ok()).collect()
 }

@@ -206,7 +206,7 @@ impl<'a> Message<'a> {
                 format!("не хватает ключа `{name}`: добавьте его"),
                 format!("the key `{name}` is missing: add it"),
             ),
-            Self::Other => unpack(message).unwrap_or_else(|| {
+            Self::Other => unpack(message).or_else(|| misfit(message)).unwrap_or_else(|| {
                 Text::new(
                     format!("значение не подходит: {message}"),
                     format!("the value does not fit: {message}"),
@@ -214,6 +214,36 @@ impl<'a> Message<'a> {
             }),
         }
     }
+}
+
+/// serde's `invalid type: string "…", expected …` without the value: it may be a secret in the wrong place.
+fn misfit(message: &str) -> Option<Text> {
+    // the url crate ends with the value in quotes
+    if let Some((why, _)) = message.split_once(": \"")
+        && !why.starts_with("invalid type")
+        && !why.starts_with("invalid value")
+    {
+        return Some(Text::new(
+            format!("нужен адрес вида https://хост/ ({why})"),
+            format!("an address such as https://host/ is needed ({why})"),
+        ));
+    }
+    let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
+    let (found, expected) = rest.rsplit_once(", expected ")?;
+    let found = found.split([' ', ',']).next().unwrap_or(found);
+    let found_ru = match found {
+        "string" => "текст",
+        "integer" => "целое число",
+        "floating" => "дробное число",
+        "boolean" => "да/нет",
+        "map" => "таблица",
+        "sequence" => "список",
+        other => other,
+    };
+    Some(Text::new(
+        format!("значение не подходит: здесь {found_ru}, а нужно: {expected}"),
+        format!("the value does not fit: here is a {found}, but this is needed: {expected}"),
+    ))
 }
 
 fn unknown_key(name: &str, known: &[&str]) -> Text {

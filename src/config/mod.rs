@@ -205,25 +205,31 @@ fn examine(path: Option<&Path>, env: &Environment, secrets: Secrets) -> Findings
     if unread {
         return findings;
     }
-    for fault in decoded.faults {
-        findings.note(Severity::Error, &fault.key, fault.text);
+    for fault in &decoded.faults {
+        findings.note(Severity::Error, &fault.key, fault.text.clone());
     }
     if let Some(mut config) = decoded.config {
         let base = path.and_then(Path::parent).unwrap_or(Path::new(""));
         read_secrets(&mut config, env, base, secrets, &mut findings);
         warn_of_readable_files(&mut config, path, env, base, &mut findings);
         if !decoded.incomplete {
-            // a start that fails for an unread secret need not tell what else could not be checked without it
-            let wanted = |finding: &validate::Finding| {
-                secrets == Secrets::MayBeElsewhere || finding.severity != Severity::Skipped
-            };
-            for problem in validate::validate(&config).into_iter().filter(wanted) {
-                findings.note(problem.severity, &problem.key, problem.text);
-            }
+            check_rules(&config, &decoded.faults, secrets, &mut findings);
         }
         findings.config = Some(config);
     }
     findings
+}
+
+/// Notes broken rules, except about keys whose value was no value and stands mended here.
+fn check_rules(config: &Config, faults: &[decode::Fault], secrets: Secrets, findings: &mut Findings) {
+    for found in validate::validate(config) {
+        let told = faults.iter().any(|fault| fault.key == found.key);
+        // a start that fails for an unread secret need not tell what could not be checked without it
+        let untellable = found.severity == Severity::Skipped && secrets == Secrets::Required;
+        if !told && !untellable {
+            findings.note(found.severity, &found.key, found.text);
+        }
+    }
 }
 
 fn read_secrets(

@@ -2,6 +2,7 @@
 
 use super::problem::bilingual;
 use super::units::TextVisitor;
+use crate::domain::file_name;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
@@ -21,37 +22,8 @@ impl NamePattern {
     }
     /// Whether the whole of `name` fits. Takes time in proportion to pattern times name at worst.
     pub fn matches(&self, name: &str) -> bool {
-        let pattern: Vec<char> = self.0.to_lowercase().chars().collect();
-        let name: Vec<char> = name.to_lowercase().chars().collect();
-        matches_from(&pattern, &name)
+        file_name::fits(&self.0, name)
     }
-}
-
-/// The classic greedy match with one point of return: the last `*` seen.
-fn matches_from(pattern: &[char], name: &[char]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p + 1, n));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            Some(_) | None => match retry {
-                Some((after_star, taken)) => {
-                    p = after_star;
-                    n = taken + 1;
-                    retry = Some((after_star, n));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
 }
 
 impl Serialize for NamePattern {

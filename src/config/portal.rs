@@ -35,8 +35,6 @@ pub struct PortalConfig {
     pub query_limit_pause: Period,
     /// Longest pause after QUERY_LIMIT_EXCEEDED.
     pub query_limit_pause_max: Period,
-    /// Pause of a method after OPERATION_TIME_LIMIT when the answer names no moment of reset.
-    pub operating_pause: Period,
     /// Background calls of a method wait once its operating time in ten minutes has reached this.
     pub operating_slow_at: Period,
     /// Pause of the whole portal after OVERLOAD_LIMIT.

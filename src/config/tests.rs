@@ -184,7 +184,7 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_line() {
     for (text, beginning, words) in [
         (with("min_size = 10"), "18: rules[0].min_size:", "a size with its unit"),
         (with("min_size = \"10\""), "18: rules[0].min_size:", "64KiB"),
-        (with("comment = \"yes\""), "18: rules[0].comment:", "expected a boolean"),
+        (with("comment = \"yes\""), "18: rules[0].comment:", "this is needed: a boolean"),
         (with("notify = [\"boss\"]"), "18: rules[0].notify[0]:", "\"creator\" or a user id"),
         (with("deliver_to = 0"), "18: rules[0].deliver_to:", "\"same\" or a folder id"),
         (with("include = [\"a/b\"]"), "18: rules[0].include[0]:", "only the file's name"),
@@ -213,6 +213,23 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_line() {
     ] {
         expect_one(&text, beginning, words);
     }
+}
+
+#[test]
+fn a_secret_in_the_wrong_shape_or_place_is_not_quoted() {
+    for (from, to) in [
+        ("webhook_url", "application_tokens = \"planted-77\"\nwebhook_url"),
+        ("signature.secrets = [\"callback-secret-0123456789\"]", "signature = \"planted-77\""),
+        ("signature.secrets = [\"callback-secret-0123456789\"]", "signature.secrets = [77177]"),
+        ("api_key = \"key-0123456789abcdef\"", "api_key = { env = \"A\", planted-77 = \"planted-77\" }"),
+        ("https://portal", "https://planted-77:planted-77@portal"),
+        ("https://edo", "planted-77//edo"),
+    ] {
+        let errors = load(&changed(from, to)).unwrap_err();
+        let said = format!("{errors} {errors:?}");
+        assert!(!said.contains("planted-77") && !said.contains("77177"), "{to}: {said}");
+    }
+    expect_one(&changed("https://edo.example", "edo.example"), "3: public.base_url:", "https://host/");
 }
 
 #[test]
@@ -571,4 +588,21 @@ fn every_key_of_the_defaults_is_commented_above_or_belongs_to_a_commented_group(
             assert!(commented || number == 0, "default.toml:{}: `{line}` has no comment", number + 1);
         }
     }
+}
+
+#[test]
+fn the_configuration_in_the_readme_works() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let sample = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let file = File::new(sample);
+    for (name, secret) in [
+        ("webhook", "https://portal.example.ru/rest/1/hooksecret123/\n"),
+        ("easydocs-key", "key-0123456789abcdef\n"),
+        ("easydocs-callback", "callback-secret-0123456789\n"),
+    ] {
+        let path = file.dir.path().join(name);
+        fs::write(&path, secret).unwrap();
+        restrict(&path, 0o600);
+    }
+    assert_eq!(file.load(&[]).unwrap().notes, []);
 }

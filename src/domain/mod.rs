@@ -5,6 +5,7 @@
 
 pub mod document;
 pub mod failure;
+pub mod file_name;
 pub mod ids;
 pub mod portal;
 pub mod secret;

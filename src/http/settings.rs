@@ -1,6 +1,7 @@
 //! What the two listeners are told. Plain values: where they come from is the wiring's business.
 
-use super::source::{self, Network};
+use super::source;
+use crate::config::Network;
 use crate::domain::{PortalId, Secret};
 use crate::providers::easydocs::settings::Settings as EasydocsProtocol;
 use std::net::{IpAddr, SocketAddr};

@@ -3,59 +3,12 @@
 //! `X-Forwarded-For` is written by whoever sends the request, so it counts only as far as it was written by proxies
 //! that the configuration trusts: read from the right, up to the first address that is not one of them.
 
+use crate::config::Network;
 use actix_web::HttpRequest;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::str::FromStr;
 
 /// How many hops of `X-Forwarded-For` are looked at; chains of honest proxies are shorter.
 const HOPS_MAX: usize = 16;
-
-/// An address or a network: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-/// A text that is not a [`Network`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an address or a network like 10.0.0.0/8")]
-pub struct InvalidNetwork(pub String);
-
-impl Network {
-    /// The network of `address` whose first `prefix` bits are fixed; none if there are not so many bits.
-    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        (prefix <= bits).then_some(Self { address, prefix })
-    }
-    /// Whether `address` lies in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                self.prefix == 0 || (own.to_bits() ^ other.to_bits()) >> (32 - self.prefix) == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                self.prefix == 0 || (own.to_bits() ^ other.to_bits()) >> (128 - self.prefix) == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = InvalidNetwork;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidNetwork(text.chars().take(64).collect());
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse().map_err(|_| invalid())?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| invalid())?;
-        let all = if address.is_ipv4() { 32 } else { 128 };
-        Self::new(address, prefix.unwrap_or(all)).ok_or_else(invalid)
-    }
-}
 
 /// Whether one of `networks` contains `address`.
 pub fn any_contains(networks: &[Network], address: IpAddr) -> bool {

@@ -103,7 +103,6 @@ fn check_budget(key: &str, portal: &PortalConfig, report: &mut Report) {
         portal.query_limit_pause_max,
         Period::from_ms(10)..=hour,
     );
-    report.period(format!("{key}.operating_pause"), portal.operating_pause, Period::from_ms(10)..=hour);
     report.period(format!("{key}.operating_slow_at"), portal.operating_slow_at, Period::from_secs(1)..=hour);
     report.period(
         format!("{key}.overload_pause"),

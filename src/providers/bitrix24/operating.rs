@@ -11,15 +11,13 @@ use std::collections::BTreeMap;
 
 /// How many methods are remembered; we call about twenty.
 pub const METHODS_MAX: usize = 128;
-/// The limit that the docs give as an example for the cloud.
-pub const OPERATING_LIMIT_MS: u64 = 480_000;
-/// A method this close to its limit rests until a part of its time is forgotten.
-const SOFT_PERCENT: u64 = 90;
 
 /// What each method has spent, as far as answers said it. Lost at a restart, and learned again from the next answer.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct OperatingLedger {
     methods: BTreeMap<String, Cost>,
+    /// A method that has spent as much rests until a part of its time is forgotten.
+    slow_at_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +27,11 @@ struct Cost {
 }
 
 impl OperatingLedger {
+    /// An empty ledger; a method rests when it has spent `slow_at_ms` within the portal's window.
+    pub fn new(slow_at_ms: u64) -> Self {
+        Self { methods: BTreeMap::new(), slow_at_ms }
+    }
+
     /// Learns from one exchange: costs go into the ledger, blocks into the portal's durable state.
     ///
     /// Returns whether the durable state changed and should be stored.
@@ -57,8 +60,7 @@ impl OperatingLedger {
     pub fn resting_until(&self, state: &PortalState, method: &str, now: Timestamp) -> Option<Timestamp> {
         let overload = state.overload_until;
         let blocked = state.blocked_until.iter().filter(|(m, _)| m == method).map(|(_, until)| *until).max();
-        let nearly =
-            self.methods.get(method).filter(|c| c.spent_ms * 100 >= OPERATING_LIMIT_MS * SOFT_PERCENT);
+        let nearly = self.methods.get(method).filter(|c| c.spent_ms >= self.slow_at_ms);
         let latest = [overload, blocked, nearly.map(|c| c.reset_at)].into_iter().flatten().max();
         latest.filter(|until| *until > now)
     }
@@ -100,18 +102,18 @@ mod tests {
 
     #[test]
     fn a_blocked_method_rests_and_others_do_not() {
-        let (mut ledger, mut state) = (OperatingLedger::default(), PortalState::default());
+        let (mut ledger, mut state) = (OperatingLedger::new(432_000), PortalState::default());
         assert!(ledger.learn(&mut state, &blocked("crm.item.list", 60_000), NOW));
         assert_eq!(ledger.resting_until(&state, "crm.item.list", NOW), Some(NOW.plus_ms(60_000)));
         assert_eq!(ledger.resting_until(&state, "crm.item.get", NOW), None);
         assert_eq!(ledger.resting_until(&state, "crm.item.list", NOW.plus_ms(60_000)), None);
-        let after_restart = OperatingLedger::default();
+        let after_restart = OperatingLedger::new(432_000);
         assert!(after_restart.resting_until(&state, "crm.item.list", NOW).is_some());
     }
 
     #[test]
     fn an_overload_stops_every_method() {
-        let (mut ledger, mut state) = (OperatingLedger::default(), PortalState::default());
+        let (mut ledger, mut state) = (OperatingLedger::new(432_000), PortalState::default());
         let hit = Observed { limits: vec![LimitHit::Overload { pause_ms: 5_000 }], ..Observed::default() };
         assert!(ledger.learn(&mut state, &hit, NOW));
         assert_eq!(ledger.resting_until(&state, "profile", NOW), Some(NOW.plus_ms(5_000)));
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_method_near_its_limit_rests_before_it_is_blocked() {
-        let (mut ledger, mut state) = (OperatingLedger::default(), PortalState::default());
+        let (mut ledger, mut state) = (OperatingLedger::new(432_000), PortalState::default());
         let cost = |spent_ms| Observed {
             operating: vec![Operating { method: "m".into(), spent_ms, reset_in_ms: Some(30_000) }],
             ..Observed::default()
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn old_blocks_are_forgotten_and_the_ledger_is_bounded() {
-        let (mut ledger, mut state) = (OperatingLedger::default(), PortalState::default());
+        let (mut ledger, mut state) = (OperatingLedger::new(432_000), PortalState::default());
         for n in 0..METHODS_MAX + 10 {
             let operating =
                 vec![Operating { method: format!("m{n}"), spent_ms: n as u64, reset_in_ms: None }];

@@ -5,6 +5,7 @@
 //!    │             │            │   ▲             │  (refused)                                    │  ▲         │  ▲         │
 //!    └─▶ Ignored ◀─┘            ▼   │             └──────────────────────────────▶ Comment        ▼  │         ▼  │         └────▶ Refused
 //!                             FindDocument                                                     FindUpload   FindComment
+//! FindUpload ──▶ ScanFolder where the name turns out to be taken by somebody else's file
 //! any live step ──▶ Parked (dead letter) ──▶ back by a person, or by a late callback;  any ──▶ Cancelled by a person
 //! ```
 
@@ -15,6 +16,9 @@ pub mod rule;
 pub mod state;
 pub mod transition;
 pub mod words;
+
+#[cfg(test)]
+mod tests;
 
 pub use effect::Effect;
 pub use event::{Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};

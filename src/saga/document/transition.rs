@@ -45,6 +45,9 @@ pub struct Policy {
     pub poll: Option<Schedule>,
     /// How long a create of unknown outcome waits for its callback.
     pub callback_grace_ms: u64,
+    /// The signing service is known to answer a repeated create of one external id with the first document: then an
+    /// unknown outcome is simply repeated.
+    pub create_is_idempotent: bool,
     /// The operator accepts possible doubles: repeat a create after 5xx as the guide says. Only where the service
     /// cannot be searched: a search keeps the promise of one document, so it goes first wherever it exists.
     pub repeat_create_on_server_error: bool,
@@ -214,7 +217,7 @@ pub fn reading_claim(portal: &PortalId, item: CrmItem) -> Claim {
 ///
 /// # Errors
 /// [`IllegalEvent::Rejected`] for an order of a person that does not fit; the other variants are faults of ours,
-/// and the caller parks the saga with them.
+/// and the caller parks the saga with them: [`Event::Panicked`] with the error's text.
 pub fn transition(saga: &DocumentSaga, event: &Event, cx: Context<'_>) -> Result<Next, IllegalEvent> {
     let mut draft = Draft::of(saga, cx);
     match event {

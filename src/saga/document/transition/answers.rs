@@ -336,7 +336,7 @@ impl Draft<'_> {
             Answer::Uploaded { file } if step == Step::FindUpload && self.is_in_our_folder(file) => {
                 self.delivered(file)
             }
-            Answer::Uploaded { file } => {
+            Answer::Uploaded { file } if self.next.saga.upload_name.is_some() => {
                 self.late_upload(file);
                 Ok(())
             }
@@ -357,7 +357,7 @@ impl Draft<'_> {
         match self.stuck_at() {
             Step::Create | Step::FindDocument => self.created(document_id, raw_status),
             // Cancelled while it was being created: the id lets a person find it, and its callbacks find us.
-            _ => {
+            Step::Cancelled => {
                 self.bind(document_id);
                 let id = words::plain(document_id);
                 self.note(
@@ -368,6 +368,7 @@ impl Draft<'_> {
                     ),
                 );
             }
+            _ => {}
         }
     }
 

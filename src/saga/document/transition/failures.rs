@@ -68,6 +68,9 @@ impl Draft<'_> {
     /// Whether the write may have had its effect, so that it must be looked for (SG-5).
     fn is_unknown(&self, step: Step, failure: &Failure) -> bool {
         let policy = self.cx.policy;
+        if step == Step::Create && policy.create_is_idempotent {
+            return false;
+        }
         let accepted_double = step == Step::Create
             && failure.kind == FailureKind::ServerError
             && policy.repeat_create_on_server_error
@@ -194,6 +197,7 @@ impl Draft<'_> {
     pub(super) fn attempt_lost(&mut self) -> Result<(), IllegalEvent> {
         let step = self.next.saga.step;
         match step_class(step) {
+            StepClass::Probe if step == Step::Create && self.cx.policy.create_is_idempotent => self.start(),
             StepClass::Probe => self.look(step),
             StepClass::Read | StepClass::Keyed | StepClass::Blind => self.start(),
         }
@@ -277,6 +281,7 @@ impl Draft<'_> {
         match self.next.saga.step {
             // Another saga has the file: read the item again, its taken files are left out this time. Counted in
             // `looks`, which a read has no other use for, so that failed reads before do not shorten it.
+            Step::ReadItem if !self.is_in_flight() => Ok(()),
             Step::ReadItem if self.next.saga.looks < TAKEN_MAX => {
                 self.saga().looks += 1;
                 self.start()

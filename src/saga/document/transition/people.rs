@@ -84,7 +84,7 @@ impl Draft<'_> {
             self.mend_route(stuck, route)?;
         }
         if let Some(people) = &mend.notify {
-            self.mend_people(people);
+            self.mend_people(stuck, people)?;
         }
         match mend.folder_id {
             Some(folder) => self.mend_folder(stuck, folder),
@@ -116,7 +116,14 @@ impl Draft<'_> {
     }
 
     /// Who is told already stays told; the others are told instead of the rest.
-    fn mend_people(&mut self, people: &[u64]) {
+    fn mend_people(&mut self, stuck: Step, people: &[u64]) -> Result<(), IllegalEvent> {
+        // No one is what the record says before a rule is chosen: the wish could not be told from that.
+        if people.is_empty() && matches!(stuck, Step::ReadItem | Step::FetchSource) {
+            return Err(rejected(
+                "Правило ещё не применено; оповещение можно отключить, когда файл получен.",
+                "No rule is applied yet; notices can be switched off once the file is fetched.",
+            ));
+        }
         let saga = self.saga();
         saga.delivery.notify.truncate(saga.notified as usize);
         for user in people {
@@ -124,6 +131,7 @@ impl Draft<'_> {
                 saga.delivery.notify.push(*user);
             }
         }
+        Ok(())
     }
 
     fn left_behind(&mut self) {

@@ -1,0 +1,206 @@
+//! What people order: retry with a mend at each step, send again, bind, cancel. Nothing half-applies.
+
+use super::super::effect::Effect;
+use super::super::event::{Mend, OperatorAction};
+use super::super::state::{Claim, Step, TimerKind};
+use super::fixture::{Is::*, *};
+
+fn route(id: &str) -> OperatorAction {
+    OperatorAction::Retry(Mend { route_id: Some(id.into()), ..Mend::default() })
+}
+
+fn people(ids: &[u64]) -> OperatorAction {
+    OperatorAction::Retry(Mend { notify: Some(ids.to_vec()), ..Mend::default() })
+}
+
+fn into(folder_id: u64) -> OperatorAction {
+    OperatorAction::Retry(folder(folder_id))
+}
+
+#[test]
+fn a_retry_goes_on_with_the_step_that_stopped() {
+    for step in Step::ALL.into_iter().filter(|s| s.is_live() && *s != Step::AwaitSignature) {
+        let story =
+            given_parked(step).person(retry()).then([At(step), Noted("retried"), Rounds(0), Tries(0)]);
+        assert_eq!(story.saga.dead_letter, None);
+        assert_eq!(story.order(), given(step).order(), "the same order as ever");
+    }
+}
+
+#[test]
+fn a_retry_of_what_waits_for_its_turn_does_not_wait_any_longer() {
+    given(Step::Upload)
+        .fails(unreachable())
+        .then([NothingOrdered])
+        .person(retry())
+        .then([Ordered("upload"), Tries(0)]);
+}
+
+#[test]
+fn nothing_is_retried_while_a_request_is_under_way() {
+    for step in Step::ALL.into_iter().filter(|s| s.is_live()) {
+        given(step).rejects(retry());
+    }
+}
+
+#[test]
+fn a_finished_document_takes_no_orders() {
+    for step in Step::ALL.into_iter().filter(|s| s.is_finished()) {
+        given(step)
+            .rejects(retry())
+            .rejects(OperatorAction::SendAgain)
+            .rejects(bind("doc-2"))
+            .rejects(cancel());
+    }
+}
+
+#[test]
+fn a_mended_route_is_the_one_that_is_sent() {
+    let story = given_parked(Step::Create).person(route("route-2"));
+    assert!(matches!(story.order(), Effect::CreateDocument { route_id, .. } if route_id == "route-2"));
+}
+
+#[test]
+fn a_route_mended_before_a_rule_is_applied_survives_the_rule() {
+    let story = given_parked(Step::ReadItem).person(route("route-2")).goes_on().goes_on();
+    assert!(matches!(story.order(), Effect::CreateDocument { route_id, .. } if route_id == "route-2"));
+    assert_eq!(story.saga.delivery.rule, "contracts");
+}
+
+#[test]
+fn a_folder_mended_before_a_rule_is_applied_survives_the_rule() {
+    let story = given_parked(Step::FetchSource).person(into(OTHER_FOLDER)).goes_on();
+    assert_eq!(story.saga.delivery.folder_id, Some(OTHER_FOLDER));
+}
+
+#[test]
+fn a_route_cannot_be_changed_under_a_document_that_is_on_it() {
+    given_parked(Step::AwaitSignature).rejects(route("route-2"));
+    given_parked(Step::Upload).rejects(route("route-2"));
+}
+
+#[test]
+fn a_mended_folder_is_scanned_before_anything_is_put_there() {
+    let story = given_parked(Step::Upload).person(into(OTHER_FOLDER)).then([Ordered("scan_folder")]);
+    assert!(matches!(story.order(), Effect::ScanFolder { folder_id: OTHER_FOLDER, .. }));
+    let echo = Claim::EchoName { portal: portal(), folder_id: OTHER_FOLDER, name: COPY_NAME.into() };
+    let story = story.goes_on().then([Ordered("upload"), Took(echo)]);
+    assert!(matches!(story.order(), Effect::Upload { folder_id: OTHER_FOLDER, .. }));
+}
+
+#[test]
+fn a_folder_mended_after_an_unknown_upload_tells_that_a_copy_may_lie_in_the_old_one() {
+    given_parked(Step::FindUpload)
+        .person(into(OTHER_FOLDER))
+        .then([Ordered("scan_folder"), Noted("folder_changed")]);
+}
+
+#[test]
+fn the_same_folder_named_again_does_not_skip_the_look() {
+    given_parked(Step::FindUpload).person(into(FOLDER)).then([Ordered("find_upload")]);
+}
+
+#[test]
+fn a_folder_cannot_be_changed_after_the_delivery() {
+    for step in [Step::Comment, Step::FindComment, Step::Notify] {
+        given_parked(step).rejects(into(OTHER_FOLDER));
+    }
+}
+
+#[test]
+fn people_mended_at_the_end_are_told_instead_and_nobody_is_told_twice() {
+    let story = given(Step::Notify).goes_on().fails(permanent()).person(people(&[9, 7, 9]));
+    assert!(matches!(story.order(), Effect::Notify { user_id: 9, .. }), "8 is replaced, 7 was told");
+    let story = story.goes_on().then([At(Step::Delivered)]);
+    assert_eq!(story.saga.delivery.notify, [7, 9]);
+}
+
+#[test]
+fn people_mended_away_end_the_document() {
+    given_parked(Step::Notify).person(people(&[])).then([At(Step::Delivered), NothingOrdered]);
+}
+
+#[test]
+fn people_mended_early_are_the_ones_told_in_the_end() {
+    let story = given_parked(Step::FetchSource).person(people(&[33]));
+    assert_eq!(story.goes_on().saga.delivery.notify, [33]);
+    given_parked(Step::FetchSource).rejects(people(&[]));
+}
+
+#[test]
+fn a_rejected_mend_leaves_nothing_behind() {
+    let story = given_parked(Step::Upload);
+    let before = story.saga.clone();
+    let both = Mend { folder_id: Some(OTHER_FOLDER), route_id: Some("r".into()), notify: Some(vec![1]) };
+    assert_eq!(story.rejects(OperatorAction::Retry(both)).saga, before);
+}
+
+#[test]
+fn only_what_was_never_bound_can_be_sent_again_or_bound() {
+    for step in Step::ALL.into_iter().filter(|s| s.is_live()) {
+        let unsent = matches!(step, Step::Create | Step::FindDocument);
+        let story = given_parked(step);
+        if unsent {
+            story.person(OperatorAction::SendAgain).then([Ordered("create_document")]);
+        } else {
+            story.rejects(OperatorAction::SendAgain).rejects(bind(DOCUMENT));
+        }
+    }
+}
+
+#[test]
+fn nothing_is_sent_again_while_the_first_is_under_way() {
+    given(Step::Create).rejects(OperatorAction::SendAgain).rejects(bind(DOCUMENT));
+    given(Step::FindDocument).rejects(OperatorAction::SendAgain);
+}
+
+#[test]
+fn what_cannot_be_an_id_is_not_bound() {
+    let long = "x".repeat(129);
+    for id in ["", "  ", "doc 1", "../me", "doc-1?x=1", "документ", long.as_str()] {
+        given_parked(Step::FindDocument).rejects(bind(id));
+    }
+    given_parked(Step::FindDocument).person(bind(&"x".repeat(128))).then([At(Step::AwaitSignature)]);
+}
+
+#[test]
+fn cancelling_says_what_stays_behind_at_the_service() {
+    for (story, words) in [
+        (given(Step::AwaitSignature), "остаётся"),
+        (given(Step::Create), "Возможно"),
+        (given(Step::FindDocument), "Возможно"),
+        (given_parked(Step::FindDocument), "Возможно"),
+    ] {
+        let story = story.person(cancel()).then([At(Step::Cancelled), Noted("cancelled"), NothingOrdered]);
+        assert!(story.last.history[0].text.ru.contains(words), "{:?}", story.last.history);
+    }
+    let story = given_parked(Step::Create).person(cancel());
+    assert!(!story.last.history[0].text.ru.contains("EasyDocs"), "refused, so nothing is there");
+}
+
+#[test]
+fn cancelling_a_reader_gives_its_item_back() {
+    let reading = Claim::Reading(format!("main/crm/{ITEM}"));
+    given(Step::ReadItem).person(cancel()).then([At(Step::Cancelled), GaveBack(reading)]);
+}
+
+#[test]
+fn a_cancelled_attempt_that_answers_late_changes_nothing() {
+    let story = given(Step::FetchSigned);
+    let (token, answer) = (story.saga.last_token, good_answer(&story.order()));
+    story.person(cancel()).late(token, answer).then([Unchanged]);
+}
+
+#[test]
+fn a_document_healed_by_a_person_has_all_its_patience_again() {
+    let mut story = given(Step::FetchSigned);
+    for _ in 0..2 {
+        story = story.fails(server_error()).fires();
+    }
+    story
+        .fails(server_error())
+        .then([DeadLetter(Step::FetchSigned, "http_502")])
+        .person(retry())
+        .fails(server_error())
+        .then([Due(TimerKind::Start, 10 * SECOND), Tries(1)]);
+}

@@ -1,0 +1,474 @@
+//! A small model of the outside that counts, and every way in which one or two calls to it can go wrong.
+//!
+//! The world executes orders honestly; the fault decides whether an order arrives and what of its answer comes
+//! back. In the end there is exactly one document, one signed copy, one comment and one notice for each person,
+//! and the saga is finished. Complete, not sampled: every call of the flow, every fault, and every pair of them.
+
+use super::super::effect::Effect;
+use super::super::event::{Answer, CallbackStatus, Event, OperatorAction};
+use super::super::state::{DeliveredFile, DocumentSaga, Source, Step, TimerKind, Work};
+use super::super::transition::{Context, IllegalEvent, Policy, begin};
+use super::fixture::*;
+use crate::domain::{AttemptToken, Failure, Timestamp};
+use std::collections::BTreeMap;
+
+/// Enough for the longest flow with two faults, repeats, looks and two healings by a person.
+const EVENTS_MAX: usize = 120;
+
+/// What happens to one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    LostBefore,
+    LostAfter,
+    ServerErrorBefore,
+    ServerErrorAfter,
+    Permanent,
+    Throttled,
+    Auth,
+    Transient,
+    CrashBefore,
+    CrashAfter,
+    OverdueBefore,
+    OverdueAfter,
+    /// Done, and the answer comes only after the lease has run out.
+    Late,
+    PanicBefore,
+    PanicAfter,
+}
+
+impl Fault {
+    const ALL: [Self; 15] = [
+        Self::LostBefore,
+        Self::LostAfter,
+        Self::ServerErrorBefore,
+        Self::ServerErrorAfter,
+        Self::Permanent,
+        Self::Throttled,
+        Self::Auth,
+        Self::Transient,
+        Self::CrashBefore,
+        Self::CrashAfter,
+        Self::OverdueBefore,
+        Self::OverdueAfter,
+        Self::Late,
+        Self::PanicBefore,
+        Self::PanicAfter,
+    ];
+
+    /// Whether the order has its effect all the same.
+    fn is_done(self) -> bool {
+        match self {
+            Self::LostAfter
+            | Self::ServerErrorAfter
+            | Self::CrashAfter
+            | Self::OverdueAfter
+            | Self::Late
+            | Self::PanicAfter => true,
+            Self::LostBefore
+            | Self::ServerErrorBefore
+            | Self::Permanent
+            | Self::Throttled
+            | Self::Auth
+            | Self::Transient
+            | Self::CrashBefore
+            | Self::OverdueBefore
+            | Self::PanicBefore => false,
+        }
+    }
+
+    /// Whether the outcome of a write is unknown afterwards.
+    fn is_unknown(self) -> bool {
+        !matches!(self, Self::Permanent | Self::Throttled | Self::Auth | Self::Transient)
+    }
+
+    /// What comes back; `None` where only the lease tells.
+    fn event(self, token: AttemptToken) -> Option<Event> {
+        let failed = |failure: Failure| Some(Event::Failed { token, failure });
+        match self {
+            Self::LostBefore | Self::LostAfter => failed(no_answer()),
+            Self::ServerErrorBefore | Self::ServerErrorAfter => failed(server_error()),
+            Self::Permanent => failed(permanent()),
+            Self::Throttled => failed(throttled()),
+            Self::Auth => failed(unauthorised()),
+            Self::Transient => failed(unreachable()),
+            Self::CrashBefore | Self::CrashAfter => Some(Event::AttemptLost { token }),
+            Self::OverdueBefore | Self::OverdueAfter | Self::Late => None,
+            Self::PanicBefore | Self::PanicAfter => Some(Event::Panicked { text: "broken".into() }),
+        }
+    }
+}
+
+/// Whether the signing service tells us by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Callbacks {
+    Arrive,
+    AllLost,
+}
+
+/// The portal and the signing service.
+#[derive(Debug, Default)]
+struct World {
+    /// External ids of the documents; the place in the list is the id.
+    documents: Vec<String>,
+    files: Vec<(u64, String)>,
+    comments: Vec<String>,
+    /// A notice with the same tag replaces the earlier one.
+    notices: BTreeMap<(u64, String), String>,
+    uploads_refused: usize,
+}
+
+impl World {
+    fn document_id(n: usize) -> String {
+        format!("doc-{}", n + 1)
+    }
+
+    fn execute(&mut self, effect: &Effect) -> Result<Answer, Failure> {
+        Ok(match effect {
+            Effect::CreateDocument { external_id, .. } => {
+                self.documents.push(external_id.clone());
+                created(&Self::document_id(self.documents.len() - 1))
+            }
+            Effect::FindDocument { external_id } => {
+                match self.documents.iter().position(|d| d == external_id) {
+                    Some(n) => Answer::DocumentFound {
+                        document_id: Self::document_id(n),
+                        status: CallbackStatus::Other,
+                        raw_status: "pending".into(),
+                    },
+                    None => Answer::DocumentNotFound,
+                }
+            }
+            Effect::ReadStatus { .. } => status_read(CallbackStatus::Signed),
+            Effect::ScanFolder { wanted_name, .. } => {
+                let taken: Vec<String> = self.files.iter().map(|f| f.1.clone()).collect();
+                Answer::FolderScanned {
+                    highest_id: self.files.iter().map(|f| f.0).max().unwrap_or(0),
+                    free_name: super::super::rule::free_name(wanted_name, &taken),
+                }
+            }
+            Effect::Upload { folder_id, name, .. } => {
+                if self.files.iter().any(|f| f.1 == *name) {
+                    self.uploads_refused += 1;
+                    return Err(name_taken());
+                }
+                let file_id = 100 + self.files.len() as u64;
+                self.files.push((file_id, name.clone()));
+                Answer::Uploaded {
+                    file: DeliveredFile { file_id, name: name.clone(), folder_id: *folder_id },
+                }
+            }
+            Effect::FindUpload { folder_id, name, above_id, .. } => {
+                match self.files.iter().find(|f| f.1 == *name && f.0 > *above_id) {
+                    Some((file_id, name)) => Answer::UploadFound {
+                        file: DeliveredFile { file_id: *file_id, name: name.clone(), folder_id: *folder_id },
+                    },
+                    None => Answer::UploadNotFound,
+                }
+            }
+            Effect::AddComment { text, .. } => {
+                self.comments.push(text.clone());
+                Answer::Commented { comment_id: self.comments.len() as u64 }
+            }
+            Effect::FindComment { mark, .. } => match self.comments.iter().position(|c| c.contains(mark)) {
+                Some(n) => Answer::Commented { comment_id: n as u64 + 1 },
+                None => Answer::CommentNotFound,
+            },
+            Effect::Notify { user_id, text, tag } => {
+                self.notices.insert((*user_id, tag.clone()), text.clone());
+                Answer::Notified
+            }
+            Effect::ReadItem { .. } | Effect::FetchSource { .. } | Effect::FetchSigned { .. } => {
+                good_answer(effect)
+            }
+        })
+    }
+}
+
+/// One run: the flow, its world, and what is to go wrong at which call.
+struct Run<'a> {
+    policy: &'a Policy,
+    callbacks: Callbacks,
+    /// How the people decide at the service.
+    verdict: CallbackStatus,
+    faults: &'a [(usize, Fault)],
+    world: World,
+    saga: DocumentSaga,
+    now: Timestamp,
+    order: Option<Effect>,
+    /// Names of the calls that were made.
+    calls: Vec<&'static str>,
+    /// Codes of the dead letters that a person healed.
+    letters: Vec<String>,
+    late: Vec<Event>,
+}
+
+impl<'a> Run<'a> {
+    fn new(policy: &'a Policy, callbacks: Callbacks, faults: &'a [(usize, Fault)]) -> Self {
+        let cx = Context { now: START, policy, chance: 0 };
+        let next =
+            begin(saga_id(), &portal(), Source::CrmItem { item: ITEM }, None, cx).expect("a beginning");
+        Self {
+            policy,
+            callbacks,
+            verdict: CallbackStatus::Signed,
+            faults,
+            world: World::default(),
+            saga: next.saga,
+            now: START,
+            order: next.effect,
+            calls: Vec::new(),
+            letters: Vec::new(),
+            late: Vec::new(),
+        }
+    }
+
+    fn ended(mut self) -> Self {
+        for _ in 0..EVENTS_MAX {
+            if self.saga.step.is_finished() && self.late.is_empty() {
+                return self;
+            }
+            self.step();
+        }
+        panic!("{:?} does not end: {:#?}", self.faults, self.saga);
+    }
+
+    fn step(&mut self) {
+        if let Some(effect) = self.order.take() {
+            return self.call(&effect);
+        }
+        if matches!(self.saga.work, Work::InFlight { .. }) {
+            return self.fire();
+        }
+        // What came too late arrives while its look still waits.
+        if let Some(event) = self.late.pop() {
+            return self.tell(&event);
+        }
+        match self.saga.step {
+            Step::Parked => self.heal(),
+            Step::AwaitSignature if self.is_told_by_polls() => self.fire(),
+            // Where nothing else tells, a callback does in the end, or the document would wait for ever.
+            Step::AwaitSignature => self.people_sign(),
+            Step::FindDocument if self.is_grace() && self.is_heard_of() => self.people_sign(),
+            _ => self.fire(),
+        }
+    }
+
+    fn is_grace(&self) -> bool {
+        self.saga.timer.is_some_and(|t| t.kind == TimerKind::Grace)
+    }
+
+    fn is_told_by_polls(&self) -> bool {
+        self.callbacks == Callbacks::AllLost && self.policy.poll.is_some()
+    }
+
+    fn is_heard_of(&self) -> bool {
+        self.callbacks == Callbacks::Arrive && !self.world.documents.is_empty()
+    }
+
+    fn call(&mut self, effect: &Effect) {
+        let fault = self.faults.iter().find(|(n, _)| *n == self.calls.len()).map(|(_, fault)| *fault);
+        self.calls.push(effect.name());
+        let token = AttemptToken(self.saga.last_token);
+        let Some(fault) = fault else {
+            let event = self.honest(effect, token);
+            return self.tell(&event);
+        };
+        if fault.is_done() {
+            let answer = self.honest(effect, token);
+            if fault == Fault::Late {
+                self.late.push(answer);
+            }
+        }
+        if let Some(event) = fault.event(token) {
+            self.tell(&event);
+        }
+    }
+
+    fn honest(&mut self, effect: &Effect, token: AttemptToken) -> Event {
+        match self.world.execute(effect) {
+            Ok(answer) => Event::Answered { token, answer },
+            Err(failure) => Event::Failed { token, failure },
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        let next = apply(&self.saga, event, self.now, self.policy, 0).expect("a legal event");
+        self.saga = next.saga;
+        if next.effect.is_some() {
+            self.order = next.effect;
+        }
+    }
+
+    fn fire(&mut self) {
+        let timer = self.saga.timer.expect("SG-1");
+        self.now = self.now.max(timer.due);
+        self.tell(&Event::TimerFired { kind: timer.kind });
+    }
+
+    fn people_sign(&mut self) {
+        self.now = self.now.plus_ms(MINUTE);
+        let bound = self.saga.provider_document.clone();
+        let event = Event::CallbackArrived {
+            document_id: bound.unwrap_or_else(|| World::document_id(0)),
+            external_id: Some(self.saga.external_id.clone()),
+            status: self.verdict.clone(),
+            raw_status: word(&self.verdict).into(),
+        };
+        self.tell(&event);
+    }
+
+    /// A person does what the dead letter says.
+    fn heal(&mut self) {
+        let dead = self.saga.dead_letter.clone().expect("a dead letter");
+        self.letters.push(dead.code);
+        self.now = self.now.plus_ms(HOUR);
+        let tried = apply(&self.saga, &Event::Operator(retry()), self.now, self.policy, 0);
+        let action = match tried {
+            Ok(_) => retry(),
+            Err(IllegalEvent::Rejected(_)) if self.world.documents.is_empty() => OperatorAction::SendAgain,
+            Err(IllegalEvent::Rejected(_)) => bind(&World::document_id(0)),
+            Err(fault) => panic!("{fault}"),
+        };
+        self.tell(&Event::Operator(action));
+    }
+
+    #[track_caller]
+    fn check_one_of_each(&self) {
+        let what = || format!("{:?}\ncalls {:?}\nletters {:?}", self.faults, self.calls, self.letters);
+        let copies = usize::from(self.verdict == CallbackStatus::Signed);
+        let ours = std::slice::from_ref(&self.saga.external_id);
+        assert_eq!(self.world.documents, ours, "documents; {}", what());
+        assert_eq!(self.world.files.len(), copies, "signed copies; {}", what());
+        assert_eq!(self.world.comments.len(), 1, "comments; {}", what());
+        let told: Vec<u64> = self.world.notices.keys().map(|k| k.0).collect();
+        assert_eq!(told, [7, 8], "notices; {}", what());
+        assert_eq!(self.saga.provider_document.as_deref(), Some("doc-1"), "{}", what());
+        let adopted = self.saga.delivered.as_ref().map(|d| d.file_id);
+        assert_eq!(adopted, self.world.files.first().map(|f| f.0), "{}", what());
+    }
+}
+
+fn run(policy: &Policy, callbacks: Callbacks, faults: &[(usize, Fault)]) -> usize {
+    let run = Run::new(policy, callbacks, faults).ended();
+    run.check_one_of_each();
+    assert_eq!(run.saga.step, Step::Delivered);
+    run.calls.len()
+}
+
+#[test]
+fn an_honest_world_needs_each_call_once_and_no_person() {
+    let policy = policy();
+    let run = Run::new(&policy, Callbacks::Arrive, &[]).ended();
+    run.check_one_of_each();
+    assert_eq!((run.calls.len(), run.letters.len()), (9, 0));
+}
+
+#[test]
+fn every_fault_of_every_call_ends_with_one_of_each() {
+    let mut runs = 0;
+    for policy in [policy(), unsearchable(), polling()] {
+        for callbacks in [Callbacks::Arrive, Callbacks::AllLost] {
+            for call in 0..run(&policy, callbacks, &[]) {
+                for fault in Fault::ALL {
+                    run(&policy, callbacks, &[(call, fault)]);
+                    runs += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(runs, (5 * 9 + 10) * 15, "nine calls, ten where polls tell of the signature");
+}
+
+#[test]
+fn every_pair_of_faults_ends_with_one_of_each() {
+    let mut runs = 0;
+    for policy in [policy(), unsearchable()] {
+        for first in 0..9 {
+            for fault in Fault::ALL {
+                // The first fault makes more calls, such as looks and repeats; they fail too, in their turn.
+                let calls = run(&policy, Callbacks::Arrive, &[(first, fault)]);
+                for second in first + 1..calls {
+                    for other in Fault::ALL {
+                        run(&policy, Callbacks::Arrive, &[(first, fault), (second, other)]);
+                        runs += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(runs > 20_000, "{runs} pairs");
+}
+
+#[test]
+fn every_fault_of_a_refused_document_tells_everybody_once() {
+    let policy = policy();
+    for call in 0..6 {
+        for fault in Fault::ALL {
+            let faults = [(call, fault)];
+            let mut run = Run::new(&policy, Callbacks::Arrive, &faults);
+            run.verdict = CallbackStatus::Refused;
+            let run = run.ended();
+            run.check_one_of_each();
+            assert_eq!(run.saga.step, Step::Refused);
+        }
+    }
+}
+
+#[test]
+fn a_person_is_asked_only_where_the_design_says_so() {
+    let (searchable, unsearchable) = (policy(), unsearchable());
+    for (policy, callbacks) in [
+        (&searchable, Callbacks::AllLost),
+        (&unsearchable, Callbacks::Arrive),
+        (&unsearchable, Callbacks::AllLost),
+    ] {
+        for call in 0..9 {
+            for fault in Fault::ALL {
+                let faults = [(call, fault)];
+                let run = Run::new(policy, callbacks, &faults).ended();
+                let is_create = run.calls[call] == "create_document";
+                let heard = fault.is_done() && callbacks == Callbacks::Arrive || fault == Fault::Late;
+                let unknown = is_create && fault.is_unknown() && !policy.search_available && !heard;
+                let expected: &[&str] = match fault {
+                    Fault::PanicBefore | Fault::PanicAfter => &["panic"],
+                    Fault::Permanent => &["http_400"],
+                    _ if unknown => &["create_unknown"],
+                    _ => &[],
+                };
+                assert_eq!(run.letters, expected, "{faults:?} {callbacks:?} {:?}", run.calls);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_upload_that_surfaces_after_the_looks_is_refused_as_a_double_and_adopted() {
+    let policy = policy();
+    let mut run = Run::new(&policy, Callbacks::Arrive, &[(5, Fault::LostAfter)]);
+    while !run.calls.contains(&"upload") {
+        run.step();
+    }
+    // The folder shows the file only when the repeat arrives.
+    let hidden = std::mem::take(&mut run.world.files);
+    while run.calls.iter().filter(|c| **c == "upload").count() < 2 {
+        if matches!(run.order, Some(Effect::Upload { .. })) {
+            run.world.files.clone_from(&hidden);
+        }
+        run.step();
+    }
+    let run = run.ended();
+    run.check_one_of_each();
+    assert_eq!(run.world.uploads_refused, 1);
+}
+
+#[test]
+fn with_the_dangerous_switch_a_double_is_possible_and_nothing_else_is() {
+    let policy = dangerous();
+    for fault in Fault::ALL {
+        let faults = [(2, fault)];
+        let run = Run::new(&policy, Callbacks::Arrive, &faults).ended();
+        assert_eq!(run.saga.step, Step::Delivered);
+        assert_eq!(run.world.documents.len(), 1 + usize::from(fault == Fault::ServerErrorAfter), "{fault:?}");
+        assert_eq!((run.world.files.len(), run.world.comments.len(), run.world.notices.len()), (1, 1, 2));
+    }
+}

@@ -65,7 +65,7 @@ fn one(flow: &Flow, stage: &Stage, point: (&str, u32), ending: &Ending) -> Resul
     let service = InProcess::start_at(stage, clock.clone());
     let mut play = Play::new(flow, stage, service, clock);
     play.sources = sources;
-    let ended = play.to_the_end(ending);
+    let ended = play.finish(ending);
     ended
         .map(|()| run)
         .map_err(|problem| format!("{problem}\n{}\nlog of the first run:\n{log}", play.report()))

@@ -150,24 +150,6 @@ exclude = []
         Self { documents: 6, base, ..Self::plain("crowd") }
     }
 
-    /// Every flow whose calls must be swept.
-    pub fn all() -> Vec<Self> {
-        vec![
-            Self::signed(),
-            Self::large(),
-            Self::refused(),
-            Self::polled(),
-            Self::searched(),
-            Self::upload_lost(),
-            Self::comment_lost(),
-            Self::deal(),
-            Self::watched(),
-            Self::unsearchable(),
-            Self::unsearchable_and_silent(),
-            Self::crowd(),
-        ]
-    }
-
     /// The world of this flow, with its configuration written, before anything happens.
     pub fn stage(&self, more_edits: &[(&str, &str)]) -> Stage {
         let quick = CallbackPolicy { interval: Duration::from_millis(150), ..CallbackPolicy::default() };

@@ -106,7 +106,7 @@ pub fn play_on(case: &Case, stage: &Stage) -> Result<(), String> {
     set_faults(&stage.world, case);
     let mut play = Play::start(&case.flow, stage);
     play.sources = case.flow.begin(stage);
-    let outcome = play.to_the_end(&case.ending);
+    let outcome = play.finish(&case.ending);
     outcome.map_err(|problem| format!("{problem}\n{}", play.report()))
 }
 
@@ -118,7 +118,7 @@ pub fn play_outage(flow: &Flow, side: Side, when: When) -> Result<(), String> {
         play.reach(side, Reach::Down);
     }
     play.sources = flow.begin(&stage);
-    let outcome = play.outage(side, when).and_then(|()| play.to_the_end(&Ending::Alone));
+    let outcome = play.outage(side, when).and_then(|()| play.finish(&Ending::Alone));
     outcome.map_err(|problem| format!("{problem}\n{}", play.report()))
 }
 
@@ -186,7 +186,7 @@ impl<'a> Play<'a> {
     }
 
     /// To the end, whatever it is, and judges it.
-    pub fn to_the_end(&mut self, ending: &Ending) -> Result<(), String> {
+    pub fn finish(&mut self, ending: &Ending) -> Result<(), String> {
         match ending {
             Ending::Untriggered => self.untriggered()?,
             Ending::Waits => self.waits()?,

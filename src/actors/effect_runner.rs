@@ -490,13 +490,26 @@ impl PortalWork<'_> {
     ) -> Result<Answer, Failure> {
         let wanted = rule::normalised_name(name);
         let newer = folder::files_above(&self.caller, folder_id, above_id).await?;
-        let ours = newer.into_iter().find(|f| {
-            rule::normalised_name(&f.name) == wanted
-                && f.size_bytes.is_none_or(|size| size == bytes.size_bytes)
-        });
-        Ok(ours.map_or(Answer::UploadNotFound, |f| Answer::UploadFound {
-            file: DeliveredFile { file_id: f.id, name: f.name, folder_id },
-        }))
+        for entry in newer {
+            let alike = rule::normalised_name(&entry.name) == wanted
+                && entry.size_bytes.is_none_or(|size| size == bytes.size_bytes);
+            if alike && self.is_ours(entry.id, bytes).await? {
+                let file = DeliveredFile { file_id: entry.id, name: entry.name, folder_id };
+                return Ok(Answer::UploadFound { file });
+            }
+        }
+        Ok(Answer::UploadNotFound)
+    }
+
+    /// Two documents may want one name in one folder: only the bytes tell whose copy it is.
+    async fn is_ours(&self, file_id: u64, bytes: &SpoolFile) -> Result<bool, Failure> {
+        let echo = Claim::EchoFile { portal: self.portal.clone(), file_id };
+        if self.is_claimed(&echo).await? {
+            return Ok(false);
+        }
+        let info = drive::file_get(&self.caller, file_id).await?;
+        let (found, _) = self.download(&info.download_url, bytes.size_bytes).await?;
+        Ok(found.digest == bytes.digest)
     }
 }
 

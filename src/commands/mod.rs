@@ -5,16 +5,32 @@
     reason = "verbs speak to people: results on standard output, complaints on standard error"
 )]
 
+pub mod backup;
+pub mod client;
+pub mod completions;
+pub mod config_verbs;
+pub mod console;
+pub mod dead_letters;
+pub mod demo;
+pub mod documents;
 pub mod exit;
+pub mod offline_store;
+pub mod output;
+pub mod portals;
+pub mod problem_view;
+pub mod running_service;
+pub mod sandbox;
 pub mod serve;
 pub mod service;
+pub mod table;
 pub mod wiring;
 
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;
 use crate::telemetry::Redactor;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 pub use exit::ExitStatus;
+use output::{Format, Output};
 use std::path::PathBuf;
 
 /// edobridge: подпись документов Битрикс24 в EasyDocs. / Bitrix24 documents signed in EasyDocs.
@@ -29,6 +45,9 @@ pub struct Cli {
     /// The configuration file.
     #[arg(long, short, global = true, env = "EDOBRIDGE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    pub json: bool,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -39,6 +58,22 @@ pub struct Cli {
 pub enum Verb {
     /// Запустить службу. / Run the service.
     Serve(serve::ServeArgs),
+    /// Документы. / Documents: list, show, retry, cancel, send.
+    Documents(documents::DocumentsArgs),
+    /// Остановленные документы. / Dead letters: what waits for a person.
+    DeadLetters(dead_letters::DeadLettersArgs),
+    /// Порталы. / Portals: address, budget, blocks.
+    Portals(portals::PortalsArgs),
+    /// Настройки. / The configuration: check, show, schema, default, example.
+    Config(config_verbs::ConfigArgs),
+    /// Резервная копия. / Backups: create, verify, restore.
+    Backup(backup::BackupArgs),
+    /// Песочница. / An emulated Bitrix24 and EasyDocs on loopback.
+    Sandbox(sandbox::SandboxArgs),
+    /// Подсказки оболочки. / Shell completions.
+    Completions(completions::CompletionsArgs),
+    /// Показать основную работу на настоящих файлах. / Show the main job on real files.
+    Demo(demo::DemoArgs),
 }
 
 /// What every verb may need.
@@ -50,6 +85,8 @@ pub struct Context {
     pub env: Environment,
     /// Language of messages before the configuration is read.
     pub language: Language,
+    /// For whom results are printed.
+    pub format: Format,
 }
 
 /// Where the configuration lies if nobody says otherwise.
@@ -57,12 +94,12 @@ const USUAL_PLACES: [&str; 2] = ["edobridge.toml", "/etc/edobridge/edobridge.tom
 
 impl Context {
     /// From what was typed and the process's variables.
-    pub fn new(config: Option<PathBuf>) -> Self {
+    pub fn new(config: Option<PathBuf>, format: Format) -> Self {
         let env = Environment::of_process();
         let usual = || USUAL_PLACES.iter().map(PathBuf::from).find(|path| path.is_file());
         let english = env.get("LANG").is_some_and(|lang| lang.starts_with("en") || lang.starts_with('C'));
         let language = if english { Language::En } else { Language::Ru };
-        Self { config_path: config.or_else(usual), env, language }
+        Self { config_path: config.or_else(usual), env, language, format }
     }
 
     /// The configuration, or the exit status after its problems were printed.
@@ -78,6 +115,21 @@ impl Context {
         })
     }
 
+    /// The way to the running service, for verbs that ask it.
+    ///
+    /// # Errors
+    /// As [`Context::load`].
+    pub fn client(&self) -> Result<client::Context, ExitStatus> {
+        let config = self.load()?.config;
+        let token = match &config.operator.token {
+            Some(token) => client::TokenSource::Given(token.secret().clone()),
+            None => client::TokenSource::DataDir(config.data_dir.clone()),
+        };
+        let zone = jiff::tz::TimeZone::get(&config.time.zone).unwrap_or(jiff::tz::TimeZone::UTC);
+        let output = Output { format: self.format, language: config.language.into(), zone };
+        Ok(client::Context { client: client::AdminClient::new(config.operator.listen, token), output })
+    }
+
     /// A net that masks every secret of the configuration in the log.
     pub fn redactor(&self, config: &Config) -> Redactor {
         let redactor = Redactor::new();
@@ -90,10 +142,28 @@ impl Context {
 
 /// Carries out what was typed.
 pub fn run(cli: Cli) -> ExitStatus {
-    let context = Context::new(cli.config);
+    let format = if cli.json { Format::Json } else { Format::People };
+    let context = Context::new(cli.config, format);
     actix::System::new().block_on(async move {
         match cli.verb {
             Verb::Serve(args) => serve::run(args, context).await,
+            Verb::Documents(args) => match context.client() {
+                Ok(client) => documents::run(args, &client).await,
+                Err(status) => status,
+            },
+            Verb::DeadLetters(args) => match context.client() {
+                Ok(client) => dead_letters::run(args, &client).await,
+                Err(status) => status,
+            },
+            Verb::Portals(args) => match context.client() {
+                Ok(client) => portals::run(args, &client).await,
+                Err(status) => status,
+            },
+            Verb::Config(args) => config_verbs::run(args, context).await,
+            Verb::Backup(args) => backup::run(args, context).await,
+            Verb::Sandbox(args) => sandbox::run(args, context).await,
+            Verb::Completions(args) => completions::run(&args, Cli::command()),
+            Verb::Demo(args) => demo::run(args, context).await,
         }
     })
 }

@@ -7,6 +7,7 @@ use crate::domain::Clock;
 use crate::store::{OpenProgress, ViewFate};
 use crate::telemetry::{LogFormat, LogSettings, Metrics, SystemClock, install_panic_hook};
 use clap::Args;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +37,7 @@ pub async fn run(_: ServeArgs, context: Context) -> ExitStatus {
         eprintln!("edobridge: {error}");
         return ExitStatus::Misuse;
     }
+    raise_open_files(config.public.max_connections);
     let metrics = Arc::new(Metrics::new());
     install_panic_hook(metrics.clone());
     for note in &loaded.notes {
@@ -68,6 +70,18 @@ fn refused(context: &Context, error: &StartError) -> ExitStatus {
     tracing::error!(error = %crate::actors::error_chain(error), "cannot start");
     eprintln!("edobridge: {}", text.get(context.language));
     ExitStatus::ProblemFound
+}
+
+/// Each public connection costs two descriptors (its guard against slow clients holds a second one).
+fn raise_open_files(max_connections: usize) {
+    let wanted = (max_connections as u64).saturating_mul(2).saturating_add(512);
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, wanted, "the limit of open files cannot be raised");
+        }
+    }
 }
 
 fn told(progress: OpenProgress) {

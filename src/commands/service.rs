@@ -78,7 +78,7 @@ impl Service {
         let portals = wiring::portals(config, &store).await?;
         let easydocs = Arc::new(wiring::easydocs_client(config)?);
         let engine = Engine::start(parts, portals, easydocs, wiring::watches(config));
-        let doors = http::serve(engine.clone(), wiring::http_settings(config)?).await?;
+        let doors = http::serve(engine.clone(), wiring::http_settings(config)?)?;
         let keep_finished_ms = config.store.keep_finished.as_ms();
         actix::spawn(housekeeping(engine.clone(), keep_finished_ms));
         Ok(Self { engine, doors, opened })

@@ -496,11 +496,8 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
                 portals: config.portals.iter().map(portal_gate).collect(),
             },
             easydocs: Some(http::EasydocsSettings {
-                body_bytes_max: e.limits.callback_bytes.as_usize(),
                 per_minute: NonZeroU32::new(e.limits.callback_per_minute).unwrap_or(NonZeroU32::MIN),
                 protocol: Arc::new(easydocs_settings(config)?),
-                answer_code: e.callback.answer_code,
-                answer_body: e.callback.answer_body.clone(),
             }),
         },
         operator: http::OperatorSettings { listen: config.operator.listen, token },

@@ -1,24 +1,24 @@
 //! `/admin/v1`: everything an operator may see and order, for the command line and for programs.
 //!
-//! Every request carries `Authorization: Bearer <operator token>`. The token is checked here for each route by being
-//! an extractor's business ([`Operator`]): a handler without it does not compile into the table of routes unnoticed,
-//! because it could not reach the engine.
+//! Every request carries `Authorization: Bearer TOKEN`. A handler gets to the engine only through [`Operator`], which
+//! exists only for the holder of the token, so that none can forget to ask for it.
 //!
 //! | method and path | query or body | answer |
 //! |---|---|---|
-//! | `GET /documents` | [`DocumentQuery`] | [`DocumentList`](super::operator_view::DocumentList) |
+//! | `GET /documents` | [`DocumentQuery`] | [`DocumentList`] |
 //! | `GET /documents/{id}` | | [`DocumentCard`] |
-//! | `POST /documents/send` | [`SendRequest`] | 202, [`Sent`](super::operator_view::Sent) |
-//! | `POST /documents/retry` | [`RetryManyRequest`] | [`RetriedMany`](super::operator_view::RetriedMany) |
+//! | `POST /documents/send` | [`SendRequest`] | 202, [`Sent`] |
+//! | `POST /documents/retry` | [`RetryManyRequest`] | [`RetriedMany`] |
 //! | `POST /documents/{id}/retry` | [`RetryRequest`] | [`DocumentCard`] |
 //! | `POST /documents/{id}/send-again` | | [`DocumentCard`] |
 //! | `POST /documents/{id}/bind` | [`BindRequest`] | [`DocumentCard`] |
 //! | `POST /documents/{id}/cancel` | [`CancelRequest`] | [`DocumentCard`] |
-//! | `POST /documents/{id}/discard` | [`CancelRequest`] | [`Discarded`](super::operator_view::Discarded): cancelled, and everything that was known of it |
-//! | `GET /parked-notices` | [`NoticeQuery`] | [`ParkedNoticeList`](super::operator_view::ParkedNoticeList) |
-//! | `DELETE /parked-notices/{id}` | | [`ParkedNoticeView`](super::operator_view::ParkedNoticeView): gone, and what it was |
-//! | `GET /portals` | | [`PortalList`](super::operator_view::PortalList) |
-//! | `GET /counts` | | [`CountsView`](super::operator_view::CountsView) |
+//! | `POST /documents/{id}/discard` | [`CancelRequest`] | [`Discarded`]: cancelled, and everything that was known of it |
+//! | `GET /parked-notices` | [`NoticeQuery`] | [`ParkedNoticeList`] |
+//! | `DELETE /parked-notices/{id}` | | [`ParkedNoticeView`]: gone, and what it was |
+//! | `GET /portals` | | [`PortalList`] |
+//! | `GET /counts` | | [`CountsView`] |
+//! | `POST /backup`, `POST /store-check` | | see [`super::maintenance`] |
 //!
 //! Errors are [`ErrorBody`](super::error::ErrorBody).
 
@@ -42,6 +42,8 @@ use crate::telemetry::metrics::NoticeSource;
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Pages that one retry by filter looks at: with [`crate::store::list::LIST_SCAN_MAX`] documents each, a bound on the
 /// time of one request. `more` then says that it was not all.
@@ -52,12 +54,13 @@ pub struct Desk {
     engine: Engine,
     access: OperatorAccess,
     reception: Reception,
+    turn: Arc<AtomicBool>,
 }
 
 impl Desk {
     /// For the holder of the token in `access`.
     pub fn new(engine: Engine, access: OperatorAccess, reception: Reception) -> Self {
-        Self { engine, access, reception }
+        Self { engine, access, reception, turn: Arc::default() }
     }
     /// What works.
     pub fn engine(&self) -> &Engine {
@@ -95,7 +98,13 @@ fn admit(request: &HttpRequest) -> Result<Operator, ApiError> {
 }
 
 impl Operator {
-    fn engine(&self) -> &Engine {
+    /// Set while somebody reads the whole store by the operator's order.
+    pub(super) fn turn(&self) -> &Arc<AtomicBool> {
+        &self.desk.turn
+    }
+
+    /// What works.
+    pub(super) fn engine(&self) -> &Engine {
         &self.desk.engine
     }
 

@@ -15,7 +15,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why a request is not done. The table behind it ([`Code::row`]) is the only place that maps to HTTP.
+/// Why a request is not done. The table behind it is the only place that maps to HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
     /// The path is not known.

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// How often connections without a request are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// actix-http reads a clock that is up to half a second old, so that shorter times would cut off honest clients.
+const TIME_MIN: Duration = Duration::from_secs(1);
 /// How long a closing connection may take to take its answer.
 const DISCONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Seconds that running requests of the operator get at a stop.
@@ -168,10 +170,9 @@ impl Running {
 ///
 /// # Errors
 /// [`ListenError::Bind`] names the address and what to do; then neither is open.
-#[expect(clippy::unused_async, reason = "opening may come to need waiting; callers are async anyway")]
-pub async fn serve(engine: Engine, settings: Settings) -> Result<Running, ListenError> {
+pub fn serve(engine: Engine, settings: Settings) -> Result<Running, ListenError> {
     let reception = Reception::new(Arc::new(engine.clone()), Arc::clone(engine.metrics()));
-    let connections = Connections::new(settings.public.keep_alive + settings.public.head_timeout);
+    let connections = Connections::new(idle_max(&settings.public));
     let doors = public_doors(&reception, &settings.public);
     let (public_addr, public) =
         public_server(doors, Arc::clone(engine.metrics()), &settings.public, &connections)?;
@@ -184,6 +185,11 @@ pub async fn serve(engine: Engine, settings: Settings) -> Result<Running, Listen
         operator: Task::start(operator),
         sweeper: rt::spawn(sweep(connections)),
     })
+}
+
+/// An honest client is silent for the keep-alive time at most, and then needs the time of a head at most.
+fn idle_max(settings: &PublicSettings) -> Duration {
+    settings.keep_alive.max(TIME_MIN) + settings.head_timeout.max(TIME_MIN)
 }
 
 async fn sweep(connections: Arc<Connections>) {
@@ -228,9 +234,9 @@ fn public_server(
     })
     .workers(workers)
     .max_connections(settings.max_connections.div_ceil(workers).max(1))
-    .client_request_timeout(settings.head_timeout)
+    .client_request_timeout(settings.head_timeout.max(TIME_MIN))
     .client_disconnect_timeout(DISCONNECT_TIME_MAX)
-    .keep_alive(settings.keep_alive)
+    .keep_alive(settings.keep_alive.max(TIME_MIN))
     .shutdown_timeout(settings.drain.as_secs().max(1))
     .on_connect(move |io, data| connections.opened(io, data))
     .disable_signals();
@@ -267,7 +273,120 @@ fn bound<T>(opened: io::Result<T>, listener: Listener, address: SocketAddr) -> R
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_support::{FakeIntake, public_settings, reception};
     use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::time::Instant;
+
+    const EVENT: &str = "event=ONCRMDEALUPDATE&data[FIELDS][ID]=1&auth[application_token]=first-token-0001";
+
+    struct Served {
+        address: SocketAddr,
+        intake: Arc<FakeIntake>,
+        metrics: Arc<Metrics>,
+        task: Task,
+        sweeper: JoinHandle<()>,
+    }
+
+    /// The public listener as it runs, with short times and a fake behind it.
+    fn serve_public() -> Served {
+        let short = TIME_MIN;
+        let settings = PublicSettings {
+            head_timeout: short,
+            body_timeout: short,
+            keep_alive: short,
+            ..public_settings()
+        };
+        let intake = Arc::new(FakeIntake::default());
+        let (reception, metrics) = reception(&intake);
+        let connections = Connections::new(idle_max(&settings));
+        let doors = public_doors(&reception, &settings);
+        let (address, server) = public_server(doors, Arc::clone(&metrics), &settings, &connections).unwrap();
+        let (task, sweeper) = (Task::start(server), rt::spawn(sweep(connections)));
+        Served { address, intake, metrics, task, sweeper }
+    }
+
+    fn request(body: &str) -> String {
+        format!(
+            "POST /bitrix/webhook HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    /// Sends `sent` and nothing more; what came until the server closed, and after how long.
+    async fn talk(address: SocketAddr, sent: Vec<u8>) -> (String, Duration) {
+        let talk = move || {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let since = Instant::now();
+            client.write_all(&sent).unwrap();
+            let mut all = Vec::new();
+            let closed = client.read_to_end(&mut all);
+            assert!(!closed.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock), "never cut off");
+            (String::from_utf8_lossy(&all).into_owned(), since.elapsed())
+        };
+        actix_web::web::block(talk).await.unwrap()
+    }
+
+    #[actix_web::test]
+    async fn a_client_that_stops_within_head_body_or_next_request_is_cut_off() {
+        let served = serve_public();
+        let whole = request(EVENT);
+        let (answer, took) = talk(served.address, whole[..40].into()).await;
+        assert!(took < Duration::from_secs(10) && answer.starts_with("HTTP/1.1 408"), "head: {answer}");
+        let (answer, took) = talk(served.address, whole[..whole.len() - 5].into()).await;
+        assert!(took < Duration::from_secs(10) && answer.starts_with("HTTP/1.1 408"), "body: {answer}");
+        assert!(answer.contains("too_slow"), "{answer}");
+        assert_eq!(served.intake.taken().len(), 0);
+        let (answer, took) = talk(served.address, format!("{whole}POST /bit").into()).await;
+        assert!(took < Duration::from_secs(10) && answer.starts_with("HTTP/1.1 200"), "next: {answer}");
+        assert_eq!(served.intake.taken().len(), 1);
+        served.sweeper.abort();
+        served.task.stop().await;
+    }
+
+    #[actix_web::test]
+    async fn every_answer_carries_the_security_headers_and_is_counted_by_its_route() {
+        let served = serve_public();
+        for (sent, status) in [
+            (request(EVENT), "200"),
+            (request("event=X"), "403"),
+            ("GET /bitrix/webhook HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "405"),
+            ("GET /../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "404"),
+        ] {
+            let (answer, _) = talk(served.address, sent.into()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+            for header in
+                ["nosniff", "no-store", "default-src 'none'", "no-referrer", "x-frame-options: DENY"]
+            {
+                assert!(answer.to_lowercase().contains(&header.to_lowercase()), "{header} in {answer}");
+            }
+            assert!(!answer.to_lowercase().contains("server:"), "{answer}");
+        }
+        let text = served.metrics.encode();
+        for line in [
+            r#"{route="/bitrix/webhook",status="200"} 1"#,
+            r#"{route="/bitrix/webhook",status="403"} 1"#,
+            r#"{route="/bitrix/webhook",status="405"} 1"#,
+            r#"{route="other",status="404"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        served.sweeper.abort();
+        served.task.stop().await;
+    }
+
+    #[actix_web::test]
+    async fn a_stopped_listener_accepts_nobody() {
+        let served = serve_public();
+        let (answer, _) = talk(served.address, request(EVENT).into()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        served.sweeper.abort();
+        served.task.stop().await;
+        assert!(TcpStream::connect(served.address).is_err());
+    }
 
     #[test]
     fn a_taken_address_is_named_with_the_remedy() {

@@ -21,6 +21,7 @@ pub mod headers;
 pub mod health;
 pub mod intake;
 pub mod listener;
+pub mod maintenance;
 pub mod operator_access;
 pub mod operator_token;
 pub mod operator_view;
@@ -33,7 +34,7 @@ pub mod slow_clients;
 pub mod source;
 
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 
 pub use listener::{ListenError, Running, serve};
 pub use settings::{

@@ -6,7 +6,7 @@
 
 use crate::domain::Secret;
 use actix_web::HttpRequest;
-use actix_web::http::header::{AUTHORIZATION, HeaderName};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -63,8 +63,17 @@ fn credentials<'r>(request: &'r HttpRequest, scheme: &str) -> Option<&'r str> {
 
 fn is_on_this_machine(request: &HttpRequest) -> bool {
     request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
-        && is_loopback_name(request.connection_info().host())
+        && asked_host(request).is_some_and(is_loopback_name)
         && FORWARDED.iter().all(|name| !request.headers().contains_key(name))
+}
+
+/// The `Host` header itself: `ConnectionInfo` would believe `X-Forwarded-Host`, which a page's script can set.
+fn asked_host(request: &HttpRequest) -> Option<&str> {
+    let mut hosts = request.headers().get_all(HOST);
+    match (hosts.next(), hosts.next()) {
+        (Some(only), None) => only.to_str().ok(),
+        (Some(_), Some(_)) | (None, _) => None,
+    }
 }
 
 fn is_loopback_name(host: &str) -> bool {
@@ -112,6 +121,8 @@ mod tests {
         assert!(sees("127.0.0.1:9", &[("Host", "localhost:9090")]));
         assert!(sees("[::1]:9", &[("Host", "[::1]:9090")]));
         assert!(!sees("127.0.0.1:9", &[("Host", "evil.example:9090")]), "a name that points at loopback");
+        assert!(!sees("127.0.0.1:9", &[("Host", "evil.example"), ("X-Forwarded-Host", "localhost")]));
+        assert!(!sees("127.0.0.1:9", &[]) && !sees("127.0.0.1:9", &[("Host", "127.0.0.1.evil.example")]));
         assert!(!sees("192.0.2.1:9", &[("Host", "localhost")]), "a stranger");
         assert!(!sees("127.0.0.1:9", &[("Host", "localhost"), ("X-Forwarded-For", "192.0.2.1")]), "a proxy");
         let login = format!("Basic {}", BASE64_STANDARD.encode("me:s3cret"));

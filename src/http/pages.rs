@@ -1,7 +1,7 @@
 //! The operator's page: what is under way, what stands still and why. One page, no script, renewed by the browser.
 //!
 //! Everything on it comes from strangers in the end (file names, answers of remotes), so every text goes through
-//! [`Html`], and the page may load nothing but its own style (Content-Security-Policy with the style's digest).
+//! `Html`, and the page may load nothing but its own style (Content-Security-Policy with the style's digest).
 
 use super::admin::Desk;
 use super::document_view::display_name;

@@ -3,7 +3,7 @@
 use super::admin::{self, Desk};
 use super::error::{ApiError, Code};
 use super::settings::OPERATOR_BODY_BYTES_MAX;
-use super::{bitrix24, easydocs, health, pages};
+use super::{bitrix24, easydocs, health, maintenance, pages};
 use crate::actors::Engine;
 use crate::domain::Text;
 use crate::telemetry::metrics::Metrics;
@@ -22,7 +22,7 @@ pub const BITRIX_WEBHOOK: &str = "/bitrix/webhook";
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
 
 /// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
-const PATTERNS: [&str; 19] = [
+pub const PATTERNS: [&str; 21] = [
     BITRIX_WEBHOOK,
     EASYDOCS_CALLBACK,
     "/",
@@ -42,6 +42,8 @@ const PATTERNS: [&str; 19] = [
     "/admin/v1/parked-notices/{id}",
     "/admin/v1/portals",
     "/admin/v1/counts",
+    "/admin/v1/backup",
+    "/admin/v1/store-check",
 ];
 
 /// The doors of the public listener.
@@ -99,7 +101,9 @@ fn admin_routes(config: &mut ServiceConfig) {
         .service(resource("/parked-notices", "GET").route(web::get().to(admin::parked_notices)))
         .service(resource("/parked-notices/{id}", "DELETE").route(web::delete().to(admin::discard_notice)))
         .service(resource("/portals", "GET").route(web::get().to(admin::portals)))
-        .service(resource("/counts", "GET").route(web::get().to(admin::counts)));
+        .service(resource("/counts", "GET").route(web::get().to(admin::counts)))
+        .service(resource("/backup", "POST").route(web::post().to(maintenance::backup)))
+        .service(resource("/store-check", "POST").route(web::post().to(maintenance::store_check)));
 }
 
 fn get() -> Route {

@@ -83,16 +83,10 @@ impl PortalGate {
 /// The door for callbacks of EasyDocs.
 #[derive(Debug, Clone)]
 pub struct EasydocsSettings {
-    /// Largest callback.
-    pub body_bytes_max: usize,
     /// Callbacks a minute from one source address (the EasyDocs guide: about 100).
     pub per_minute: NonZeroU32,
-    /// How callbacks are signed and written.
+    /// How callbacks are signed and written, how large they may be, and how they are answered.
     pub protocol: Arc<EasydocsProtocol>,
-    /// HTTP status of the answer to an authentic callback.
-    pub answer_code: u16,
-    /// Body of that answer, JSON.
-    pub answer_body: String,
 }
 
 /// The operator's listener.

@@ -3,7 +3,7 @@
 use super::notice::NewNotice;
 use crate::domain::NoticeId;
 use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
-use std::sync::Arc;
+use bytes::Bytes;
 
 /// Everything that one transition changes; it is stored whole or not at all.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ impl Commit {
 pub struct Stored {
     /// The record.
     pub saga: DocumentSaga,
-    pub(super) raw: Arc<[u8]>,
+    pub(super) raw: Bytes,
     pub(super) revived: u32,
 }
 

@@ -297,7 +297,25 @@ pub enum SpoolError {
     DiskLow,
     /// The operating system refused.
     #[error("a file of the spool cannot be written or read")]
-    Io(#[from] std::io::Error),
+    Io(#[source] std::io::Error),
+}
+
+/// An error that [`SpoolWriter`](super::SpoolWriter) gave as an `io::Error` becomes what it was.
+impl From<std::io::Error> for SpoolError {
+    fn from(error: std::io::Error) -> Self {
+        error.downcast::<Self>().unwrap_or_else(Self::Io)
+    }
+}
+
+impl From<SpoolError> for std::io::Error {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Io(error) => error,
+            full @ (SpoolError::Full { .. } | SpoolError::DiskLow) => {
+                Self::new(std::io::ErrorKind::StorageFull, full)
+            }
+        }
+    }
 }
 
 impl SpoolError {

@@ -1,16 +1,64 @@
-//! The durable store.
+//! The durable store: what was accepted is not lost, what was done is not done twice.
+//!
+//! ```text
+//!   callers ──▶ queue ──▶ writer: decide, one frame, one write, one fdatasync ──▶ overlay ──▶ answers
+//!      ▲                     │                                                     │
+//!      │                  journal/ (the truth)                                  applier, later, in bulk
+//!      │                     │                                                     ▼
+//!      └── reads ◀───────────┼──────────────── overlay over ◀──────────────────  view/ (sled)
+//!                            ▼                                                     │
+//!                     segments below the oldest ◀── snapshots/ (verified) ◀────────┘ checkpoint
+//!                     kept snapshot are removed
+//! ```
+//!
+//! The journal is the truth. The view is for reading, may be lost at any time, and is made anew from the newest
+//! snapshot and the journal. The face consists of operations of the field (accept, commit, due, claim), never of
+//! keys; it could stand before another engine.
+//!
+//! It deliberately does not know actors, HTTP, providers, the clock, or what the steps of a saga mean beyond
+//! "live, parked, finished".
+//!
+//! # Invariants
+//! * **ST-1** to **ST-9**: what holds over the whole store; see [`Rule`] and [`Store::check_invariants`].
+//! * **SW**, **SJ**, **SS**, **SO**, **SA**, **SP**, **SR**: those of the parts, in their headers.
+//!
+//! # Where to read on
+//! `keys` (what is stored where), `records` (how a value looks and may change), `decide` (what each operation
+//! changes), `writer` and `journal` (durability), `applier` and `view` (sled), `open` (what is trusted after what).
 
+mod applier;
 pub mod backup;
+mod command;
 pub mod commit;
+mod decide;
+pub mod disk;
 pub mod error;
+pub mod faults;
+mod frame;
+mod group;
 pub mod health;
 pub mod invariants;
+mod journal;
+mod keeper;
+mod keys;
+mod layout;
 pub mod list;
 pub mod notice;
 pub mod open;
 pub mod options;
+mod overlay;
+mod queries;
+mod queue;
+mod rebuild;
 pub mod records;
+mod segment;
+mod shared;
+mod snapshot;
+mod snapshot_end;
 pub mod spool;
+mod state;
+mod view;
+mod writer;
 
 pub use backup::{BackupProgress, BackupReport, VerifyReport, restore_backup, verify_backup};
 pub use commit::{Commit, Stored};
@@ -25,19 +73,78 @@ pub use records::{DecodeError, Kind};
 pub use spool::{Spool, SpoolWriter};
 
 use crate::domain::portal::PortalState;
-use crate::domain::{NoticeId, PortalId, SagaId, Timestamp};
+use crate::domain::{NoticeId, PortalId, SagaId, Text, Timestamp};
 use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
+use command::{Command, PreparedCommit, PreparedNotice, prepare_cursor, prepare_portal};
+use disk::Host;
+use group::{bad_key, decoded};
+use keys::Tree;
+use queue::Closing;
+use records::ClaimV1;
+use shared::Shared;
+use state::{Range, State};
+use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
+
+/// How many sagas are forgotten by one command: a command is one frame, and the writer's time.
+const FORGET_CHUNK: usize = 16;
+/// The longest page of any list.
+pub const PAGE_MAX: usize = 1_000;
 
 /// The store. Cheap to clone; all clones are one.
 ///
 /// Every write is durable when its future is ready. A future that is dropped before may or may not have been
 /// done, as with any remote call.
+///
+/// When the last clone is dropped without [`Store::close`], the store ends as if the process had died: nothing
+/// acknowledged is lost, and the next start takes a little longer.
 #[derive(Clone)]
-pub struct Store(#[allow(dead_code)] Arc<()>);
+pub struct Store(Arc<Handle>);
 
-#[allow(unused_variables, clippy::unused_async)]
+/// Ends the threads when the last clone is dropped.
+struct Handle {
+    shared: Arc<Shared>,
+    threads: Mutex<Option<open::Threads>>,
+    /// Held as long as the store is open.
+    #[expect(dead_code, reason = "it is the file's being open that counts")]
+    lock: File,
+}
+
+impl Handle {
+    fn end(&self, closing: Closing) -> Result<(), StoreError> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(threads) = threads else { return Ok(()) };
+        let reason = Text::new("Хранилище закрывается.", "The store is closing.");
+        self.shared.conditions().closing = Some(reason.clone());
+        self.shared.queue.close(closing);
+        if closing == Closing::Abandon {
+            self.shared.stop.abandon();
+        }
+        let joined = threads.join(&self.shared);
+        // So that the directory can be opened again at once, by this very process if need be.
+        if let Err(error) = applier::let_go(self.shared.state.take_view(reason)) {
+            tracing::warn!(%error, "the view was not closed in time");
+        }
+        joined
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Err(error) = self.end(Closing::Abandon) {
+            tracing::warn!(%error, "the store did not end well");
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.0.shared.layout.dir).finish_non_exhaustive()
+    }
+}
+
 impl Store {
     /// Opens the store in `options.dir`, making it if it is not there. Blocking.
     ///
@@ -47,7 +154,19 @@ impl Store {
         options: StoreOptions,
         progress: &mut dyn FnMut(OpenProgress),
     ) -> Result<(Self, OpenReport), OpenError> {
-        todo!()
+        Self::open_on(options, Host::here(), progress)
+    }
+
+    /// The same on another host: for tests with a disk that fails, or that think they were restarted.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(
+        options: StoreOptions,
+        host: Host,
+        progress: &mut dyn FnMut(OpenProgress),
+    ) -> Result<(Self, OpenReport), OpenError> {
+        open::open(options, host, progress)
     }
 
     /// Puts a notice into the inbox. An identical one that is pending or parked is not stored twice.
@@ -55,7 +174,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when the disk is full or fails: the sender must not be told that it worked.
     pub async fn accept(&self, notice: NewNotice) -> Result<Accepted, StoreError> {
-        todo!()
+        let accepted = self.accept_all(vec![notice], None).await?;
+        Ok(*accepted.first().expect("one notice gives one answer"))
     }
 
     /// Puts notices into the inbox and moves a poll's cursor, as one.
@@ -67,7 +187,9 @@ impl Store {
         notices: Vec<NewNotice>,
         cursor: Option<(String, Cursor)>,
     ) -> Result<Vec<Accepted>, StoreError> {
-        todo!()
+        let notices = notices.iter().map(PreparedNotice::new).collect::<Result<Vec<_>, _>>()?;
+        let cursor = prepare_cursor(cursor)?;
+        self.ask(|reply| Command::Accept { notices, cursor, reply }).await?
     }
 
     /// Stores one step of one saga, whole or not at all.
@@ -75,7 +197,12 @@ impl Store {
     /// # Errors
     /// See [`CommitError`].
     pub async fn commit(&self, commit: Commit) -> Result<Stored, CommitError> {
-        todo!()
+        let mut commit = PreparedCommit::new(commit)?;
+        let files = commit.new_files();
+        if !files.is_empty() {
+            commit.pins = Some(self.spool().pin(&files)?);
+        }
+        self.ask(|reply| Command::Commit { commit: Box::new(commit), reply }).await?
     }
 
     /// The saga's record.
@@ -83,7 +210,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Record`] if it does not decode; [`StoreError::Unavailable`] while the view is rebuilt.
     pub async fn load(&self, id: SagaId) -> Result<Option<Stored>, StoreError> {
-        todo!()
+        let key = keys::saga(id);
+        let Some(raw) = self.get(Tree::Saga, key.clone()).await? else { return Ok(None) };
+        let saga = decoded(Tree::Saga, &key, &raw)?;
+        Ok(Some(Stored { saga, raw, revived: 0 }))
     }
 
     /// Who holds `claim`; of a claim that is not exclusive, any holder. The holder may have been forgotten.
@@ -91,7 +221,14 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub async fn claimed(&self, claim: &Claim) -> Result<Option<SagaId>, StoreError> {
-        todo!()
+        let key = keys::claim_prefix(claim);
+        if claim.is_exclusive() {
+            let Some(raw) = self.get(Tree::Claim, key.clone()).await? else { return Ok(None) };
+            return Ok(Some(decoded::<ClaimV1>(Tree::Claim, &key, &raw)?.saga));
+        }
+        let found = self.read(move |state| state.range(None, Tree::Claim, Range::prefix(&key), 1)).await?;
+        let Some((key, raw)) = found.first() else { return Ok(None) };
+        Ok(Some(decoded::<ClaimV1>(Tree::Claim, key, raw)?.saga))
     }
 
     /// Sagas whose timer is at `now` or before, earliest first.
@@ -99,7 +236,11 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(Timestamp, SagaId)>, StoreError> {
-        todo!()
+        let mut range = Range::all();
+        range.to = std::ops::Bound::Included(keys::timer(now, SagaId::from_u128(u128::MAX)));
+        let limit = limit.min(PAGE_MAX);
+        let found = self.read(move |state| state.range(None, Tree::Timer, range, limit)).await?;
+        found.iter().map(|(key, _)| keys::parse_timer(key).ok_or_else(|| bad_key(Tree::Timer, key))).collect()
     }
 
     /// The earliest timer of all.
@@ -107,7 +248,7 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        todo!()
+        Ok(self.due(Timestamp(i64::MAX), 1).await?.first().map(|(due, _)| *due))
     }
 
     /// Sagas with an effect under way, by id.
@@ -115,7 +256,10 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub async fn in_flight(&self, after: Option<SagaId>, limit: usize) -> Result<Vec<SagaId>, StoreError> {
-        todo!()
+        let range = Range::after(after.map(keys::saga));
+        let limit = limit.min(PAGE_MAX);
+        let found = self.read(move |state| state.range(None, Tree::Outbox, range, limit)).await?;
+        found.iter().map(|(key, _)| keys::parse_saga(key).ok_or_else(|| bad_key(Tree::Outbox, key))).collect()
     }
 
     /// Pending notices, oldest first.
@@ -123,18 +267,20 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub async fn notices(&self, after: Option<NoticeId>, limit: usize) -> Result<Vec<Notice>, StoreError> {
-        todo!()
+        let limit = limit.min(PAGE_MAX);
+        self.read(move |state| queries::notices(state, after, limit)).await
     }
 
     /// Takes a notice out of the inbox without a saga. One that is not there any more is fine.
     ///
     /// A notice that is to be parked while its `lookup` has been claimed meanwhile is not parked: it goes back
-    /// to the end of the inbox under a new number, so that it cannot wait for a claim that came before it.
+    /// to the end of the inbox under a new number, so that it cannot wait for a claim that came before it. (At
+    /// most three times; then it is parked all the same.)
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn settle(&self, id: NoticeId, fate: Fate) -> Result<(), StoreError> {
-        todo!()
+        self.ask(|reply| Command::Settle { id, fate, reply }).await?
     }
 
     /// Notices that are kept for a person, oldest first.
@@ -146,7 +292,8 @@ impl Store {
         after: Option<NoticeId>,
         limit: usize,
     ) -> Result<Vec<ParkedNotice>, StoreError> {
-        todo!()
+        let limit = limit.min(PAGE_MAX);
+        self.read(move |state| queries::parked_notices(state, after, limit)).await
     }
 
     /// Throws a parked notice away; false if it was not there.
@@ -154,10 +301,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn discard_parked(&self, id: NoticeId) -> Result<bool, StoreError> {
-        todo!()
+        self.ask(|reply| Command::Discard { id, reply }).await?
     }
 
-    /// One page of sagas: step by step, newest first within a step.
+    /// One page of sagas: step by step, newest first within a step. At most [`list::LIST_SCAN_MAX`] sagas are
+    /// looked at, so a page may be short or empty and yet not the last: go by `next`.
     ///
     /// # Errors
     /// As [`Store::load`].
@@ -167,7 +315,8 @@ impl Store {
         after: Option<ListCursor>,
         limit: usize,
     ) -> Result<Page<DocumentSaga>, StoreError> {
-        todo!()
+        let limit = limit.clamp(1, PAGE_MAX);
+        self.read(move |state| queries::list(state, &filter, after, limit)).await
     }
 
     /// The last `limit` lines of a saga's history, oldest first.
@@ -175,12 +324,15 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub async fn history(&self, id: SagaId, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
-        todo!()
+        let limit = limit.min(PAGE_MAX);
+        self.read(move |state| queries::history(state, id, limit)).await
     }
 
     /// How many there are of what. While the view is being rebuilt the ages are missing.
     pub async fn counts(&self) -> Counts {
-        todo!()
+        let counters = self.0.shared.state.overlay().counters();
+        let ages = self.read(|state| Ok(queries::oldest(state))).await.unwrap_or_default();
+        queries::counts(&counters, &ages)
     }
 
     /// What is remembered of a portal.
@@ -188,7 +340,7 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub async fn portal(&self, id: &PortalId) -> Result<Option<PortalState>, StoreError> {
-        todo!()
+        self.record(Tree::Portal, id.as_str().as_bytes()).await
     }
 
     /// Remembers a portal's state.
@@ -196,7 +348,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn put_portal(&self, id: &PortalId, state: PortalState) -> Result<(), StoreError> {
-        todo!()
+        let (key, value) = prepare_portal(id, &state)?;
+        self.ask(|reply| Command::PutPortal { key, value, reply }).await?
     }
 
     /// How far the poll called `name` has come.
@@ -204,7 +357,7 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub async fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
-        todo!()
+        self.record(Tree::Cursor, name.as_bytes()).await
     }
 
     /// Removes finished sagas that were last changed before `before`, with history and claims; their claims on
@@ -213,22 +366,29 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn forget_finished(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        todo!()
+        let ids =
+            self.read(move |state| queries::finished_before(state, before, limit.min(PAGE_MAX))).await?;
+        let mut forgotten = 0;
+        for sagas in ids.chunks(FORGET_CHUNK) {
+            let sagas = sagas.to_vec();
+            forgotten += self.ask(|reply| Command::Forget { sagas, before, reply }).await??;
+        }
+        Ok(forgotten)
     }
 
     /// The directory of files.
     pub fn spool(&self) -> &Spool {
-        todo!()
+        &self.0.shared.spool
     }
 
     /// How the store is. Quick; reads no disk.
     pub fn health(&self) -> StoreHealth {
-        todo!()
+        self.0.shared.health()
     }
 
     /// From now on `observer` hears what the writer does. Only the first call counts.
     pub fn observe(&self, observer: Arc<dyn StoreObserver>) {
-        todo!()
+        let _first_counts = self.0.shared.observer.set(observer);
     }
 
     /// Writes everything, with the files of the spool, into the one new file `target`, while running.
@@ -240,7 +400,13 @@ impl Store {
         target: PathBuf,
         progress: impl FnMut(BackupProgress) + Send + 'static,
     ) -> Result<BackupReport, BackupError> {
-        todo!()
+        if target.exists() {
+            return Err(BackupError::TargetExists { path: target });
+        }
+        let (reply, answer) = oneshot::channel();
+        let (progress, hold) = (Box::new(progress), self.spool().hold());
+        self.ask_applier(applier::Job::Backup { target, progress, hold, reply });
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Checks the rules that hold over the whole store. Reads everything.
@@ -248,7 +414,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] if the view cannot be read.
     pub async fn check_invariants(&self) -> Result<InvariantReport, StoreError> {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.ask_applier(applier::Job::Check { reply });
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The same, blocking.
+    pub(crate) fn check_invariants_blocking(&self) -> Result<InvariantReport, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask_applier(applier::Job::Check { reply });
+        answer.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 
     /// Stops taking work, finishes what was taken, and leaves the view durable, so that the next start is quick.
@@ -256,7 +431,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] if the view could not be made durable; nothing acknowledged is lost by that.
     pub async fn close(self) -> Result<(), StoreError> {
-        todo!()
+        let closing = tokio::task::spawn_blocking(move || self.close_blocking());
+        closing.await.map_err(|_| StoreError::Closed)?
     }
 
     /// The same, blocking.
@@ -264,6 +440,46 @@ impl Store {
     /// # Errors
     /// As [`Store::close`].
     pub fn close_blocking(self) -> Result<(), StoreError> {
-        todo!()
+        self.0.end(Closing::Finish)
+    }
+
+    async fn ask<T, E>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+    ) -> Result<Result<T, E>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.shared.queue.push(command(reply)).await?;
+        answer.await.map_err(|_| StoreError::Closed)
+    }
+
+    fn ask_applier(&self, job: applier::Job) {
+        // After the end nobody would answer: the job is dropped, and whoever asked hears "closed".
+        if let Some(jobs) = &mut *self.0.shared.jobs() {
+            jobs.push_back(job);
+        }
+        self.0.shared.applier.ring();
+    }
+
+    /// Reads on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&State) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.0.shared);
+        let reading = tokio::task::spawn_blocking(move || query(&shared.state));
+        reading.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The value of a key: at once if the overlay knows it, else on a thread that may block.
+    async fn get(&self, tree: Tree, key: Vec<u8>) -> Result<Option<bytes::Bytes>, StoreError> {
+        if let Some(known) = self.0.shared.state.peek(tree, &key) {
+            return Ok(known);
+        }
+        self.read(move |state| state.get(tree, &key)).await
+    }
+
+    async fn record<R: records::Record>(&self, tree: Tree, key: &[u8]) -> Result<Option<R>, StoreError> {
+        let raw = self.get(tree, key.to_vec()).await?;
+        raw.map(|raw| decoded(tree, key, &raw)).transpose()
     }
 }

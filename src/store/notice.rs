@@ -1,6 +1,6 @@
 //! Notices: what was accepted from outside and waits to be applied.
 
-use super::records::Blob;
+use super::records::{Blob, HEADER_BYTES};
 use crate::domain::{NoticeId, PortalId, Text, Timestamp};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -127,15 +127,21 @@ pub struct Cursor {
     pub at: Timestamp,
 }
 
+/// How often a notice may come back to the inbox by itself: a lookup that is claimed and yet does not help must
+/// not turn for ever.
+pub(super) const ROUNDS_MAX: u8 = 3;
+
 /// Stored form of a pending notice, version 1. Frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct NoticeV1 {
+    /// Kept, so that removal need not hash the body again; first, so that it is read without the rest.
+    pub dedupe: [u8; 32],
+    /// How often it came back to the inbox.
+    pub rounds: u8,
     pub kind: NoticeKind,
     pub portal: Option<PortalId>,
     pub received_at: Timestamp,
     pub content_type: String,
-    /// Kept, so that removal need not hash the body again.
-    pub dedupe: [u8; 32],
     pub body: Blob,
 }
 
@@ -147,20 +153,25 @@ impl NoticeV1 {
             portal: self.portal,
             received_at: self.received_at,
             content_type: self.content_type,
-            body: self.body.0.into(),
+            body: self.body.0,
         }
+    }
+    /// The key in DEDUPE of the notice that is stored as `raw`.
+    pub fn dedupe_of(raw: &[u8]) -> Option<&[u8; 32]> {
+        raw.get(HEADER_BYTES..)?.first_chunk()
     }
 }
 
 impl From<&NewNotice> for NoticeV1 {
     fn from(new: &NewNotice) -> Self {
         Self {
+            dedupe: new.dedupe(),
+            rounds: 0,
             kind: new.kind,
             portal: new.portal.clone(),
             received_at: new.received_at,
             content_type: new.content_type.clone(),
-            dedupe: new.dedupe(),
-            body: Blob(new.body.to_vec()),
+            body: Blob(new.body.clone()),
         }
     }
 }
@@ -176,5 +187,43 @@ pub(super) struct ParkedNoticeV1 {
 impl ParkedNoticeV1 {
     pub fn into_parked(self, id: NoticeId) -> ParkedNotice {
         ParkedNotice { notice: self.notice.into_notice(id), reason: self.reason, lookup: self.lookup }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::records::encode;
+
+    fn notice(kind: NoticeKind, portal: Option<&str>, body: &'static str) -> NewNotice {
+        NewNotice {
+            kind,
+            portal: portal.map(|p| PortalId(p.into())),
+            received_at: Timestamp(1),
+            content_type: "text/plain".into(),
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn kind_portal_and_body_make_a_notice_what_it_is() {
+        let one = notice(NoticeKind::BitrixEvent, Some("p"), "body");
+        let later = NewNotice { received_at: Timestamp(2), content_type: "x".into(), ..one.clone() };
+        assert_eq!(one.dedupe(), later.dedupe());
+        for other in [
+            notice(NoticeKind::Operator, Some("p"), "body"),
+            notice(NoticeKind::BitrixEvent, None, "body"),
+            notice(NoticeKind::BitrixEvent, Some("pb"), "ody"),
+            notice(NoticeKind::BitrixEvent, Some(""), "body"),
+        ] {
+            assert_ne!(one.dedupe(), other.dedupe(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_dedupe_key_is_read_from_the_stored_bytes() {
+        let new = notice(NoticeKind::FolderFile, Some("p"), "body");
+        let raw = encode(&NoticeV1::from(&new)).expect("small");
+        assert_eq!(NoticeV1::dedupe_of(&raw), Some(&new.dedupe()));
     }
 }

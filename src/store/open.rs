@@ -1,7 +1,50 @@
 //! Opening: what is trusted, what is replayed, what is rebuilt.
+//!
+//! Nothing is changed before the lock is held, the format is known to be ours, and the journal has been looked
+//! through to its end. Then:
+//!
+//! | found | what is done |
+//! |---|---|
+//! | no FORMAT, empty directory | a new store |
+//! | no OPEN | closed cleanly: the view is believed |
+//! | OPEN of this very boot, no SUSPECT | the process died, the page cache survived: believed, the journal after the checkpoint is applied |
+//! | OPEN of another boot, or SUSPECT | the view is made anew from the newest sound snapshot and the journal |
+//! | the view does not open, is another's, or lacks what the checkpoint says | set aside, made anew |
+//! | the journal ends before the checkpoint, a snapshot or the view | refused: files are missing |
 
+use super::applier::Applier;
+use super::disk::{Disk, Host};
+use super::error::{OpenError, StoreError};
+use super::group::decoded;
+use super::journal::{Journal, Place, Survey};
+use super::keeper;
+use super::keys::{self, Tree};
+use super::layout::{Format, FormatError, Layout, decode_checkpoint, encode_checkpoint};
+use super::options::StoreOptions;
+use super::overlay::{Below, Counters, Overlay};
+use super::queue::{Bell, Queue};
+use super::rebuild;
+use super::records::MetaV1;
+use super::shared::{Conditions, Gauges, Shared, Stop};
+use super::snapshot_end;
+use super::spool::Spool;
+use super::state::{Range, State};
+use super::view::{View, ViewError, remove_leftovers};
+use super::writer::{OVERLAY_BYTES_MAX, Writer};
+use super::{Handle, Store};
 use crate::domain::Text;
-use std::time::Duration;
+use crate::saga::document::Step;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How many index entries are counted in one go.
+const COUNT_CHUNK: usize = 4_096;
 
 /// What the opening is doing, for the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,4 +103,512 @@ pub struct OpenReport {
     pub spool_swept: u64,
     /// How long the opening took.
     pub took: Duration,
+}
+
+/// Opens the store on this host.
+pub(super) fn open(
+    options: StoreOptions,
+    host: Host,
+    progress: &mut dyn FnMut(OpenProgress),
+) -> Result<(Store, OpenReport), OpenError> {
+    let began = Instant::now();
+    check_options(&options)?;
+    let layout = Layout::new(&options.dir);
+    host.disk.create_dir(&layout.dir).map_err(io("making", &layout.dir))?;
+    let lock = layout.take_lock()?;
+    let (format, age) = read_or_make_format(&layout, &host.disk)?;
+    let format = raise_format(format, &layout, &host.disk)?;
+    for dir in [layout.journal(), layout.snapshots()] {
+        host.disk.create_dir(&dir).map_err(io("making", &dir))?;
+    }
+    let place = Place {
+        disk: host.disk.clone(),
+        dir: layout.journal(),
+        store: format.store,
+        segment_bytes: options.segment_bytes,
+        preparing: Arc::default(),
+    };
+    let survey = Survey::take(place.clone())?;
+    let mut opening = Opening { options, host, layout, format, survey, age, progress, leftovers_removed: 0 };
+    let marks = opening.read_marks()?;
+    opening.check_end(marks.known())?;
+    let belief = opening.believe(&marks)?;
+    let viewed = opening.open_view(belief, &marks)?;
+    opening.start(viewed, place, lock, began)
+}
+
+/// Whether there was a store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    New,
+    Known,
+}
+
+/// What earlier runs left about the view.
+struct Marks {
+    checkpoint: Option<u64>,
+    newest_snapshot: Option<u64>,
+    /// The boot under which it was left open.
+    open: Option<String>,
+    suspect: bool,
+}
+
+impl Marks {
+    /// The last entry that certainly was written.
+    fn known(&self) -> u64 {
+        self.checkpoint.max(self.newest_snapshot).unwrap_or(0)
+    }
+}
+
+/// What is thought of the view before it is opened.
+enum Belief {
+    /// It has everything up to this entry.
+    Trusted(u64),
+    /// It is to be made anew.
+    Doubted(Text),
+}
+
+/// The view, with what came after it on top.
+struct Viewed {
+    view: View,
+    overlay: Overlay,
+    fate: ViewFate,
+    /// The last entry of all.
+    last: u64,
+    /// Up to where the view itself is complete.
+    applied: u64,
+    replayed: u64,
+    abandoned: u64,
+}
+
+struct Opening<'p> {
+    options: StoreOptions,
+    host: Host,
+    layout: Layout,
+    format: Format,
+    survey: Survey,
+    age: Age,
+    progress: &'p mut dyn FnMut(OpenProgress),
+    leftovers_removed: u32,
+}
+
+fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError + use<> {
+    let path = path.to_owned();
+    move |source| OpenError::Io { doing, path, source }
+}
+
+fn view_error(error: ViewError) -> OpenError {
+    OpenError::View { detail: error.to_string() }
+}
+
+fn check_options(options: &StoreOptions) -> Result<(), OpenError> {
+    let wrong = |option, found, expected: String| Err(OpenError::Option { option, found, expected });
+    if options.segment_bytes < StoreOptions::SEGMENT_BYTES_MIN || options.segment_bytes % 4_096 != 0 {
+        let expected = format!("at least {} and a multiple of 4096", StoreOptions::SEGMENT_BYTES_MIN);
+        return wrong("segment_bytes", options.segment_bytes, expected);
+    }
+    if options.segment_bytes > 1 << 30 {
+        return wrong("segment_bytes", options.segment_bytes, "at most 1 GiB".into());
+    }
+    if options.queue_max == 0 {
+        return wrong("queue_max", 0, "at least 1".into());
+    }
+    Ok(())
+}
+
+fn read_or_make_format(layout: &Layout, disk: &Disk) -> Result<(Format, Age), OpenError> {
+    let path = layout.format();
+    let Some(bytes) = disk.read_small(&path).map_err(io("reading", &path))? else {
+        let strange = [layout.journal(), layout.view(), layout.snapshots()].into_iter().find(|p| p.exists());
+        if let Some(strange) = strange {
+            let detail = format!("it is missing, while {} is there", strange.display());
+            return Err(OpenError::DamagedFile { path, detail });
+        }
+        let format = Format::new(*uuid::Uuid::new_v4().as_bytes());
+        disk.replace(&path, format.to_text().as_bytes()).map_err(io("writing", &path))?;
+        return Ok((format, Age::New));
+    };
+    match Format::parse(&String::from_utf8_lossy(&bytes)) {
+        Ok(format) => Ok((format, Age::Known)),
+        Err(FormatError::Newer { what, found, known }) => Err(OpenError::Newer { what, found, known }),
+        Err(FormatError::Unreadable(detail)) => Err(OpenError::DamagedFile { path, detail }),
+    }
+}
+
+/// We are about to write records of our versions: an older program must see that before anything else.
+fn raise_format(format: Format, layout: &Layout, disk: &Disk) -> Result<Format, OpenError> {
+    let ours = Format::new(format.store);
+    if format != ours {
+        let path = layout.format();
+        disk.replace(&path, ours.to_text().as_bytes()).map_err(io("writing", &path))?;
+    }
+    Ok(ours)
+}
+
+impl Opening<'_> {
+    fn read_marks(&self) -> Result<Marks, OpenError> {
+        let small = |path: &Path| self.host.disk.read_small(path).map_err(io("reading", path));
+        let checkpoint = small(&self.layout.checkpoint())?.and_then(|bytes| decode_checkpoint(&bytes));
+        let open = small(&self.layout.open_marker())?;
+        let snapshots =
+            snapshot_end::list(&self.layout.snapshots()).map_err(io("listing", &self.layout.snapshots()))?;
+        Ok(Marks {
+            checkpoint,
+            newest_snapshot: snapshots.last().map(|(sequence, _)| *sequence),
+            open: open.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()),
+            suspect: self.layout.suspect_marker().exists(),
+        })
+    }
+
+    /// The journal must reach at least to what was certainly written. A store that was restored from a backup
+    /// has a snapshot and no journal yet.
+    fn check_end(&self, known: u64) -> Result<(), OpenError> {
+        let restored = self.survey.last().is_none() && !self.layout.checkpoint().exists();
+        let journal_end = self.survey.last().unwrap_or(0);
+        if journal_end >= known || restored {
+            return Ok(());
+        }
+        Err(OpenError::ViewAhead { journal_end, view_at: known, segment: self.survey.segment_of(known) })
+    }
+
+    fn believe(&self, marks: &Marks) -> Result<Belief, OpenError> {
+        let doubted = |ru: &str, en: &str| Ok(Belief::Doubted(Text::new(ru, en)));
+        if self.age == Age::New {
+            self.host
+                .disk
+                .replace(&self.layout.checkpoint(), &encode_checkpoint(0))
+                .map_err(io("writing", &self.layout.checkpoint()))?;
+            return Ok(Belief::Trusted(0));
+        }
+        if marks.suspect {
+            return doubted(
+                "была ошибка диска, или прошлая перестройка не закончилась",
+                "there was an error of the disk, or an earlier rebuild was not finished",
+            );
+        }
+        let Some(checkpoint) = marks.checkpoint else {
+            return doubted("нет контрольной точки", "there is no checkpoint");
+        };
+        match &marks.open {
+            None => Ok(Belief::Trusted(checkpoint)),
+            Some(boot) if Some(boot) == self.host.boot_id.as_ref() => Ok(Belief::Trusted(checkpoint)),
+            Some(_) => doubted(
+                "машина была перезагружена, когда хранилище было открыто",
+                "the machine was restarted while the store was open",
+            ),
+        }
+    }
+
+    fn open_view(&mut self, belief: Belief, marks: &Marks) -> Result<Viewed, OpenError> {
+        let disk = self.host.disk.clone();
+        if let Belief::Doubted(_) = belief {
+            rebuild::suspect(&self.layout, &disk);
+        }
+        let boot = self.host.boot_id.as_deref().unwrap_or("unknown");
+        let marker = self.layout.open_marker();
+        disk.replace(&marker, boot.as_bytes()).map_err(io("writing", &marker))?;
+        disk.create_dir(&self.layout.view()).map_err(io("making", &self.layout.view()))?;
+        let removed = remove_leftovers(&disk, &self.layout.view());
+        self.leftovers_removed = removed.map_err(io("cleaning", &self.layout.view()))?;
+        (self.progress)(OpenProgress::OpeningView);
+        let reason = match belief {
+            Belief::Trusted(checkpoint) => match self.trusted_view(checkpoint)? {
+                Ok(view) => return self.replay_over(view, checkpoint, marks),
+                Err(reason) => {
+                    rebuild::suspect(&self.layout, &disk);
+                    self.layout.set_view_aside(&disk).map_err(io("setting aside", &self.layout.view()))?;
+                    reason
+                }
+            },
+            Belief::Doubted(reason) => {
+                self.layout.remove_view().map_err(io("removing", &self.layout.view()))?;
+                reason
+            }
+        };
+        tracing::warn!(reason = reason.en, "the view is made anew");
+        (self.progress)(OpenProgress::RebuildingView { reason: reason.clone() });
+        self.rebuild(reason)
+    }
+
+    /// The view that is believed, or why it is not after all.
+    fn trusted_view(&self, checkpoint: u64) -> Result<Result<View, Text>, OpenError> {
+        let because = |error: &dyn std::fmt::Display| {
+            Text::new(
+                format!("представление не открывается: {error}"),
+                format!("the view does not open: {error}"),
+            )
+        };
+        let view = match View::open(&self.layout.view(), self.options.view_cache_bytes) {
+            Ok(view) => view,
+            Err(error) => return Ok(Err(because(&error))),
+        };
+        let (store, applied) = match (view.store(), view.applied()) {
+            (Ok(store), Ok(applied)) => (store, applied),
+            (Err(error), _) | (_, Err(error)) => return Ok(Err(because(&error))),
+        };
+        if self.age == Age::New {
+            view.set_store(&self.format.store).map_err(view_error)?;
+            return Ok(Ok(view));
+        }
+        if store.as_deref() != Some(&self.format.store[..]) || applied < checkpoint {
+            view.close();
+            return Ok(Err(Text::new(
+                "представление отсутствует или неполно",
+                "the view is missing or incomplete",
+            )));
+        }
+        self.check_end(applied)?;
+        Ok(Ok(view))
+    }
+
+    /// Puts the journal after `checkpoint` over a view that is believed.
+    fn replay_over(&mut self, view: View, checkpoint: u64, marks: &Marks) -> Result<Viewed, OpenError> {
+        debug_assert!(marks.checkpoint.is_none_or(|c| c == checkpoint));
+        let (overlay, replayed, abandoned) = self.replay(&view, checkpoint)?;
+        let fate = if self.age == Age::New { ViewFate::Created } else { ViewFate::Trusted };
+        let last = checkpoint + replayed;
+        Ok(Viewed { view, overlay, fate, last, applied: checkpoint, replayed, abandoned })
+    }
+
+    /// The overlay of everything after `from`; if it grows too large, it goes into the view meanwhile.
+    fn replay(&mut self, view: &View, from: u64) -> Result<(Overlay, u64, u64), OpenError> {
+        let mut overlay = Overlay::default();
+        let mut replayed = 0;
+        let Self { survey, progress, .. } = self;
+        let mut visit = |sequence: u64, batch: super::frame::Batch| {
+            for op in batch.ops {
+                let set = &mut |tree, key, value| overlay.set(tree, key, value, Below::Maybe);
+                rebuild::stage(set, op).map_err(|detail| OpenError::DamagedJournal {
+                    segment: survey.segment_of(sequence),
+                    offset: 0,
+                    detail: format!("entry {sequence}: {detail}"),
+                })?;
+            }
+            overlay.reached(sequence, Counters::default());
+            replayed += 1;
+            if overlay.upper().bytes() >= OVERLAY_BYTES_MAX {
+                let layer = overlay.take();
+                view.apply(&layer).map_err(view_error)?;
+                overlay.drop_lower();
+            }
+            Ok(())
+        };
+        let mut report = |done, total| progress(OpenProgress::ReadingJournal { done, total });
+        let abandoned = survey.replay(from + 1, &mut visit, &mut report)?;
+        Ok((overlay, replayed, abandoned))
+    }
+
+    fn rebuild(&mut self, reason: Text) -> Result<Viewed, OpenError> {
+        let disk = self.host.disk.clone();
+        let dir = self.layout.view();
+        disk.create_dir(&dir).map_err(io("making", &dir))?;
+        let view = View::open(&dir, self.options.view_cache_bytes).map_err(view_error)?;
+        let progress = &mut *self.progress;
+        let loaded = rebuild::load_newest_snapshot(&disk, &self.layout.snapshots(), &view, &mut |done| {
+            progress(OpenProgress::LoadingSnapshot { done });
+        });
+        let from = loaded.map_err(view_error)?;
+        self.check_reaches_back(from)?;
+        let (mut overlay, replayed, abandoned) = self.replay(&view, from)?;
+        let last = from + replayed;
+        view.apply(&overlay.take()).map_err(view_error)?;
+        overlay.drop_lower();
+        view.set_applied(last).map_err(view_error)?;
+        view.set_store(&self.format.store).map_err(view_error)?;
+        view.flush(&disk).map_err(view_error)?;
+        let checkpoint = self.layout.checkpoint();
+        disk.replace(&checkpoint, &encode_checkpoint(last)).map_err(io("writing", &checkpoint))?;
+        rebuild::trust(&self.layout, &disk).map_err(io("cleaning", &self.layout.dir))?;
+        Ok(Viewed {
+            view,
+            overlay,
+            fate: ViewFate::Rebuilt { reason },
+            last,
+            applied: last,
+            replayed,
+            abandoned,
+        })
+    }
+
+    /// Without a snapshot the journal must begin at its first entry.
+    fn check_reaches_back(&self, snapshot: u64) -> Result<(), OpenError> {
+        match self.survey.first() {
+            Some(first) if first > snapshot + 1 => Err(OpenError::MissingJournal {
+                needed: snapshot + 1,
+                detail: format!(
+                    "the newest readable snapshot stands at entry {snapshot}, the oldest entry of the journal is {first}"
+                ),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn start(
+        self,
+        viewed: Viewed,
+        place: Place,
+        lock: File,
+        began: Instant,
+    ) -> Result<(Store, OpenReport), OpenError> {
+        let Self { options, host, layout, format, survey, progress, leftovers_removed, .. } = self;
+        let Viewed { view, overlay, fate, last, applied, replayed, abandoned } = viewed;
+        let torn_bytes = survey.torn_bytes;
+        let journal = survey.start(last + 1)?;
+        progress(OpenProgress::Counting);
+        let state = State::new(Arc::new(view), overlay);
+        let counters = count(&state).map_err(state_error)?;
+        let next_notice = next_notice(&state).map_err(state_error)?;
+        state.overlay_mut().reached(last, counters);
+        let disk_low = Arc::new(AtomicBool::new(false));
+        let referenced = |digest: crate::domain::FileDigest| {
+            Ok(!state.range(None, Tree::SpoolRef, Range::prefix(&digest.0), 1)?.is_empty())
+        };
+        let spool = Spool::open(
+            &layout.spool(),
+            host.disk.clone(),
+            options.spool_bytes_max,
+            Arc::clone(&disk_low),
+            referenced,
+        );
+        let (spool, spool_swept) = spool.map_err(io("opening", &layout.spool()))?;
+        let queue = Queue::new(options.queue_max);
+        let gauges = gauges(&journal, last, applied, counters, &layout, options.segment_bytes)?;
+        let shared = Arc::new(Shared {
+            options,
+            host,
+            layout,
+            format,
+            place,
+            state,
+            queue,
+            spool,
+            applier: Bell::default(),
+            keeper: Bell::default(),
+            room: Bell::default(),
+            jobs: Mutex::new(Some(VecDeque::new())),
+            stop: Stop::default(),
+            gauges,
+            conditions: Mutex::new(Conditions::default()),
+            observer: OnceLock::new(),
+            disk_low,
+        });
+        keeper::watch_disk(&shared, false);
+        let threads = Threads::start(&shared, journal, next_notice)?;
+        let took = began.elapsed();
+        let report = OpenReport {
+            view: fate,
+            replayed,
+            torn_bytes,
+            abandoned_frames: abandoned,
+            leftovers_removed,
+            spool_swept,
+            took,
+        };
+        Ok((Store(Arc::new(Handle { shared, threads: Mutex::new(Some(threads)), lock })), report))
+    }
+}
+
+fn state_error(error: StoreError) -> OpenError {
+    OpenError::View { detail: error.to_string() }
+}
+
+fn gauges(
+    journal: &Journal,
+    last: u64,
+    applied: u64,
+    counters: Counters,
+    layout: &Layout,
+    segment_bytes: u64,
+) -> Result<Gauges, OpenError> {
+    let gauges = Gauges::default();
+    gauges.sequence.store(last, Ordering::Release);
+    gauges.segment.store(journal.segment_number(), Ordering::Release);
+    // What lies in the journal already counts towards the next snapshot, in whole segments.
+    let segments = super::disk::list_dir(&layout.journal()).map_err(io("listing", &layout.journal()))?;
+    let used = segments.iter().filter(|p| super::segment::number_of(p).is_some()).count() as u64;
+    gauges.journal_written.store(used.saturating_sub(1) * segment_bytes, Ordering::Relaxed);
+    let snapshots = snapshot_end::list(&layout.snapshots()).map_err(io("listing", &layout.snapshots()))?;
+    let newest = snapshots.last().and_then(|(_, path)| path.metadata().ok()).map_or(0, |m| m.len());
+    gauges.snapshot_bytes.store(newest, Ordering::Relaxed);
+    gauges.note_applied(applied, counters);
+    gauges.note_checkpoint(applied);
+    Ok(gauges)
+}
+
+/// Counts the indexes: once, here.
+fn count(state: &State) -> Result<Counters, StoreError> {
+    let mut counters = Counters::default();
+    each_key(state, Tree::Step, |key| {
+        if let Some((step, _, _)) = keys::parse_step(key) {
+            counters.sagas[usize::from(Step::code(step))] += 1;
+        }
+    })?;
+    each_key(state, Tree::Notice, |_| counters.notices += 1)?;
+    each_key(state, Tree::Parked, |_| counters.parked += 1)?;
+    each_key(state, Tree::Outbox, |_| counters.in_flight += 1)?;
+    Ok(counters)
+}
+
+fn each_key(state: &State, tree: Tree, mut visit: impl FnMut(&[u8])) -> Result<(), StoreError> {
+    let mut range = Range::all();
+    loop {
+        let pairs = state.range(None, tree, range.clone(), COUNT_CHUNK)?;
+        for (key, _) in &pairs {
+            visit(key);
+        }
+        match pairs.last() {
+            Some((last, _)) if pairs.len() == COUNT_CHUNK => range = Range::after(Some(last.clone())),
+            Some(_) | None => return Ok(()),
+        }
+    }
+}
+
+fn next_notice(state: &State) -> Result<u64, StoreError> {
+    match state.get(Tree::Meta, keys::NUMBERS)? {
+        Some(raw) => Ok(decoded::<MetaV1>(Tree::Meta, keys::NUMBERS, &raw)?.next_notice),
+        None => Ok(1),
+    }
+}
+
+/// The store's threads.
+pub(super) struct Threads {
+    writer: JoinHandle<()>,
+    applier: JoinHandle<Result<(), StoreError>>,
+    keeper: JoinHandle<()>,
+}
+
+impl Threads {
+    fn start(shared: &Arc<Shared>, journal: Journal, next_notice: u64) -> Result<Self, OpenError> {
+        let failed = io("starting threads for", &shared.layout.dir);
+        let writer = Writer::new(Arc::clone(shared), journal, next_notice);
+        let applier = Applier::new(Arc::clone(shared));
+        let watched = Arc::clone(shared);
+        let spawn = || -> io::Result<Self> {
+            let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+            Ok(Self {
+                keeper: named("store-keeper").spawn(move || keeper::run(&watched))?,
+                applier: named("store-applier").spawn(move || applier.run())?,
+                writer: named("store-writer").spawn(move || writer.run())?,
+            })
+        };
+        spawn().map_err(|error| {
+            shared.stop.abandon();
+            failed(error)
+        })
+    }
+
+    /// Waits for all; the writer first, because the applier waits for what it leaves.
+    pub fn join(self, shared: &Shared) -> Result<(), StoreError> {
+        let died = || StoreError::Unavailable {
+            reason: Text::new("Поток хранилища завершился аварийно.", "A thread of the store has died."),
+        };
+        let writer = self.writer.join();
+        shared.stop.finish();
+        shared.applier.ring();
+        shared.keeper.ring();
+        let applier = self.applier.join();
+        let keeper = self.keeper.join();
+        writer.and(keeper).map_err(|_| died())?;
+        applier.map_err(|_| died())?
+    }
 }

@@ -24,6 +24,7 @@ use crate::domain::portal::PortalState;
 use crate::domain::{AttemptToken, SagaId, Timestamp};
 use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
 use bincode::Options;
+use bytes::Bytes;
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -188,9 +189,9 @@ pub(super) struct MetaV1 {
     pub next_notice: u64,
 }
 
-/// Raw bytes inside a record: written at once, where `Vec<u8>` would go byte by byte.
+/// Raw bytes inside a record: written at once, where `Vec<u8>` would go byte by byte; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Blob(pub Vec<u8>);
+pub(super) struct Blob(pub Bytes);
 
 impl Serialize for Blob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -207,10 +208,10 @@ impl<'de> Deserialize<'de> for Blob {
                 f.write_str("bytes")
             }
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Blob, E> {
-                Ok(Blob(bytes.to_vec()))
+                Ok(Blob(Bytes::copy_from_slice(bytes)))
             }
             fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Blob, E> {
-                Ok(Blob(bytes))
+                Ok(Blob(bytes.into()))
             }
         }
         deserializer.deserialize_byte_buf(BlobVisitor)

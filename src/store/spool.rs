@@ -1,38 +1,399 @@
-//! Files that must be kept until delivery.
+//! The spool: files that must be kept until delivery, named by the SHA-256 of their bytes.
+//!
+//! ```text
+//! spool/tmp/17         being written; removed when its writer is dropped, and at opening
+//! spool/ab/ab34…       whole, durable, named by what it is
+//! ```
+//! It deliberately does not know sagas: who needs a file is told by the references in the state, and asked for
+//! when a file is a candidate for removal.
+//!
+//! # Invariants
+//! * **SP-1** A file under its digest is whole and durable.
+//! * **SP-2** A file is removed only when no record names it, no commit that is under way names it, and a day has
+//!   passed since it was finished if none ever did.
+//! * **SP-3** The spool never holds more than its bound.
 
-use super::error::SpoolError;
+use super::disk::{Disk, DiskFile, list_dir};
+use super::error::{SpoolError, StoreError};
 use crate::domain::{FileDigest, SpoolFile};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
+use tokio::task::JoinHandle;
 
-/// The directory of files, named by what their bytes are.
+/// How much is gathered before it is given to the disk: large enough that a 100 MB file costs few hand-overs,
+/// small enough that many files at once do not fill the memory.
+const BUFFER_BYTES: usize = 256 << 10;
+/// How long a finished file is kept that no commit has named: longer than any pause between fetching a file and
+/// committing it, a full disk mended by a person included.
+const LEASE: Duration = Duration::from_hours(24);
+
+/// The directory of files. Cheap to clone; all clones are one.
 #[derive(Clone)]
-pub struct Spool(#[allow(dead_code)] Arc<()>);
+pub struct Spool(Arc<Inner>);
 
-/// One file on its way into the spool. Dropped unfinished, it leaves nothing behind.
-pub struct SpoolWriter(#[allow(dead_code)] Arc<()>);
+struct Inner {
+    dir: PathBuf,
+    disk: Disk,
+    bytes_max: u64,
+    /// Set by the watch over the disk.
+    disk_low: Arc<AtomicBool>,
+    next_temp: AtomicU64,
+    ledger: Mutex<Ledger>,
+}
+
+/// Who needs what, beside the references in the state.
+#[derive(Default)]
+struct Ledger {
+    /// Bytes of finished and unfinished files.
+    held: u64,
+    /// Finished files that no commit has named yet.
+    leases: HashMap<FileDigest, Instant>,
+    /// Files that commits under way are about to name.
+    pins: HashMap<FileDigest, u32>,
+    /// Files that perhaps nobody needs any more.
+    candidates: Vec<FileDigest>,
+    /// How many backups are reading: nothing is removed meanwhile.
+    holds: u32,
+}
 
 impl Spool {
+    /// Opens the spool in `dir`, removes what was being written when the process died, and every file for which
+    /// `is_referenced` says no. Returns how many of the latter. Blocking.
+    pub(super) fn open(
+        dir: &Path,
+        disk: Disk,
+        bytes_max: u64,
+        disk_low: Arc<AtomicBool>,
+        is_referenced: impl Fn(FileDigest) -> Result<bool, StoreError>,
+    ) -> io::Result<(Self, u64)> {
+        let inner = Inner {
+            dir: dir.to_owned(),
+            disk,
+            bytes_max,
+            disk_low,
+            next_temp: AtomicU64::new(1),
+            ledger: Mutex::default(),
+        };
+        inner.disk.create_dir(&inner.temp_dir())?;
+        for path in list_dir(&inner.temp_dir())? {
+            inner.disk.remove(&path)?;
+        }
+        let spool = Self(Arc::new(inner));
+        let swept = spool.take_stock(is_referenced)?;
+        Ok((spool, swept))
+    }
+
+    fn take_stock(&self, is_referenced: impl Fn(FileDigest) -> Result<bool, StoreError>) -> io::Result<u64> {
+        let mut swept = 0;
+        for (digest, path) in self.files()? {
+            if is_referenced(digest).map_err(|e| io::Error::other(e.to_string()))? {
+                self.0.ledger().held += path.metadata()?.len();
+            } else {
+                self.0.disk.remove(&path)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Every finished file. Blocking.
+    pub(super) fn files(&self) -> io::Result<Vec<(FileDigest, PathBuf)>> {
+        let mut files = Vec::new();
+        for shard in list_dir(&self.0.dir)? {
+            if shard.is_dir() && shard != self.0.temp_dir() {
+                let paths = list_dir(&shard)?;
+                files.extend(paths.into_iter().filter_map(|path| Some((digest_of(&path)?, path))));
+            }
+        }
+        Ok(files)
+    }
+
     /// Begins a file.
     ///
     /// # Errors
-    /// [`SpoolError::Full`] and [`SpoolError::DiskLow`] when nothing more is taken.
+    /// [`SpoolError::Full`] and [`SpoolError::DiskLow`] when nothing more is taken; [`SpoolError::Io`].
     pub async fn create(&self) -> Result<SpoolWriter, SpoolError> {
-        todo!()
+        let spool = self.clone();
+        let sink = blocking(move || spool.create_blocking()).await??;
+        Ok(SpoolWriter { work: Work::Idle(Box::new(sink), Vec::new()) })
     }
+
+    pub(super) fn create_blocking(&self) -> Result<SpoolSink, SpoolError> {
+        let number = self.0.next_temp.fetch_add(1, Ordering::Relaxed);
+        let path = self.0.temp_dir().join(number.to_string());
+        let file = self.0.disk.create(&path)?;
+        let sink = SpoolSink {
+            inner: Arc::clone(&self.0),
+            file,
+            hash: Sha256::new(),
+            written: 0,
+            fate: Fate::Dropped,
+        };
+        self.0.check_room(0)?;
+        Ok(sink)
+    }
+
     /// Where the file with this digest lies, whether or not it is there.
     pub fn path(&self, digest: FileDigest) -> PathBuf {
-        let _ = digest;
-        todo!()
+        self.0.path(digest)
     }
-    /// How many bytes of files there are.
+
+    /// How many bytes of files there are, with those that are being written.
     pub fn bytes(&self) -> u64 {
-        todo!()
+        self.0.ledger().held
     }
+
+    /// Keeps these files until the pins are dropped; for a commit that is about to name them.
+    ///
+    /// # Errors
+    /// [`StoreError::SpoolFileMissing`] if one is not there.
+    pub(super) fn pin(&self, digests: &[FileDigest]) -> Result<SpoolPins, StoreError> {
+        let mut pins = SpoolPins { inner: Arc::clone(&self.0), digests: Vec::new() };
+        let mut ledger = self.0.ledger();
+        for digest in digests {
+            let known = ledger.pins.contains_key(digest) || ledger.leases.contains_key(digest);
+            if !known && !self.0.path(*digest).is_file() {
+                drop(ledger);
+                return Err(StoreError::SpoolFileMissing { digest: *digest });
+            }
+            *ledger.pins.entry(*digest).or_default() += 1;
+            pins.digests.push(*digest);
+        }
+        drop(ledger);
+        Ok(pins)
+    }
+
+    /// Notes files that perhaps nobody needs any more.
+    pub(super) fn suspect(&self, digests: Vec<FileDigest>) {
+        self.0.ledger().candidates.extend(digests);
+    }
+
+    /// Removes the candidates that nobody needs. Returns how many. Blocking.
+    pub(super) fn sweep(&self, is_referenced: impl Fn(FileDigest) -> Result<bool, StoreError>) -> u64 {
+        let mut swept = 0;
+        for digest in self.0.take_candidates(Instant::now()) {
+            // Under the lock: nobody can begin to need the file between the question and the removal.
+            let mut ledger = self.0.ledger();
+            if ledger.pins.contains_key(&digest) || ledger.leases.contains_key(&digest) {
+                continue;
+            }
+            match is_referenced(digest) {
+                Ok(true) => {}
+                Ok(false) => swept += self.0.remove(&mut ledger, digest),
+                Err(_) => ledger.candidates.push(digest),
+            }
+        }
+        swept
+    }
+
+    /// Removes nothing until the hold is dropped; for a backup that copies files.
+    pub(super) fn hold(&self) -> SpoolHold {
+        self.0.ledger().holds += 1;
+        SpoolHold(Arc::clone(&self.0))
+    }
+}
+
+impl Inner {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn temp_dir(&self) -> PathBuf {
+        self.dir.join("tmp")
+    }
+    fn path(&self, digest: FileDigest) -> PathBuf {
+        let hex = digest.to_hex();
+        self.dir.join(&hex[..2]).join(hex)
+    }
+
+    /// Takes room for `more` bytes.
+    fn check_room(&self, more: u64) -> Result<(), SpoolError> {
+        if self.disk_low.load(Ordering::Relaxed) {
+            return Err(SpoolError::DiskLow);
+        }
+        let mut ledger = self.ledger();
+        let held = ledger.held.saturating_add(more);
+        if held > self.bytes_max {
+            return Err(SpoolError::Full { held, max: self.bytes_max });
+        }
+        ledger.held = held;
+        Ok(())
+    }
+
+    /// Candidates, and leases that have run out.
+    fn take_candidates(&self, now: Instant) -> Vec<FileDigest> {
+        let mut ledger = self.ledger();
+        if ledger.holds > 0 {
+            return Vec::new();
+        }
+        let over: Vec<FileDigest> =
+            ledger.leases.iter().filter(|(_, until)| **until <= now).map(|(digest, _)| *digest).collect();
+        for digest in &over {
+            ledger.leases.remove(digest);
+        }
+        let mut candidates = std::mem::take(&mut ledger.candidates);
+        candidates.extend(over);
+        candidates
+    }
+
+    fn remove(&self, ledger: &mut Ledger, digest: FileDigest) -> u64 {
+        let path = self.path(digest);
+        let size = path.metadata().map_or(0, |m| m.len());
+        match self.disk.remove(&path) {
+            Ok(()) => {
+                ledger.held = ledger.held.saturating_sub(size);
+                1
+            }
+            Err(_) => {
+                ledger.candidates.push(digest);
+                0
+            }
+        }
+    }
+}
+
+/// The digest that a file's name says.
+fn digest_of(path: &Path) -> Option<FileDigest> {
+    let name = path.file_name()?.to_str()?;
+    if name.len() != 64 || !name.is_ascii() {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&name[at..at + 2], 16).ok()?;
+    }
+    Some(FileDigest(digest))
+}
+
+/// Runs blocking work on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+}
+
+/// Files that a commit under way is about to name.
+pub(super) struct SpoolPins {
+    inner: Arc<Inner>,
+    digests: Vec<FileDigest>,
+}
+
+impl SpoolPins {
+    /// The commit is durable: from now on the references keep the files.
+    pub fn referenced(&self) {
+        let mut ledger = self.inner.ledger();
+        for digest in &self.digests {
+            ledger.leases.remove(digest);
+        }
+    }
+}
+
+impl Drop for SpoolPins {
+    fn drop(&mut self) {
+        let mut ledger = self.inner.ledger();
+        for digest in &self.digests {
+            if let Some(pins) = ledger.pins.get_mut(digest) {
+                *pins -= 1;
+                if *pins == 0 {
+                    ledger.pins.remove(digest);
+                    if !ledger.leases.contains_key(digest) {
+                        ledger.candidates.push(*digest);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Nothing is removed while this exists.
+pub(super) struct SpoolHold(Arc<Inner>);
+
+impl Drop for SpoolHold {
+    fn drop(&mut self) {
+        self.0.ledger().holds -= 1;
+    }
+}
+
+/// The blocking half of a file that is being written.
+pub(super) struct SpoolSink {
+    inner: Arc<Inner>,
+    file: DiskFile,
+    hash: Sha256,
+    written: u64,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// The temporary file is removed.
+    Dropped,
+    /// It got its name.
+    Kept,
+}
+
+impl SpoolSink {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.inner.check_room(bytes.len() as u64)?;
+        let at = self.written;
+        self.written += bytes.len() as u64;
+        self.file.write_all_at(bytes, at)?;
+        self.hash.update(bytes);
+        Ok(())
+    }
+
+    /// Makes the file durable under its digest.
+    pub fn finish(mut self) -> Result<SpoolFile, SpoolError> {
+        self.file.sync_all()?;
+        let digest = FileDigest(std::mem::take(&mut self.hash).finalize().into());
+        let path = self.inner.path(digest);
+        let shard = path.parent().unwrap_or(&self.inner.dir).to_owned();
+        self.inner.disk.create_dir(&shard)?;
+        self.name(digest, &path)?;
+        self.inner.disk.sync_dir(&shard)?;
+        Ok(SpoolFile { digest, size_bytes: self.written })
+    }
+
+    fn name(&mut self, digest: FileDigest, path: &Path) -> io::Result<()> {
+        let mut ledger = self.inner.ledger();
+        // One of the same digest and another size is damaged: ours takes its place.
+        let old = path.metadata().map(|m| m.len()).ok();
+        if old != Some(self.written) {
+            self.inner.disk.rename(self.file.path(), path)?;
+            self.fate = Fate::Kept;
+            ledger.held = ledger.held.saturating_sub(old.unwrap_or(0));
+        }
+        ledger.leases.insert(digest, Instant::now() + LEASE);
+        Ok(())
+    }
+}
+
+impl Drop for SpoolSink {
+    fn drop(&mut self) {
+        if self.fate == Fate::Dropped {
+            // What cannot be removed now is removed at the next opening.
+            let _ = self.inner.disk.remove(self.file.path());
+            let mut ledger = self.inner.ledger();
+            ledger.held = ledger.held.saturating_sub(self.written);
+        }
+    }
+}
+
+/// One file on its way into the spool. Dropped unfinished, it leaves nothing behind.
+pub struct SpoolWriter {
+    work: Work,
+}
+
+/// Writing and hashing happen on a blocking thread, a buffer at a time.
+enum Work {
+    Idle(Box<SpoolSink>, Vec<u8>),
+    Busy(JoinHandle<Result<(Box<SpoolSink>, Vec<u8>), SpoolError>>),
+    Failed,
 }
 
 impl SpoolWriter {
@@ -41,20 +402,162 @@ impl SpoolWriter {
     /// It stays at least until a commit names it, or for a day if none does.
     ///
     /// # Errors
-    /// [`SpoolError::Io`] if it cannot be made durable; nothing is left behind then.
-    pub async fn finish(self) -> Result<SpoolFile, SpoolError> {
-        todo!()
+    /// [`SpoolError::Full`], [`SpoolError::DiskLow`], [`SpoolError::Io`]; nothing is left behind then.
+    pub async fn finish(mut self) -> Result<SpoolFile, SpoolError> {
+        poll_fn(|cx| self.poll_drained(cx)).await?;
+        match std::mem::replace(&mut self.work, Work::Failed) {
+            Work::Idle(sink, _) => blocking(move || sink.finish()).await?,
+            Work::Busy(_) | Work::Failed => Err(failed_before().into()),
+        }
+    }
+
+    /// Ready when the buffer is with the disk.
+    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match &self.work {
+                Work::Idle(_, buffer) if buffer.is_empty() => return Poll::Ready(Ok(())),
+                Work::Idle(..) => self.hand_over(),
+                Work::Busy(_) | Work::Failed => ready!(self.poll_idle(cx))?,
+            }
+        }
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Work::Busy(handle) = &mut self.work else {
+            let failed = matches!(self.work, Work::Failed);
+            return Poll::Ready(if failed { Err(failed_before()) } else { Ok(()) });
+        };
+        let done = ready!(Pin::new(handle).poll(cx));
+        self.work = Work::Failed;
+        let (sink, buffer) = done.map_err(io::Error::other)??;
+        self.work = Work::Idle(sink, buffer);
+        Poll::Ready(Ok(()))
+    }
+
+    fn hand_over(&mut self) {
+        if let Work::Idle(mut sink, mut buffer) = std::mem::replace(&mut self.work, Work::Failed) {
+            self.work = Work::Busy(tokio::task::spawn_blocking(move || {
+                sink.write(&buffer)?;
+                buffer.clear();
+                Ok((sink, buffer))
+            }));
+        }
     }
 }
 
+fn failed_before() -> io::Error {
+    io::Error::other("an earlier write to this file failed")
+}
+
 impl AsyncWrite for SpoolWriter {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        todo!()
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match &mut self.work {
+                Work::Idle(_, buffer) if buffer.len() < BUFFER_BYTES => {
+                    let part = bytes.len().min(BUFFER_BYTES - buffer.len());
+                    buffer.extend_from_slice(&bytes[..part]);
+                    return Poll::Ready(Ok(part));
+                }
+                Work::Idle(..) => self.hand_over(),
+                Work::Busy(_) | Work::Failed => ready!(self.poll_idle(cx))?,
+            }
+        }
     }
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        todo!()
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_drained(cx)
     }
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        todo!()
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_drained(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    fn opened(bytes_max: u64) -> (tempfile::TempDir, Spool, Arc<AtomicBool>) {
+        let dir = tempfile::tempdir().expect("a directory for the test");
+        let low = Arc::new(AtomicBool::new(false));
+        let opened =
+            Spool::open(&dir.path().join("spool"), Disk::real(), bytes_max, Arc::clone(&low), |_| Ok(true));
+        (dir, opened.expect("it opens").0, low)
+    }
+
+    async fn keep(spool: &Spool, bytes: &[u8]) -> Result<SpoolFile, SpoolError> {
+        let mut writer = spool.create().await?;
+        writer.write_all(bytes).await?;
+        writer.finish().await
+    }
+
+    #[tokio::test]
+    async fn a_file_lies_under_the_digest_of_its_bytes() {
+        let (_dir, spool, _) = opened(10 << 20);
+        let bytes = vec![7; BUFFER_BYTES * 2 + 1];
+        let file = keep(&spool, &bytes).await.expect("kept");
+        assert_eq!(file.size_bytes, bytes.len() as u64);
+        assert_eq!(file.digest.0, <[u8; 32]>::from(Sha256::digest(&bytes)));
+        assert_eq!(std::fs::read(spool.path(file.digest)).expect("there"), bytes);
+        assert_eq!(keep(&spool, &bytes).await.expect("again"), file);
+        assert_eq!(spool.bytes(), file.size_bytes, "the same file counts once");
+        assert_eq!(list_dir(&spool.0.temp_dir()).expect("listed"), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_is_dropped_leaves_nothing_behind() {
+        let (_dir, spool, _) = opened(10 << 20);
+        let mut writer = spool.create().await.expect("begun");
+        writer.write_all(&[1; BUFFER_BYTES + 5]).await.expect("written");
+        writer.flush().await.expect("flushed");
+        assert_eq!(spool.bytes(), BUFFER_BYTES as u64 + 5);
+        drop(writer);
+        assert_eq!(spool.bytes(), 0);
+        assert_eq!(list_dir(&spool.0.temp_dir()).expect("listed"), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn the_bound_and_a_low_disk_are_told_as_what_they_are() {
+        let (_dir, spool, low) = opened(100);
+        assert!(matches!(keep(&spool, &[1; 101]).await, Err(SpoolError::Full { held: 101, max: 100 })));
+        assert_eq!(spool.bytes(), 0);
+        keep(&spool, &[1; 100]).await.expect("up to the bound");
+        low.store(true, Ordering::Relaxed);
+        assert!(matches!(spool.create().await.map(drop), Err(SpoolError::DiskLow)));
+    }
+
+    #[tokio::test]
+    async fn a_file_goes_only_when_nobody_needs_it() {
+        let (_dir, spool, _) = opened(1 << 20);
+        let file = keep(&spool, b"bytes").await.expect("kept");
+        let sweep = |referenced: bool| {
+            spool.suspect(vec![file.digest]);
+            spool.sweep(|_| Ok(referenced))
+        };
+        assert_eq!(sweep(false), 0, "finished and not named yet");
+        let pins = spool.pin(&[file.digest]).expect("there");
+        pins.referenced();
+        assert_eq!(sweep(false), 0, "a commit is about to name it");
+        drop(pins);
+        let hold = spool.hold();
+        assert_eq!(sweep(false), 0, "a backup is reading");
+        drop(hold);
+        assert_eq!(sweep(true), 0, "a record names it");
+        assert_eq!(sweep(false), 1);
+        assert!(matches!(spool.pin(&[file.digest]), Err(StoreError::SpoolFileMissing { .. })));
+        assert_eq!(spool.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn opening_removes_what_nobody_needs() {
+        let (dir, spool, low) = opened(1 << 20);
+        let (kept, other) =
+            (keep(&spool, b"kept").await.expect("kept"), keep(&spool, b"other").await.expect("kept"));
+        std::fs::write(spool.0.temp_dir().join("99"), b"half").expect("planted");
+        let again =
+            Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |d| Ok(d == kept.digest));
+        let (again, swept) = again.expect("it opens");
+        assert_eq!((swept, again.bytes()), (1, 4));
+        assert!(again.path(kept.digest).is_file() && !again.path(other.digest).exists());
+        assert_eq!(list_dir(&again.0.temp_dir()).expect("listed"), Vec::<PathBuf>::new());
     }
 }

@@ -4,7 +4,7 @@ use super::super::effect::Effect;
 use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};
 use super::super::rule::SourceFacts;
 use super::super::state::{
-    Claim, DeliveredFile, Delivery, DocumentSaga, Outcome, Source, Step, TimerKind, Work,
+    Claim, DeliveredFile, Delivery, DocumentSaga, Occasion, Outcome, Source, Step, TimerKind, Work,
 };
 use super::super::transition::{Context, IllegalEvent, Next, Policy, begin, effect_of, transition};
 use super::super::{effect, invariant};
@@ -28,6 +28,7 @@ pub const COPY_NAME: &str = "contract_signed.pdf";
 /// No jitter, so that times can be told exactly.
 pub fn policy() -> Policy {
     Policy {
+        create_is_idempotent: false,
         server_error: Schedule::finite([10 * SECOND, 30 * SECOND]),
         portal_error: Schedule::finite([5 * SECOND, 15 * SECOND, MINUTE]),
         outage: Schedule::finite([SECOND, 10 * SECOND, MINUTE, 10 * MINUTE, HOUR]),
@@ -83,6 +84,7 @@ pub fn delivery() -> Delivery {
         suffix: "_signed".into(),
         comment: true,
         notify: vec![7, 8],
+        notify_on: vec![Occasion::Signed, Occasion::Refused, Occasion::Reminder],
     }
 }
 

@@ -10,6 +10,9 @@ use super::super::words;
 use super::{Draft, IllegalEvent, Spawn, reading_claim, source_claim, wrong};
 use crate::domain::{CrmItem, SpoolFile, Text};
 
+/// The runner's code for a source that no rule wants.
+pub(crate) const NO_RULE: &str = "no_rule";
+
 impl Draft<'_> {
     pub(super) fn answered(&mut self, answer: &Answer) -> Result<(), IllegalEvent> {
         match self.next.saga.step {
@@ -98,9 +101,12 @@ impl Draft<'_> {
     }
 
     pub(super) fn not_wanted(&mut self, code: &str, reason: &Text) {
+        let portal = self.next.saga.portal.clone();
         if let Source::CrmItem { item } = self.next.saga.source {
-            let portal = self.next.saga.portal.clone();
             self.next.release.push(reading_claim(&portal, item));
+        } else if code == NO_RULE {
+            // A rule that is mended later must be able to take the file up.
+            self.next.release.push(source_claim(&portal, &self.next.saga.source));
         }
         self.finish(Step::Ignored);
         let now = self.cx.now;

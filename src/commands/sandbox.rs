@@ -1,0 +1,529 @@
+//! `edobridge sandbox`: an emulated Bitrix24 portal and EasyDocs, for whoever wants to try or to integrate.
+//!
+//! Starts the emulator with a few things in it, says where everything is, how to configure edobridge for it and which
+//! buttons there are, and runs until Ctrl-C. All its state is in memory. Its keys are printed on purpose: they open
+//! nothing but this emulator.
+
+use super::Context;
+use super::console::{Console, Format, OutputArgs, Style};
+use super::exit::ExitStatus;
+use crate::config::Period;
+use crate::domain::{CrmItem, Language, Secret, Text};
+use crate::sandbox::{
+    BucketRate, Capability, Chosen, EasyDocsOptions, Limits, Mode, Sandbox, SandboxOptions,
+};
+use crate::sandbox::{World, WorldError};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::json;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+
+/// The deal that is there from the beginning.
+const DEAL: CrmItem = CrmItem { entity_type_id: 2, id: 501 };
+/// The stage that starts the signing of its file.
+const STAGE: &str = "C1:EXECUTING";
+/// The field with its file, as the portal's REST writes it, and by its original name.
+const FILE_FIELD: (&str, &str) = ("ufCrmContract", "UF_CRM_CONTRACT");
+/// Whoever is responsible for it: the owner of the webhook.
+const RESPONSIBLE: u64 = 1;
+/// The shortest file that a PDF reader opens without complaint about its head.
+const SAMPLE_PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n";
+
+/// Эмулятор портала Bitrix24 и EasyDocs. / Run an emulated Bitrix24 portal and EasyDocs.
+///
+/// Prints a configuration for edobridge and the buttons of the emulator as curl commands, and runs until Ctrl-C.
+/// In one terminal:
+///   edobridge sandbox --write-config sandbox.toml
+/// in another:
+///   edobridge serve --config sandbox.toml
+///
+/// What becomes of a document can be ordered by its file name: `~refuse`, `~decline`, `~never`, `~thrice` (three
+/// callbacks), `~early` (a callback before the answer), `~lost` (the answer is lost), as in `offer~lost.pdf`.
+#[derive(Debug, Clone, Args)]
+#[command(verbatim_doc_comment)]
+pub struct SandboxArgs {
+    /// Where the portal listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8024")]
+    pub bitrix: SocketAddr,
+    /// Where EasyDocs listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8025")]
+    pub easydocs: SocketAddr,
+    /// Whether documents get signed by themselves, or only when a button is pressed.
+    #[arg(long, value_enum, default_value_t = ModeArg::Auto)]
+    pub mode: ModeArg,
+    /// How long a document waits until it is signed in auto mode.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = period)]
+    pub sign_after: Duration,
+    /// Where events of the portal go: `/bitrix/webhook` of edobridge.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/bitrix/webhook")]
+    pub event_target: Url,
+    /// Send no events at all, as a portal without an outgoing webhook.
+    #[arg(long, conflicts_with = "event_target")]
+    pub no_events: bool,
+    /// Limit requests as the portal's plan does.
+    #[arg(long, value_enum, default_value_t = PlanArg::Box)]
+    pub plan: PlanArg,
+    /// EasyDocs as its guide documents it: no search and no status, callbacks only.
+    #[arg(long)]
+    pub documented_only: bool,
+    /// Save the printed configuration as a new file.
+    #[arg(long, value_name = "FILE")]
+    pub write_config: Option<PathBuf>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What becomes of documents by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// They are signed after a while.
+    Auto,
+    /// Nothing, until a button is pressed.
+    Explicit,
+}
+
+/// Plans with known limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanArg {
+    /// 2 requests a second, burst 50.
+    Cloud,
+    /// 5 requests a second, burst 250.
+    Enterprise,
+    /// No limit of this kind.
+    Box,
+}
+
+impl PlanArg {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cloud => "cloud",
+            Self::Enterprise => "enterprise",
+            Self::Box => "box",
+        }
+    }
+    fn bucket(self) -> Option<BucketRate> {
+        match self {
+            Self::Cloud => Some(BucketRate::CLOUD),
+            Self::Enterprise => Some(BucketRate { per_second: 5.0, burst: 250.0 }),
+            Self::Box => None,
+        }
+    }
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    text.parse::<Period>()
+        .map(|period| Duration::from_millis(period.as_ms()))
+        .map_err(|error| error.to_string())
+}
+
+/// Runs the emulator until a signal comes.
+pub async fn run(args: SandboxArgs, context: Context) -> ExitStatus {
+    let console = &Console::new(&args.output, &context);
+    let options = options(&args);
+    let keys = Keys::of(&options);
+    let sandbox = match Sandbox::start(options).await {
+        Ok(sandbox) => sandbox,
+        Err(error) => return refused(console, &not_started(&args, &error)),
+    };
+    let stage = match Stage::set(&sandbox.world()) {
+        Ok(stage) => stage,
+        Err(error) => return refused(console, &Text::new(error.to_string(), error.to_string())),
+    };
+    let brochure = Brochure::new(&args, &sandbox, keys, &stage);
+    if let Some(path) = &args.write_config
+        && let Err(error) = write_new(path, &brochure.config)
+    {
+        return refused(console, &not_written(path, &error));
+    }
+    brochure.print(console, &args);
+    stop_signal().await;
+    sandbox.stop().await;
+    ExitStatus::Fine
+}
+
+fn refused(console: &Console, text: &Text) -> ExitStatus {
+    console.fail(text);
+    ExitStatus::ProblemFound
+}
+
+fn not_started(args: &SandboxArgs, error: &io::Error) -> Text {
+    let (bitrix, easydocs) = (args.bitrix, args.easydocs);
+    Text::new(
+        format!(
+            "Эмулятор не запустился на {bitrix} и {easydocs}: {error}. Задайте другие адреса: --bitrix 127.0.0.1:0 --easydocs 127.0.0.1:0."
+        ),
+        format!(
+            "The sandbox did not start on {bitrix} and {easydocs}: {error}. Give other addresses: --bitrix 127.0.0.1:0 --easydocs 127.0.0.1:0."
+        ),
+    )
+}
+
+fn not_written(path: &Path, error: &io::Error) -> Text {
+    let path = path.display();
+    Text::new(
+        format!("Файл {path} не записан: {error}. Назовите другой файл: готовый не перезаписывается."),
+        format!(
+            "The file {path} was not written: {error}. Name another one: a file that is there is not replaced."
+        ),
+    )
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+}
+
+fn options(args: &SandboxArgs) -> SandboxOptions {
+    let capability = if args.documented_only { Capability::Off } else { Capability::On };
+    SandboxOptions {
+        bitrix_addr: args.bitrix,
+        easydocs_addr: args.easydocs,
+        mode: match args.mode {
+            ModeArg::Auto => Mode::Auto { sign_after: args.sign_after, intermediate: Chosen::Yes },
+            ModeArg::Explicit => Mode::Explicit,
+        },
+        limits: Limits { bucket_rate: args.plan.bucket(), ..Limits::default() },
+        event_target: (!args.no_events).then(|| args.event_target.clone()),
+        easydocs: EasyDocsOptions { search: capability, status: capability, ..EasyDocsOptions::default() },
+        ..SandboxOptions::default()
+    }
+}
+
+/// What is in the portal from the beginning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Stage {
+    /// The folder that the sample configuration watches.
+    inbox_folder: u64,
+    /// The folder where it puts signed files of deals.
+    signed_folder: u64,
+    /// The deal.
+    deal: u64,
+}
+
+impl Stage {
+    fn set(world: &World) -> Result<Self, WorldError> {
+        let root = world.root_folder();
+        let inbox_folder = world.add_folder(root, "На подпись")?;
+        let signed_folder = world.add_folder(root, "Подписанные")?;
+        let fields = [
+            ("title", json!("Поставка оборудования")),
+            ("categoryId", json!(1)),
+            ("stageId", json!("C1:NEW")),
+            ("assignedById", json!(RESPONSIBLE)),
+        ];
+        world.put_item(DEAL, &fields);
+        world.put_item_file(DEAL, FILE_FIELD.0, "Договор 501.pdf", SAMPLE_PDF)?;
+        Ok(Self { inbox_folder, signed_folder, deal: DEAL.id })
+    }
+}
+
+/// The emulator's keys: not secrets, but of the same kind as the real ones.
+#[derive(Debug, Clone, Serialize)]
+struct Keys {
+    webhook_secret: String,
+    application_token: String,
+    easydocs_api_key: String,
+    callback_secret: String,
+}
+
+impl Keys {
+    fn of(options: &SandboxOptions) -> Self {
+        let text = |secret: &Secret| secret.expose().to_owned();
+        Self {
+            webhook_secret: text(&options.webhook_secret),
+            application_token: text(&options.application_token),
+            easydocs_api_key: text(&options.easydocs_api_key),
+            callback_secret: text(&options.callback_secret),
+        }
+    }
+}
+
+/// Everything that is told at the start.
+#[derive(Debug, Clone, Serialize)]
+struct Brochure {
+    bitrix_url: Url,
+    webhook_url: Url,
+    easydocs_url: Url,
+    event_target: Option<Url>,
+    keys: Keys,
+    stage: Stage,
+    config: String,
+    buttons: Vec<Button>,
+}
+
+/// One thing that can be done from outside.
+#[derive(Debug, Clone, Serialize)]
+struct Button {
+    what: Text,
+    command: String,
+}
+
+impl Brochure {
+    fn new(args: &SandboxArgs, sandbox: &Sandbox, keys: Keys, stage: &Stage) -> Self {
+        let mut brochure = Self {
+            bitrix_url: sandbox.bitrix_url(),
+            webhook_url: sandbox.webhook_url(),
+            easydocs_url: sandbox.easydocs_url(),
+            event_target: (!args.no_events).then(|| args.event_target.clone()),
+            keys,
+            stage: stage.clone(),
+            config: String::new(),
+            buttons: Vec::new(),
+        };
+        brochure.config = brochure.configuration(args);
+        brochure.buttons = brochure.all_buttons();
+        brochure
+    }
+
+    /// A configuration with which edobridge works against this emulator.
+    fn configuration(&self, args: &SandboxArgs) -> String {
+        let Self { webhook_url, easydocs_url, keys, stage, .. } = self;
+        let public = args.event_target.port_or_known_default().unwrap_or(8080);
+        let (search, status) = if args.documented_only {
+            ("", "")
+        } else {
+            ("/api/v1/documents?external_id={external_id}", "/api/v1/documents/{id}")
+        };
+        format!(
+            r#"# edobridge against its own sandbox. Every key here opens nothing but the emulator.
+data_dir = "edobridge-sandbox-data"
+
+[public]
+listen = "127.0.0.1:{public}"
+base_url = "http://127.0.0.1:{public}/"
+
+[easydocs]
+base_url = "{easydocs_url}"
+api_key = "{api_key}"
+poll = ["5s", "15s"]
+dangerous_allow_http = true          # loopback only
+
+[easydocs.search]
+path = "{search}"
+items = "/items"
+
+[easydocs.status]
+path = "{status}"
+
+[easydocs.signature]
+secrets = ["{callback_secret}"]
+
+[[portals]]
+id = "sandbox"
+webhook_url = "{webhook_url}"
+application_tokens = ["{application_token}"]
+rate = "{plan}"
+dangerous_allow_http = true          # loopback only
+
+[[rules]]
+id = "folder"
+portal = "sandbox"
+route_id = "route-1"
+trigger = {{ kind = "folder", folder_id = {inbox}, interval = "1s", existing = "send" }}
+notify = ["creator"]
+
+[[rules]]
+id = "deals"
+portal = "sandbox"
+route_id = "route-1"
+trigger = {{ kind = "deal_stage", stages = ["{STAGE}"], file_field = "{field}" }}
+deliver_to = {signed}
+notify = ["responsible"]
+"#,
+            api_key = keys.easydocs_api_key,
+            callback_secret = keys.callback_secret,
+            application_token = keys.application_token,
+            plan = args.plan.name(),
+            inbox = stage.inbox_folder,
+            signed = stage.signed_folder,
+            field = FILE_FIELD.1,
+        )
+    }
+
+    fn all_buttons(&self) -> Vec<Button> {
+        let control = format!("{}_sandbox", self.bitrix_url);
+        let Stage { inbox_folder, deal, .. } = self.stage;
+        let button = |ru: &str, en: &str, command: String| Button { what: Text::new(ru, en), command };
+        vec![
+            button(
+                "положить файл на подпись",
+                "put a file to be signed",
+                format!(
+                    "curl -sS --data-binary @contract.pdf '{control}/files?name=contract.pdf&folder={inbox_folder}'"
+                ),
+            ),
+            button(
+                "перевести сделку на стадию",
+                "move the deal to the stage",
+                format!("curl -sS -d '{{\"stage\":\"{STAGE}\"}}' '{control}/deals/{deal}/stage'"),
+            ),
+            button(
+                "подписать или отклонить документ",
+                "sign or refuse a document",
+                format!("curl -sS -X POST '{control}/documents/ID/sign'    # or /refuse"),
+            ),
+            button(
+                "потерять ответ на следующее создание документа",
+                "lose the answer to the next create",
+                format!(
+                    "curl -sS -d '{{\"target\":\"easydocs.create\",\"on_calls\":{{\"first\":1}},\"kind\":\"cut_after\"}}' '{control}/faults'"
+                ),
+            ),
+            button("что где лежит", "what is where", format!("curl -sS '{control}/state'")),
+            button("что произошло", "what has happened", format!("curl -sS '{control}/ledger'")),
+        ]
+    }
+
+    fn print(&self, console: &Console, args: &SandboxArgs) {
+        match console.format() {
+            Format::Json => console.json(self),
+            Format::People => self.print_for_people(console, args),
+        }
+    }
+
+    fn print_for_people(&self, console: &Console, args: &SandboxArgs) {
+        let heading = |ru, en| {
+            let text = Text::new(ru, en);
+            console.line(format!("\n{}", console.paint(Style::Heading, console.word(&text))));
+        };
+        heading("Эмулятор работает", "The sandbox is running");
+        console.line(console.table(&[], self.addresses(console.language())));
+        if !(args.bitrix.ip().is_loopback() && args.easydocs.ip().is_loopback()) {
+            let warning = console.word(&OPEN_TO_ALL.text()).to_owned();
+            console.line(console.paint(Style::Warning, &warning));
+        }
+        match &args.write_config {
+            Some(path) => {
+                heading(
+                    "Конфигурация edobridge записана; запустите",
+                    "The configuration of edobridge is written; run",
+                );
+                console.line(format!("edobridge serve --config {}", path.display()));
+            }
+            None => {
+                heading("Конфигурация edobridge (sandbox.toml)", "Configuration of edobridge (sandbox.toml)");
+                console.line(&self.config);
+            }
+        }
+        heading("Кнопки", "Buttons");
+        for button in &self.buttons {
+            let what = format!("# {}", console.word(&button.what));
+            console.line(console.paint(Style::Faint, &what));
+            console.line(&button.command);
+        }
+        let stop = Text::new("\nОстановить: Ctrl-C.", "\nStop it with Ctrl-C.");
+        console.say(&stop);
+    }
+
+    fn addresses(&self, language: Language) -> Vec<Vec<String>> {
+        let events = self.event_target.as_ref().map_or("-".to_owned(), Url::to_string);
+        let rows = [
+            (Text::new("портал", "portal"), self.bitrix_url.to_string()),
+            (Text::new("входящий вебхук", "incoming webhook"), self.webhook_url.to_string()),
+            (Text::new("события идут на", "events go to"), events),
+            (
+                Text::new("application_token событий", "application_token of events"),
+                self.keys.application_token.clone(),
+            ),
+            (Text::new("EasyDocs", "EasyDocs"), self.easydocs_url.to_string()),
+            (Text::new("ключ API EasyDocs", "API key of EasyDocs"), self.keys.easydocs_api_key.clone()),
+            (
+                Text::new("секрет подписи callback", "secret of callback signatures"),
+                self.keys.callback_secret.clone(),
+            ),
+        ];
+        rows.into_iter().map(|(name, value)| vec![name.get(language).to_owned(), value]).collect()
+    }
+}
+
+/// A statement that is known when compiling.
+struct Fixed {
+    ru: &'static str,
+    en: &'static str,
+}
+
+impl Fixed {
+    fn text(&self) -> Text {
+        Text::new(self.ru, self.en)
+    }
+}
+
+const OPEN_TO_ALL: Fixed = Fixed {
+    ru: "Внимание: адрес виден из сети, а ключи эмулятора известны всем. Не кладите в него настоящие документы.",
+    en: "Warning: the address is open to the network, and everybody knows the keys of the sandbox. Put no real documents into it.",
+};
+
+/// Waits for Ctrl-C or SIGTERM; for ever, if signals cannot be heard.
+async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Environment};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SandboxArgs,
+    }
+
+    async fn brochure(line: &[&str]) -> (Sandbox, Brochure) {
+        let free = ["sandbox", "--bitrix", "127.0.0.1:0", "--easydocs", "127.0.0.1:0"];
+        let args = Line::parse_from(free.iter().chain(line)).args;
+        let options = options(&args);
+        let keys = Keys::of(&options);
+        let sandbox = Sandbox::start(options).await.unwrap();
+        let stage = Stage::set(&sandbox.world()).unwrap();
+        let brochure = Brochure::new(&args, &sandbox, keys, &stage);
+        (sandbox, brochure)
+    }
+
+    fn check(config: &str) -> Config {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sandbox.toml");
+        write_new(&path, config).unwrap();
+        assert!(write_new(&path, config).is_err(), "a file that is there is not replaced");
+        Config::load(Some(&path), &Environment::default()).unwrap().config
+    }
+
+    #[tokio::test]
+    async fn the_printed_configuration_is_one_for_this_very_sandbox() {
+        for line in [&[][..], &["--documented-only", "--plan", "cloud", "--mode", "explicit"]] {
+            let (sandbox, brochure) = brochure(line).await;
+            let config = check(&brochure.config);
+            assert_eq!(config.portals[0].webhook_url.secret().expose(), sandbox.webhook_url().as_str());
+            assert_eq!(config.easydocs.base_url, sandbox.easydocs_url());
+            assert_eq!(config.easydocs.can_search(), line.is_empty());
+            sandbox.stop().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_emulated_portal_has_what_the_configuration_names() {
+        let (sandbox, brochure) = brochure(&[]).await;
+        let world = sandbox.world();
+        let folders: Vec<u64> = world.folders().iter().map(|folder| folder.id).collect();
+        assert!(
+            folders.contains(&brochure.stage.inbox_folder) && folders.contains(&brochure.stage.signed_folder)
+        );
+        assert!(world.move_item(DEAL, STAGE).is_ok());
+        sandbox.stop().await;
+    }
+}

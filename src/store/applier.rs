@@ -1,0 +1,403 @@
+//! The applier: one thread that carries the overlay into the view, moves the checkpoint, takes snapshots, and
+//! opens the view again when it failed.
+//!
+//! It is not in a hurry: an acknowledgement never waits for it, and the longer a change rests in the overlay the
+//! more likely a later one makes it needless. Since it alone writes to the view, the view stands still between
+//! its steps; snapshots and checks use that.
+//!
+//! # Invariants
+//! * **SA-1** A checkpoint is written only after everything up to it is durable in the view.
+//! * **SA-2** Segments are removed only below the oldest kept snapshot, and snapshots are kept only when they were
+//!   read back whole.
+
+use super::backup::{BackupProgress, BackupReport};
+use super::error::{BackupError, StoreError};
+use super::invariants::{self, InvariantReport};
+use super::layout::encode_checkpoint;
+use super::overlay::Layer;
+use super::rebuild;
+use super::shared::{Course, Shared};
+use super::snapshot::{SnapshotWriter, Walk};
+use super::snapshot_end::{self, Ending};
+use super::spool::SpoolHold;
+use super::view::{Direction, View, ViewError};
+use super::writer::OVERLAY_BYTES_CALL;
+use crate::domain::Text;
+use std::io;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How long a change rests in the overlay at most.
+const REST: Duration = Duration::from_secs(1);
+/// How many entries a snapshot reads in one step, between which the applier looks at its other work.
+const STEP_ENTRIES: usize = 512;
+/// How long a view that failed is waited for to be let go by its readers.
+const LET_GO: Duration = Duration::from_secs(10);
+/// How long after a failed attempt the view is opened again, and a failed snapshot or checkpoint is repeated.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Work that someone asks the applier for.
+pub(super) enum Job {
+    /// Write everything into one file.
+    Backup {
+        target: PathBuf,
+        progress: Box<dyn FnMut(BackupProgress) + Send>,
+        hold: SpoolHold,
+        reply: oneshot::Sender<Result<BackupReport, BackupError>>,
+    },
+    /// Check the rules over the whole store.
+    Check { reply: oneshot::Sender<Result<InvariantReport, StoreError>> },
+}
+
+/// A snapshot that is being taken.
+struct Taking {
+    writer: SnapshotWriter,
+    walk: Walk,
+    /// The entry that the view stood at when the reading began.
+    from: u64,
+    purpose: Purpose,
+}
+
+/// What a snapshot is for.
+pub(super) enum Purpose {
+    /// For ourselves: covers the journal below it.
+    Own,
+    /// For an operator.
+    Backup {
+        target: PathBuf,
+        progress: Box<dyn FnMut(BackupProgress) + Send>,
+        hold: SpoolHold,
+        reply: oneshot::Sender<Result<BackupReport, BackupError>>,
+    },
+}
+
+pub(super) struct Applier {
+    shared: Arc<Shared>,
+    taking: Option<Taking>,
+    ending: Option<JoinHandle<()>>,
+    /// Before this moment nothing that failed is tried again.
+    again_at: Instant,
+}
+
+impl Applier {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, taking: None, ending: None, again_at: Instant::now() }
+    }
+
+    /// Works until told to stop. Returns whether everything is durable in the view.
+    pub fn run(mut self) -> Result<(), StoreError> {
+        loop {
+            match self.shared.stop.course() {
+                Course::Run => self.turn(),
+                Course::Finish => return self.finish(),
+                Course::Abandon => {
+                    drop(self.shared.jobs().take());
+                    self.wait_for_ending();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        if let Err(error) = self.work() {
+            self.again_at = Instant::now() + AGAIN;
+            tracing::error!(%error, "the view could not be written");
+        }
+        if self.taking.is_none() {
+            self.shared.applier.sleep(self.pause());
+        }
+    }
+
+    /// How long there is nothing to do.
+    fn pause(&self) -> Duration {
+        let overlay = self.shared.state.overlay();
+        let rested = overlay.upper().born().map_or(REST, |born| REST.saturating_sub(born.elapsed()));
+        drop(overlay);
+        rested.max(self.again_at.saturating_duration_since(Instant::now())).min(REST)
+    }
+
+    fn work(&mut self) -> Result<(), ViewError> {
+        if Instant::now() < self.again_at {
+            return Ok(());
+        }
+        if let Some(trouble) = self.shared.state.view_trouble() {
+            return self.reopen(&trouble);
+        }
+        let Ok(view) = self.shared.state.view() else {
+            return self.reopen(&ViewError::Failed("it was not opened again yet".into()));
+        };
+        if self.is_apply_due() {
+            self.apply(&view)?;
+        }
+        if self.is_checkpoint_due() {
+            self.checkpoint(&view)?;
+        }
+        self.take_snapshot_step(&view)?;
+        self.take_job(&view)
+    }
+
+    fn is_apply_due(&self) -> bool {
+        let overlay = self.shared.state.overlay();
+        let upper = overlay.upper();
+        overlay.has_lower()
+            || upper.bytes() >= OVERLAY_BYTES_CALL
+            || upper.born().is_some_and(|born| born.elapsed() >= REST)
+    }
+
+    /// Carries what is in the overlay into the view.
+    fn apply(&self, view: &View) -> Result<(), ViewError> {
+        let layer = self.shared.state.overlay_mut().take();
+        let applied = view.apply(&layer);
+        if let Err(error) = &applied {
+            self.shared.state.view_failed(error.clone());
+            return applied;
+        }
+        self.applied(&layer);
+        Ok(())
+    }
+
+    fn applied(&self, layer: &Layer) {
+        let gone = self.shared.state.overlay_mut().drop_lower();
+        drop(gone);
+        self.shared.gauges.note_applied(layer.last, layer.counters);
+        self.shared.room.ring();
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        let gauges = &self.shared.gauges;
+        let written = gauges.journal_written.load(Ordering::Relaxed);
+        let since = written.saturating_sub(gauges.journal_at_checkpoint.load(Ordering::Relaxed));
+        since >= self.shared.options.checkpoint_every_bytes
+    }
+
+    /// Makes the view durable and says so.
+    fn checkpoint(&self, view: &View) -> Result<(), ViewError> {
+        let sequence = self.shared.gauges.applied.load(Ordering::Acquire);
+        write_checkpoint(&self.shared, view, sequence)?;
+        self.shared.gauges.note_checkpoint(sequence);
+        self.shared.gauges.view_bytes.store(view.size_on_disk(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    // --- snapshots --------------------------------------------------------------------------------------------
+
+    fn is_snapshot_due(&self) -> bool {
+        let gauges = &self.shared.gauges;
+        let written = gauges.journal_written.load(Ordering::Relaxed);
+        let since = written.saturating_sub(gauges.journal_at_snapshot.load(Ordering::Relaxed));
+        if !gauges.may_take_snapshot() {
+            return false;
+        }
+        // A large state is not written anew for a small change: the work stays in proportion to what was written.
+        let wanted = self.shared.options.snapshot_every_bytes;
+        since >= wanted.max(2 * gauges.snapshot_bytes.load(Ordering::Relaxed))
+    }
+
+    fn begin_own_snapshot(&mut self) {
+        let path = self.shared.layout.snapshots().join("taking.tmp");
+        match SnapshotWriter::create(&self.shared.host.disk, &path, &self.shared.format.to_text()) {
+            Ok(writer) => self.begin(writer, Purpose::Own),
+            Err(error) => self.snapshot_failed(&error, None),
+        }
+    }
+
+    fn begin(&mut self, writer: SnapshotWriter, purpose: Purpose) {
+        let gauges = &self.shared.gauges;
+        gauges.journal_at_snapshot.store(gauges.journal_written.load(Ordering::Relaxed), Ordering::Relaxed);
+        let from = gauges.applied.load(Ordering::Acquire);
+        self.taking = Some(Taking { writer, walk: Walk::default(), from, purpose });
+    }
+
+    fn take_snapshot_step(&mut self, view: &View) -> Result<(), ViewError> {
+        let Some(mut taking) = self.taking.take() else { return Ok(()) };
+        let Some((tree, after)) = taking.walk.next() else {
+            self.end_snapshot(taking);
+            return Ok(());
+        };
+        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_slice()));
+        let pairs = view.scan(tree, (from, Bound::Unbounded), Direction::Forward, STEP_ENTRIES);
+        let pairs = pairs.inspect_err(|error| drop(self.shared.state.view_failed(error.clone())))?;
+        taking.walk.advance(&pairs, STEP_ENTRIES);
+        match taking.writer.entries(tree, pairs) {
+            Ok(()) => {
+                if let Purpose::Backup { progress, .. } = &mut taking.purpose {
+                    let totals = taking.writer.totals();
+                    progress(BackupProgress {
+                        entries: totals.entries,
+                        files: 0,
+                        bytes: taking.writer.bytes(),
+                    });
+                }
+                self.taking = Some(taking);
+            }
+            Err(error) => self.snapshot_failed(&error, Some(taking)),
+        }
+        Ok(())
+    }
+
+    /// Frames, files, trailer, reading back: on a thread of its own, because it takes long.
+    fn end_snapshot(&mut self, taking: Taking) {
+        self.wait_for_ending();
+        let Taking { writer, from, purpose, .. } = taking;
+        let to = self.shared.gauges.applied.load(Ordering::Acquire);
+        let ending = Ending { shared: Arc::clone(&self.shared), writer, from, to, purpose };
+        let spawned = std::thread::Builder::new()
+            .name("store-snapshot".into())
+            .spawn(move || snapshot_end::run(ending));
+        match spawned {
+            Ok(handle) => self.ending = Some(handle),
+            Err(error) => self.snapshot_failed(&error, None),
+        }
+    }
+
+    fn snapshot_failed(&mut self, error: &io::Error, taking: Option<Taking>) {
+        tracing::error!(%error, "a snapshot was not taken");
+        self.shared.gauges.note_snapshot_failed();
+        let Some(Taking { writer, purpose, .. }) = taking else { return };
+        let path = writer.path();
+        drop(writer);
+        // What cannot be removed now is replaced by the next attempt.
+        let _ = self.shared.host.disk.remove(&path);
+        if let Purpose::Backup { reply, .. } = purpose {
+            let source = io::Error::new(error.kind(), error.to_string());
+            let _ = reply.send(Err(BackupError::Io { doing: "writing", path, source }));
+        }
+    }
+
+    fn wait_for_ending(&mut self) {
+        if let Some(ending) = self.ending.take()
+            && ending.join().is_err()
+        {
+            tracing::error!("the end of a snapshot panicked");
+        }
+    }
+
+    // --- jobs -------------------------------------------------------------------------------------------------
+
+    fn take_job(&mut self, view: &View) -> Result<(), ViewError> {
+        if self.taking.is_some() || self.ending.as_ref().is_some_and(|e| !e.is_finished()) {
+            return Ok(());
+        }
+        let job = self.shared.jobs().as_mut().and_then(std::collections::VecDeque::pop_front);
+        match job {
+            Some(Job::Check { reply }) => {
+                self.apply(view)?;
+                self.apply(view)?;
+                let _ = reply.send(self.check(view));
+            }
+            Some(Job::Backup { target, progress, hold, reply }) => {
+                let path = target.with_extension("partial");
+                match SnapshotWriter::create(&self.shared.host.disk, &path, &self.shared.format.to_text()) {
+                    Ok(writer) => self.begin(writer, Purpose::Backup { target, progress, hold, reply }),
+                    Err(source) => drop(reply.send(Err(BackupError::Io { doing: "making", path, source }))),
+                }
+            }
+            None if self.is_snapshot_due() => self.begin_own_snapshot(),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The view stands still while this runs, and holds everything up to some entry, counters included.
+    fn check(&self, view: &View) -> Result<InvariantReport, StoreError> {
+        let state = &self.shared.state;
+        let counters = self.shared.gauges.applied_counters();
+        invariants::check(view, &counters, &self.shared.spool).map_err(|error| state.view_failed(error))
+    }
+
+    // --- a view that failed -----------------------------------------------------------------------------------
+
+    /// Opens the view again; if it is not to be believed, makes it anew.
+    fn reopen(&mut self, trouble: &ViewError) -> Result<(), ViewError> {
+        let reason = Text::new(
+            format!("Представление данных открывается заново после ошибки: {trouble}. Принятое не потеряно."),
+            format!("The view is being opened again after an error: {trouble}. Nothing accepted is lost."),
+        );
+        tracing::error!(error = %trouble, "the view failed and is opened again");
+        if let Some(taking) = self.taking.take() {
+            self.snapshot_failed(&io::Error::other("the view failed"), Some(taking));
+        }
+        let old = self.shared.state.take_view(reason);
+        let applied = self.shared.gauges.applied.load(Ordering::Acquire);
+        let believed = matches!(trouble, ViewError::Full(_));
+        if !believed {
+            rebuild::suspect(&self.shared.layout, &self.shared.host.disk);
+        }
+        let_go(old)?;
+        let view = rebuild::reopen(&self.shared, believed, applied)?;
+        let view = Arc::new(view);
+        if !believed {
+            write_checkpoint(&self.shared, &view, applied)?;
+            self.shared.gauges.note_checkpoint(applied);
+            rebuild::trust(&self.shared.layout, &self.shared.host.disk)
+                .map_err(|e| ViewError::Failed(e.to_string()))?;
+        }
+        self.shared.state.give_view(view);
+        self.shared.gauges.view_reopened.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(rebuilt = !believed, "the view is open again");
+        Ok(())
+    }
+
+    // --- the end ----------------------------------------------------------------------------------------------
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.wait_for_ending();
+        // Whoever still asks for something hears that the store is closed.
+        drop(self.shared.jobs().take());
+        if let Some(taking) = self.taking.take() {
+            self.snapshot_failed(&io::Error::other("the store was closed"), Some(taking));
+        }
+        let view = self.shared.state.view()?;
+        let failed = |error: ViewError| self.shared.state.view_failed(error);
+        // What is below first, then what came meanwhile: the writer is done, so then nothing is left.
+        self.apply(&view).map_err(failed)?;
+        self.apply(&view).map_err(failed)?;
+        let unavailable = |error: ViewError| StoreError::Unavailable {
+            reason: Text::new(
+                format!(
+                    "Не удалось записать контрольную точку ({error}). Принятое не потеряно; следующий запуск будет дольше."
+                ),
+                format!(
+                    "The checkpoint could not be written ({error}). Nothing accepted is lost; the next start takes longer."
+                ),
+            ),
+        };
+        self.checkpoint(&view).map_err(unavailable)?;
+        let (disk, marker) = (&self.shared.host.disk, self.shared.layout.open_marker());
+        let unmarked = disk.remove(&marker).and_then(|()| disk.sync_dir(&self.shared.layout.dir));
+        unmarked.map_err(|error| unavailable(ViewError::Failed(error.to_string())))
+    }
+}
+
+/// Makes the view durable and says so in CHECKPOINT (SA-1).
+pub(super) fn write_checkpoint(shared: &Shared, view: &View, sequence: u64) -> Result<(), ViewError> {
+    view.flush(&shared.host.disk).inspect_err(|error| drop(shared.state.view_failed(error.clone())))?;
+    // The view is not to blame if this fails: the old checkpoint stays good, and it is tried again.
+    let written = shared.host.disk.replace(&shared.layout.checkpoint(), &encode_checkpoint(sequence));
+    written.map_err(|error| ViewError::Failed(format!("CHECKPOINT cannot be written: {error}")))
+}
+
+/// Waits until nobody reads from the old view, and closes it.
+pub(super) fn let_go(old: Option<Arc<View>>) -> Result<(), ViewError> {
+    let Some(mut old) = old else { return Ok(()) };
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        match Arc::try_unwrap(old) {
+            Ok(view) => {
+                view.close();
+                return Ok(());
+            }
+            Err(still) if Instant::now() < deadline => {
+                old = still;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(_) => return Err(ViewError::Failed("readers do not let the old view go".into())),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Making the view anew: from the last snapshot that can be read, and the journal after it.
+
+use super::disk::Disk;
+use super::frame::{Batch, Frame, Op};
+use super::journal;
+use super::keys::Tree;
+use super::layout::{Layout, decode_checkpoint};
+use super::overlay::{Below, Layer};
+use super::shared::Shared;
+use super::snapshot::{self, Item, SnapshotError};
+use super::snapshot_end;
+use super::view::{View, ViewError, remove_leftovers};
+use bytes::Bytes;
+use std::io;
+use std::path::Path;
+
+/// How much is gathered before it goes into the view.
+const LAYER_BYTES: usize = 4 << 20;
+
+/// Notes that the view must not be believed at the next start. Best effort: if the disk refuses, the next start
+/// will most likely find the same trouble by itself.
+pub(super) fn suspect(layout: &Layout, disk: &Disk) {
+    if let Err(error) = disk.replace(&layout.suspect_marker(), b"the view must be made anew\n") {
+        tracing::warn!(%error, "the mark that the view is suspect could not be written");
+    }
+}
+
+/// Takes that note back.
+pub(super) fn trust(layout: &Layout, disk: &Disk) -> io::Result<()> {
+    disk.remove(&layout.suspect_marker())?;
+    disk.sync_dir(&layout.dir)
+}
+
+/// Puts one operation into a layer.
+///
+/// # Errors
+/// When it names a tree that we do not know.
+pub(super) fn stage(layer: &mut dyn FnMut(Tree, Vec<u8>, Option<Bytes>), op: Op) -> Result<(), String> {
+    let (tree, key, value) = match op {
+        Op::Put { tree, key, value } => (tree, key, Some(value.0)),
+        Op::Del { tree, key } => (tree, key, None),
+    };
+    let known = Tree::from_code(tree).ok_or_else(|| format!("an operation on the unknown tree {tree}"))?;
+    layer(known, key.0.into(), value);
+    Ok(())
+}
+
+/// Gathers operations and carries them into a view.
+pub(super) struct Carrier<'v> {
+    view: &'v View,
+    layer: Layer,
+}
+
+impl<'v> Carrier<'v> {
+    pub fn new(view: &'v View) -> Self {
+        Self { view, layer: Layer::default() }
+    }
+
+    /// Takes one batch, which is the entry `sequence`.
+    pub fn take(&mut self, sequence: u64, batch: Batch) -> Result<(), String> {
+        for op in batch.ops {
+            stage(&mut |tree, key, value| self.layer.set(tree, key, value, Below::Maybe), op)?;
+        }
+        self.layer.last = sequence;
+        if self.layer.bytes() >= LAYER_BYTES {
+            self.carry().map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    pub fn take_frame(&mut self, frame: &Frame<'_>) -> Result<(), String> {
+        for (sequence, batch) in (frame.first..).zip(frame.batches()?) {
+            self.take(sequence, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Carries what is gathered into the view.
+    pub fn carry(&mut self) -> Result<(), ViewError> {
+        let last = self.layer.last;
+        let layer = std::mem::take(&mut self.layer);
+        if last > 0 {
+            self.view.apply(&layer)?;
+        }
+        Ok(())
+    }
+}
+
+/// Loads the newest snapshot that can be read into `view`, which must be empty. Returns the entry that it stands
+/// at: zero if there is none.
+///
+/// # Errors
+/// [`ViewError`] if the view fails, or if a snapshot that was sound in all bytes turns out not to be.
+pub(super) fn load_newest_snapshot(
+    disk: &Disk,
+    dir: &Path,
+    view: &View,
+    progress: &mut dyn FnMut(u64),
+) -> Result<u64, ViewError> {
+    let snapshots = snapshot_end::list(dir).map_err(|e| ViewError::Failed(e.to_string()))?;
+    for (sequence, path) in snapshots.into_iter().rev() {
+        match snapshot::check_sum(disk, &path) {
+            Ok(_) => {
+                let failed = |e: SnapshotError| ViewError::Failed(format!("{}: {e}", path.display()));
+                load_snapshot(disk, &path, view, progress).map_err(failed)?;
+                return Ok(sequence);
+            }
+            Err(error) => tracing::error!(path = %path.display(), %error, "a snapshot is passed over"),
+        }
+    }
+    Ok(0)
+}
+
+fn load_snapshot(
+    disk: &Disk,
+    path: &Path,
+    view: &View,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), SnapshotError> {
+    let failed = |e: ViewError| SnapshotError::Damaged(e.to_string());
+    let mut carrier = Carrier::new(view);
+    let mut loaded = 0;
+    snapshot::read(disk, path, &mut |item| match item {
+        Item::Entries(entries) => {
+            loaded += entries.len() as u64;
+            progress(loaded);
+            for run in entries.chunk_by(|a, b| a.0 == b.0) {
+                let pairs = run.iter().map(|(_, key, value)| (key.as_slice(), Some(value)));
+                view.write(run[0].0, pairs).map_err(failed)?;
+            }
+            Ok(())
+        }
+        Item::Frame { first, count, payload } => {
+            let frame = Frame { first, count, payload: &payload, len: 0 };
+            carrier.take_frame(&frame).map_err(SnapshotError::Damaged)
+        }
+        Item::End(totals) => {
+            carrier.carry().map_err(failed)?;
+            view.set_applied(totals.sequence).map_err(failed)
+        }
+        Item::Format(_) | Item::File { .. } | Item::Chunk(_) => Ok(()),
+    })?;
+    Ok(())
+}
+
+/// While running: opens the view again and brings it to entry `upto`. If it is not believed it is set aside and
+/// made anew.
+pub(super) fn reopen(shared: &Shared, believed: bool, upto: u64) -> Result<View, ViewError> {
+    let (layout, disk) = (&shared.layout, &shared.host.disk);
+    let failed = |e: io::Error| ViewError::Failed(e.to_string());
+    if !believed {
+        layout.set_view_aside(disk).map_err(failed)?;
+    }
+    disk.create_dir(&layout.view()).map_err(failed)?;
+    remove_leftovers(disk, &layout.view()).map_err(failed)?;
+    let view = View::open(&layout.view(), shared.options.view_cache_bytes)?;
+    let from = if believed {
+        let checkpoint = disk.read_small(&layout.checkpoint()).map_err(failed)?;
+        let checkpoint = checkpoint.and_then(|bytes| decode_checkpoint(&bytes));
+        checkpoint.ok_or_else(|| ViewError::Failed("CHECKPOINT cannot be read".into()))?
+    } else {
+        load_newest_snapshot(disk, &layout.snapshots(), &view, &mut |_| {})?
+    };
+    let mut carrier = Carrier::new(&view);
+    let replayed =
+        journal::read_range(&shared.place, from + 1, upto, &mut |frame| carrier.take_frame(&frame));
+    replayed.map_err(ViewError::Failed)?;
+    carrier.carry()?;
+    view.set_applied(upto)?;
+    view.set_store(&shared.format.store)?;
+    Ok(view)
+}

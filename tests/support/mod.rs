@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -218,10 +219,22 @@ fn capability(on: bool) -> edobridge::sandbox::Capability {
     if on { edobridge::sandbox::Capability::On } else { edobridge::sandbox::Capability::Off }
 }
 
-/// A free address on loopback. Somebody else may take it before we do: rare, and then the test says so.
+/// Where the search for free ports begins: below the range that the system gives to sockets without a port of their
+/// own (32768 and above on Linux), so that nothing takes a free one before we do.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A free address on loopback that this process gives out once.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address")
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Test executables of several workplaces may run at once: each begins elsewhere.
+    let first = (std::process::id().wrapping_mul(97) % u32::from(PORTS.end - PORTS.start)) as u16;
+    loop {
+        let n = GIVEN.fetch_add(1, Ordering::SeqCst).wrapping_add(first) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.start + n));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A small file that looks like a PDF and differs by `seed`.

@@ -236,7 +236,7 @@ impl NoticeRouter {
                 return self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await;
             }
         };
-        if !self.parts.easydocs.callback.events.iter().any(|name| *name == callback.event) {
+        if !self.parts.easydocs.callback.events.contains(&callback.event) {
             return self.park(notice, unknown_event(&callback), None).await;
         }
         let Some(saga) = self.document_of(&callback).await? else {

@@ -79,8 +79,11 @@ impl Service {
         let easydocs = Arc::new(wiring::easydocs_client(config)?);
         let engine = Engine::start(parts, portals, easydocs, wiring::watches(config));
         let doors = http::serve(engine.clone(), wiring::http_settings(config)?)?;
-        let keep_finished_ms = config.store.keep_finished.as_ms();
-        actix::spawn(housekeeping(engine.clone(), keep_finished_ms));
+        let upkeep = Upkeep {
+            keep_finished_ms: config.store.keep_finished.as_ms(),
+            sync_latency_max: config.store.max_sync_latency.as_duration(),
+        };
+        actix::spawn(housekeeping(engine.clone(), upkeep));
         Ok(Self { engine, doors, opened })
     }
 
@@ -131,17 +134,37 @@ const RETENTION_EVERY_ROUNDS: u32 = 120;
 /// Finished documents removed at once: keeps a removal from holding up commits.
 const RETENTION_BATCH: usize = 200;
 
+/// What housekeeping goes by.
+#[derive(Debug, Clone, Copy)]
+struct Upkeep {
+    keep_finished_ms: u64,
+    sync_latency_max: Duration,
+}
+
 /// Numbers for operators, and the end of what nobody needs any more.
-async fn housekeeping(engine: Engine, keep_finished_ms: u64) {
+async fn housekeeping(engine: Engine, upkeep: Upkeep) {
     let mut round: u32 = 0;
     while !engine.health().draining {
         let now = engine.clock().now();
         measure(&engine, now).await;
         if round.is_multiple_of(RETENTION_EVERY_ROUNDS) {
-            forget(&engine, Timestamp(now.0.saturating_sub_unsigned(keep_finished_ms))).await;
+            forget(&engine, Timestamp(now.0.saturating_sub_unsigned(upkeep.keep_finished_ms))).await;
+            warn_of_slow_disk(&engine, upkeep.sync_latency_max);
         }
         round = round.wrapping_add(1);
         tokio::time::sleep(GAUGES_EVERY).await;
+    }
+}
+
+/// The disk decides how fast events can be accepted; a slow one is named before senders feel it.
+fn warn_of_slow_disk(engine: &Engine, most: Duration) {
+    let health = engine.store().health();
+    if health.sync_p99 > most {
+        tracing::warn!(
+            sync_p99_ms = health.sync_p99.as_millis() as u64,
+            allowed_ms = most.as_millis() as u64,
+            "the disk syncs slowly: every accepted event waits for it"
+        );
     }
 }
 

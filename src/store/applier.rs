@@ -246,7 +246,8 @@ impl Applier {
         self.wait_for_ending();
         let Taking { writer, from, purpose, .. } = taking;
         let to = self.shared.gauges.applied.load(Ordering::Acquire);
-        let ending = Ending { shared: Arc::clone(&self.shared), writer, from, to, purpose };
+        let sagas = self.shared.gauges.applied_counters().sagas.iter().sum();
+        let ending = Ending { shared: Arc::clone(&self.shared), writer, from, to, sagas, purpose };
         let spawned = std::thread::Builder::new()
             .name("store-snapshot".into())
             .spawn(move || snapshot_end::run(ending));
@@ -292,6 +293,9 @@ impl Applier {
                 let _ = reply.send(self.check(view));
             }
             Some(Job::Backup { target, progress, hold, reply }) => {
+                // Everything that was acknowledged before the backup was asked for shall be in it.
+                self.apply(view)?;
+                self.apply(view)?;
                 let path = target.with_extension("partial");
                 match SnapshotWriter::create(&self.shared.host.disk, &path, &self.shared.format.to_text()) {
                     Ok(writer) => self.begin(writer, Purpose::Backup { target, progress, hold, reply }),
@@ -339,6 +343,7 @@ impl Applier {
                 .map_err(|e| ViewError::Failed(e.to_string()))?;
         }
         self.shared.state.give_view(view);
+        self.shared.room.ring();
         self.shared.gauges.view_reopened.fetch_add(1, Ordering::Relaxed);
         tracing::info!(rebuilt = !believed, "the view is open again");
         Ok(())

@@ -31,9 +31,9 @@ pub struct BackupReport {
     pub path: PathBuf,
     /// The journal entry it stands at.
     pub sequence: u64,
-    /// Entries of the view.
+    /// Entries that were read from the view; what came meanwhile is in it as journal entries.
     pub entries: u64,
-    /// Sagas among them.
+    /// Sagas.
     pub sagas: u64,
     /// Files of the spool.
     pub files: u64,
@@ -228,7 +228,8 @@ impl Restoring {
 
     /// FORMAT comes last: a directory without it is not a store, so half a restore is never opened as one.
     fn finish(&mut self, totals: Totals) -> Result<(), SnapshotError> {
-        let out = self.out.take().ok_or_else(|| SnapshotError::Damaged("it is empty".into()))?;
+        let mut out = self.out.take().ok_or_else(|| SnapshotError::Damaged("it is empty".into()))?;
+        out.set_sagas(totals.sagas);
         let tmp = out.path();
         out.finish(totals.sequence)?;
         self.disk.rename(&tmp, &snapshot::path(&self.layout.snapshots(), totals.sequence))?;

@@ -108,8 +108,7 @@ struct Handle {
     shared: Arc<Shared>,
     threads: Mutex<Option<open::Threads>>,
     /// Held as long as the store is open.
-    #[expect(dead_code, reason = "it is the file's being open that counts")]
-    lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 impl Handle {
@@ -127,6 +126,7 @@ impl Handle {
         if let Err(error) = applier::let_go(self.shared.state.take_view(reason)) {
             tracing::warn!(%error, "the view was not closed in time");
         }
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         joined
     }
 }

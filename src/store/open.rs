@@ -504,7 +504,14 @@ impl Opening<'_> {
             spool_swept,
             took,
         };
-        Ok((Store(Arc::new(Handle { shared, threads: Mutex::new(Some(threads)), lock })), report))
+        Ok((
+            Store(Arc::new(Handle {
+                shared,
+                threads: Mutex::new(Some(threads)),
+                lock: Mutex::new(Some(lock)),
+            })),
+            report,
+        ))
     }
 }
 

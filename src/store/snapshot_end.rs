@@ -19,12 +19,15 @@ pub(super) struct Ending {
     /// The entry that the view stood at when the reading began, and when it ended.
     pub from: u64,
     pub to: u64,
+    /// Sagas at that entry.
+    pub sagas: u64,
     pub purpose: Purpose,
 }
 
 /// Ends it, tells whom it concerns, and wakes the applier.
 pub(super) fn run(ending: Ending) {
-    let Ending { shared, writer, from, to, purpose } = ending;
+    let Ending { shared, mut writer, from, to, sagas, purpose } = ending;
+    writer.set_sagas(sagas);
     let path = writer.path();
     match purpose {
         Purpose::Own => {

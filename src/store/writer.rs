@@ -40,6 +40,9 @@ const GROUP_BYTES_MAX: usize = 3 << 20;
 /// How long the writer waits for the applier before it says that it is stuck.
 const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the writer waits for a view that is being opened again before it decides without it.
+const VIEW_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Answers one caller, when it is known whether the group is durable.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -79,6 +82,7 @@ impl Writer {
     }
 
     fn work(&mut self, mut commands: VecDeque<Queued>) {
+        self.wait_for_view();
         while !commands.is_empty() {
             if let Err(error) = self.mend().and_then(|()| self.wait_for_room()) {
                 for queued in commands {
@@ -280,6 +284,19 @@ impl Writer {
                 conditions.journal = Some(journal_trouble(&error));
                 Err(refusal(&conditions.journal))
             }
+        }
+    }
+
+    /// A view that is being opened again is usually back in a moment, and a webhook that is refused may never be
+    /// sent again: so wait a little. Those who only need what the overlay knows are served in any case.
+    fn wait_for_view(&self) {
+        let began = Instant::now();
+        while self.shared.state.view().is_err()
+            && began.elapsed() < VIEW_PATIENCE
+            && self.shared.stop.course() == Course::Run
+        {
+            self.shared.applier.ring();
+            self.shared.room.sleep(Duration::from_millis(20));
         }
     }
 

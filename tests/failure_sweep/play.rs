@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// How long a case may take: far above what a loaded machine needs.
-const CASE_MAX: Duration = Duration::from_secs(60);
+const CASE_MAX: Duration = Duration::from_secs(120);
 /// The world is quiet when nothing was asked of it for so long; above every pause but those of limits.
 const QUIET: Duration = Duration::from_millis(350);
 /// Pauses of limits longer than this are skipped by the clock.

@@ -38,6 +38,8 @@ pub struct Flow {
     pub outcome: Outcome,
     /// What is wrong in every run, so that the calls that look after an unknown outcome are made at all.
     pub base: Vec<Fault>,
+    /// How often a callback is tried.
+    pub callback_attempts: u32,
     /// Replacements in the text of the configuration.
     pub edits: Vec<(&'static str, &'static str)>,
 }
@@ -57,6 +59,7 @@ impl Flow {
             bytes: SMALL,
             outcome: Outcome::Signed,
             base: Vec::new(),
+            callback_attempts: 100,
             edits: vec![
                 ("settle = \"150ms\"", "settle = \"300ms\""),
                 // The clock of the test skips pauses, but not those that the portal's session sleeps through.
@@ -86,7 +89,7 @@ impl Flow {
     pub fn polled() -> Self {
         let setting = Setting { status: true, ..Setting::default() };
         let base = vec![Fault::always("callback", FaultKind::CutBefore)];
-        Self { setting, base, ..Self::plain("polled") }
+        Self { setting, base, callback_attempts: 3, ..Self::plain("polled") }
     }
 
     /// The answer to the create is lost, and only a search can tell.
@@ -156,7 +159,11 @@ exclude = []
 
     /// The world of this flow, with its configuration written, before anything happens.
     pub fn stage(&self, more_edits: &[(&str, &str)]) -> Stage {
-        let quick = CallbackPolicy { interval: Duration::from_millis(150), ..CallbackPolicy::default() };
+        let quick = CallbackPolicy {
+            interval: Duration::from_millis(150),
+            attempts_max: self.callback_attempts,
+            ..CallbackPolicy::default()
+        };
         let mode = match self.signing {
             Signing::ByItself => SandboxOptions::default().mode,
             Signing::OnceAwaited => Mode::Explicit,

@@ -379,7 +379,8 @@ impl<'a> Play<'a> {
     /// A fault that never struck proves nothing. Those of the case stand before those of the flow.
     fn judge_faults(&self, of_case: usize) -> Result<(), String> {
         let armed = self.world().faults_json();
-        let unused = armed.as_array().into_iter().flatten().take(of_case).filter(|armed| armed["struck"] == 0);
+        let unused =
+            armed.as_array().into_iter().flatten().take(of_case).filter(|armed| armed["struck"] == 0);
         let unused: Vec<String> = unused.map(|armed| armed["fault"].to_string()).collect();
         if unused.is_empty() { Ok(()) } else { Err(format!("never struck: {}", unused.join(", "))) }
     }

@@ -561,9 +561,9 @@ fn a_second_opening_of_the_same_directory_is_refused_in_one_sentence() {
 
 /// The child of the next test: writes and tells until it is killed.
 #[test]
-#[ignore = "run as a child process by another test"]
 fn child_that_is_killed() {
-    let Ok(dir) = std::env::var("STORE_TEST_DIR") else { return };
+    let environment = edobridge::config::Environment::of_process();
+    let Some(dir) = environment.get("STORE_TEST_DIR") else { return };
     let mut options = StoreOptions::new(dir);
     options.segment_bytes = 256 << 10;
     options.checkpoint_every_bytes = 64 << 10;
@@ -591,7 +591,7 @@ async fn after_each_of_many_kills_everything_that_was_told_is_there() {
     let mut told = BTreeSet::new();
     for kill in 0..8u32 {
         let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "child_that_is_killed", "--ignored", "--nocapture"])
+            .args(["--exact", "child_that_is_killed", "--nocapture"])
             .env("STORE_TEST_DIR", &path)
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())

@@ -874,66 +874,55 @@ fn bytes_of(hex: &str) -> Vec<u8> {
 
 #[test]
 fn a_signed_file_is_fetched_from_easydocs_whatever_a_callback_says() {
-    for prefer in ["template", "callback_url_member"] {
-        let trap = Trap::set();
-        let scene = Scene::of(&Setting::default(), explicit(), |config| {
-            config.replace(
-                "[easydocs.search]",
-                &format!("[easydocs.download]\nprefer = \"{prefer}\"\n[easydocs.search]"),
-            )
-        });
-        let port = trap.address.port();
-        let own = scene.stage.sandbox.easydocs_url();
-        let (own_host, own_port) = (own.host_str().unwrap_or_default(), own.port().unwrap_or_default());
-        let urls = [
-            format!("http://127.0.0.1:{port}/documents/ID/download"),
-            format!("http://localhost:{port}/documents/ID/download"),
-            format!("http://[::ffff:127.0.0.1]:{port}/documents/ID/download"),
-            format!("http://0x7f000001:{port}/documents/ID/download"),
-            format!("http://{own_host}:{own_port}@127.0.0.1:{port}/documents/ID/download"),
-            format!("http://user:secret@{own_host}:{own_port}/documents/ID/download"),
-            format!("http://127.0.0.1:{port}\\@{own_host}:{own_port}/documents/ID/download"),
-            format!("http://{own_host}:{own_port}.127.0.0.1.nip.io/documents/ID/download"),
-            format!("https://{own_host}:{own_port}/documents/ID/download"),
-            format!("//127.0.0.1:{port}/documents/ID/download"),
-            format!("gopher://127.0.0.1:{port}/documents/ID/download"),
-            "file:///etc/passwd".to_owned(),
-            "data:application/pdf,%25PDF-evil".to_owned(),
-            format!("{own}api/v1/me"),
-            format!("{own}documents/other/download"),
-            format!("{own}documents/ID/../../api/v1/me"),
-            "x".repeat(30_000),
-            String::new(),
-        ];
-        for (n, url) in urls.iter().enumerate() {
-            scene.stage.drop_file(&format!("contract-{n}.pdf"), pdf(n as u64, 1_000));
-            wait_for("it is created", || scene.stage.world.documents().len() == n + 1);
-            let id = scene.stage.world.documents()[n].id.clone();
-            let spec = CallbackSpec {
-                file_url: Member::Other(url.replace("ID", &id)),
-                ..CallbackSpec::of_status("signed")
-            };
-            scene.stage.world.change_quietly(&id, "signed").expect("it exists");
-            scene.stage.world.send_callback(&id, spec).expect("it exists");
-        }
-        // Too long an address makes the callback unusable: it is parked, and a plain one helps.
-        wait_for("all but the endless one are back", || scene.stage.signed_copies().len() >= urls.len() - 1);
-        for document in scene.stage.world.documents() {
-            scene.stage.world.sign(&document.id).expect("it exists");
-        }
-        wait_for("all are back", || scene.stage.signed_copies().len() == urls.len());
-        assert_eq!(trap.calls(), 0, "somebody fell for it: {}", trap.heard());
-        let calls = scene.stage.world.calls();
-        assert_eq!(calls.get("easydocs.unknown"), None, "{calls:?}");
-        assert_eq!(calls.get("easydocs.me"), None, "{calls:?}");
-        for document in scene.stage.world.documents() {
-            let copies = scene.stage.signed_copies();
-            assert_eq!(
-                copies.iter().filter(|c| c.sha256 == document.signed_sha256).count(),
-                1,
-                "{document:?}"
-            );
-        }
+    let trap = Trap::set();
+    let scene = Scene::of(&Setting::default(), explicit(), |config| config);
+    let port = trap.address.port();
+    let own = scene.stage.sandbox.easydocs_url();
+    let (own_host, own_port) = (own.host_str().unwrap_or_default(), own.port().unwrap_or_default());
+    let urls = [
+        format!("http://127.0.0.1:{port}/documents/ID/download"),
+        format!("http://localhost:{port}/documents/ID/download"),
+        format!("http://[::ffff:127.0.0.1]:{port}/documents/ID/download"),
+        format!("http://0x7f000001:{port}/documents/ID/download"),
+        format!("http://{own_host}:{own_port}@127.0.0.1:{port}/documents/ID/download"),
+        format!("http://user:secret@{own_host}:{own_port}/documents/ID/download"),
+        format!("http://127.0.0.1:{port}\\@{own_host}:{own_port}/documents/ID/download"),
+        format!("http://{own_host}:{own_port}.127.0.0.1.nip.io/documents/ID/download"),
+        format!("https://{own_host}:{own_port}/documents/ID/download"),
+        format!("//127.0.0.1:{port}/documents/ID/download"),
+        format!("gopher://127.0.0.1:{port}/documents/ID/download"),
+        "file:///etc/passwd".to_owned(),
+        "data:application/pdf,%25PDF-evil".to_owned(),
+        format!("{own}api/v1/me"),
+        format!("{own}documents/other/download"),
+        format!("{own}documents/ID/../../api/v1/me"),
+        "x".repeat(30_000),
+        String::new(),
+    ];
+    for (n, url) in urls.iter().enumerate() {
+        scene.stage.drop_file(&format!("contract-{n}.pdf"), pdf(n as u64, 1_000));
+        wait_for("it is created", || scene.stage.world.documents().len() == n + 1);
+        let id = scene.stage.world.documents()[n].id.clone();
+        let spec = CallbackSpec {
+            file_url: Member::Other(url.replace("ID", &id)),
+            ..CallbackSpec::of_status("signed")
+        };
+        scene.stage.world.change_quietly(&id, "signed").expect("it exists");
+        scene.stage.world.send_callback(&id, spec).expect("it exists");
+    }
+    // Too long an address makes the callback unusable: it is parked, and a plain one helps.
+    wait_for("all but the endless one are back", || scene.stage.signed_copies().len() >= urls.len() - 1);
+    for document in scene.stage.world.documents() {
+        scene.stage.world.sign(&document.id).expect("it exists");
+    }
+    wait_for("all are back", || scene.stage.signed_copies().len() == urls.len());
+    assert_eq!(trap.calls(), 0, "somebody fell for it: {}", trap.heard());
+    let calls = scene.stage.world.calls();
+    assert_eq!(calls.get("easydocs.unknown"), None, "{calls:?}");
+    assert_eq!(calls.get("easydocs.me"), None, "{calls:?}");
+    for document in scene.stage.world.documents() {
+        let copies = scene.stage.signed_copies();
+        assert_eq!(copies.iter().filter(|c| c.sha256 == document.signed_sha256).count(), 1, "{document:?}");
     }
 }
 

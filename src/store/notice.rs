@@ -156,7 +156,7 @@ impl NoticeV1 {
             body: self.body.0,
         }
     }
-    /// The key in DEDUPE of the notice that is stored as `raw`.
+    /// The digest of the notice that is stored as `raw`.
     pub fn dedupe_of(raw: &[u8]) -> Option<&[u8; 32]> {
         raw.get(HEADER_BYTES..)?.first_chunk()
     }
@@ -185,6 +185,10 @@ pub(super) struct ParkedNoticeV1 {
 }
 
 impl ParkedNoticeV1 {
+    /// The digest of the notice that is stored as `raw`: the notice comes first, and the digest first in it.
+    pub fn dedupe_of(raw: &[u8]) -> Option<&[u8; 32]> {
+        NoticeV1::dedupe_of(raw)
+    }
     pub fn into_parked(self, id: NoticeId) -> ParkedNotice {
         ParkedNotice { notice: self.notice.into_notice(id), reason: self.reason, lookup: self.lookup }
     }
@@ -221,9 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn the_dedupe_key_is_read_from_the_stored_bytes() {
+    fn the_digest_is_read_from_the_stored_bytes() {
         let new = notice(NoticeKind::FolderFile, Some("p"), "body");
         let raw = encode(&NoticeV1::from(&new)).expect("small");
         assert_eq!(NoticeV1::dedupe_of(&raw), Some(&new.dedupe()));
+        let parked = ParkedNoticeV1 { notice: NoticeV1::from(&new), reason: Text::default(), lookup: None };
+        let raw = encode(&parked).expect("small");
+        assert_eq!(ParkedNoticeV1::dedupe_of(&raw), Some(&new.dedupe()));
     }
 }

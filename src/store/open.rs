@@ -16,10 +16,12 @@ use super::applier::Applier;
 use super::disk::{Disk, Host};
 use super::error::{OpenError, StoreError};
 use super::group::decoded;
+use super::inbox::{Inbox, identity};
 use super::journal::{Journal, Place, Survey};
 use super::keeper;
 use super::keys::{self, Tree};
 use super::layout::{Format, FormatError, Layout, decode_checkpoint, encode_checkpoint};
+use super::notice::{NoticeV1, ParkedNoticeV1};
 use super::options::StoreOptions;
 use super::overlay::{Below, Counters, Overlay};
 use super::queue::{Bell, Closing, Queue};
@@ -46,6 +48,8 @@ use std::time::{Duration, Instant};
 
 /// How many index entries are counted in one go.
 const COUNT_CHUNK: usize = 4_096;
+/// How many notices: they are larger.
+const NOTICE_CHUNK: usize = 64;
 
 /// What the opening is doing, for the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -460,7 +464,7 @@ impl Opening<'_> {
         let journal = survey.start(last + 1)?;
         progress(OpenProgress::Counting);
         let state = State::new(Arc::new(view), overlay);
-        let counters = count(&state).map_err(state_error)?;
+        let (counters, inbox) = count(&state).map_err(state_error)?;
         let next_notice = next_notice(&state).map_err(state_error)?;
         state.overlay_mut().reached(last, counters);
         let disk_low = Arc::new(AtomicBool::new(false));
@@ -497,7 +501,7 @@ impl Opening<'_> {
             disk_low,
         });
         keeper::watch_disk(&shared, false);
-        let threads = Threads::start(&shared, journal, next_notice)?;
+        let threads = Threads::start(&shared, journal, next_notice, inbox)?;
         let readers = Readers::start(&shared).map_err(|error| {
             shared.stop.abandon();
             shared.queue.close(Closing::Abandon);
@@ -550,29 +554,45 @@ fn gauges(
     Ok(gauges)
 }
 
-/// Counts the indexes: once, here.
-fn count(state: &State) -> Result<Counters, StoreError> {
-    let mut counters = Counters::default();
-    each_key(state, Tree::Step, |key| {
+/// Counts the indexes, and notes which notices are known: once, here.
+fn count(state: &State) -> Result<(Counters, Inbox), StoreError> {
+    let (mut counters, mut inbox) = (Counters::default(), Inbox::default());
+    each(state, Tree::Step, COUNT_CHUNK, |key, _| {
         if let Some((step, _, _)) = keys::parse_step(key) {
             counters.sagas[usize::from(Step::code(step))] += 1;
         }
     })?;
-    each_key(state, Tree::Notice, |_| counters.notices += 1)?;
-    each_key(state, Tree::Parked, |_| counters.parked += 1)?;
-    each_key(state, Tree::Outbox, |_| counters.in_flight += 1)?;
-    Ok(counters)
+    let mut know = |key: &[u8], dedupe: Option<&[u8; 32]>| {
+        if let (Some(id), Some(dedupe)) = (keys::parse_notice(key), dedupe) {
+            inbox.apply((identity(dedupe), Some(id)));
+        }
+    };
+    each(state, Tree::Notice, NOTICE_CHUNK, |key, raw| {
+        counters.notices += 1;
+        know(key, NoticeV1::dedupe_of(raw));
+    })?;
+    each(state, Tree::Parked, NOTICE_CHUNK, |key, raw| {
+        counters.parked += 1;
+        know(key, ParkedNoticeV1::dedupe_of(raw));
+    })?;
+    each(state, Tree::Outbox, COUNT_CHUNK, |_, _| counters.in_flight += 1)?;
+    Ok((counters, inbox))
 }
 
-fn each_key(state: &State, tree: Tree, mut visit: impl FnMut(&[u8])) -> Result<(), StoreError> {
+fn each(
+    state: &State,
+    tree: Tree,
+    chunk: usize,
+    mut visit: impl FnMut(&[u8], &[u8]),
+) -> Result<(), StoreError> {
     let mut range = Range::all();
     loop {
-        let pairs = state.range(None, tree, range.clone(), COUNT_CHUNK)?;
-        for (key, _) in &pairs {
-            visit(key);
+        let pairs = state.range(None, tree, range.clone(), chunk)?;
+        for (key, value) in &pairs {
+            visit(key, value);
         }
         match pairs.last() {
-            Some((last, _)) if pairs.len() == COUNT_CHUNK => range = Range::after(Some(last.clone())),
+            Some((last, _)) if pairs.len() == chunk => range = Range::after(Some(last.clone())),
             Some(_) | None => return Ok(()),
         }
     }
@@ -593,9 +613,14 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    fn start(shared: &Arc<Shared>, journal: Journal, next_notice: u64) -> Result<Self, OpenError> {
+    fn start(
+        shared: &Arc<Shared>,
+        journal: Journal,
+        next_notice: u64,
+        inbox: Inbox,
+    ) -> Result<Self, OpenError> {
         let failed = io("starting threads for", &shared.layout.dir);
-        let writer = Writer::new(Arc::clone(shared), journal, next_notice);
+        let writer = Writer::new(Arc::clone(shared), journal, next_notice, inbox);
         let applier = Applier::new(Arc::clone(shared));
         let watched = Arc::clone(shared);
         let spawn = || -> io::Result<Self> {

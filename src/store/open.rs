@@ -12,7 +12,7 @@
 //! | the view does not open, is another's, or lacks what the checkpoint says | set aside, made anew |
 //! | the journal ends before the checkpoint, a snapshot or the view | refused: files are missing |
 
-use super::applier::Applier;
+use super::applier::{Applier, TAKING};
 use super::disk::{Disk, Host};
 use super::error::{OpenError, StoreError};
 use super::group::decoded;
@@ -28,7 +28,7 @@ use super::queue::{Bell, Closing, Queue};
 use super::readers::Readers;
 use super::rebuild;
 use super::records::MetaV1;
-use super::shared::{Conditions, Gauges, Shared, Stop};
+use super::shared::{Conditions, Deathwatch, Gauges, Shared, Stop};
 use super::snapshot_end;
 use super::spool::Spool;
 use super::state::{Range, State};
@@ -40,6 +40,7 @@ use crate::saga::document::Step;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -119,13 +120,16 @@ pub(super) fn open(
     let began = Instant::now();
     check_options(&options)?;
     let layout = Layout::new(&options.dir);
-    host.disk.create_dir(&layout.dir).map_err(io("making", &layout.dir))?;
+    make_private_dir(&layout.dir).map_err(io("making", &layout.dir))?;
     let lock = layout.take_lock()?;
     let (format, age) = read_or_make_format(&layout, &host.disk)?;
     let format = raise_format(format, &layout, &host.disk)?;
     for dir in [layout.journal(), layout.snapshots()] {
         host.disk.create_dir(&dir).map_err(io("making", &dir))?;
     }
+    // Of a snapshot that was being taken when the process died.
+    let half = layout.snapshots().join(TAKING);
+    host.disk.remove(&half).map_err(io("removing", &half))?;
     let place = Place {
         disk: host.disk.clone(),
         dir: layout.journal(),
@@ -140,6 +144,20 @@ pub(super) fn open(
     let belief = opening.believe(&marks)?;
     let viewed = opening.open_view(belief, &marks)?;
     opening.start(viewed, marks.newest_snapshot.unwrap_or(0), place, lock, began)
+}
+
+/// Notices hold what remote systems sent, tokens included: nobody else on the machine may read them.
+fn make_private_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
 }
 
 /// Whether there was a store.
@@ -605,6 +623,19 @@ fn next_notice(state: &State) -> Result<u64, StoreError> {
     }
 }
 
+/// Starts a thread whose death does not go unnoticed.
+fn watch<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    thread: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let watch = Deathwatch { shared: Arc::clone(shared), thread };
+    std::thread::Builder::new().name(thread.to_owned()).spawn(move || {
+        let _watch = watch;
+        work()
+    })
+}
+
 /// The store's threads.
 pub(super) struct Threads {
     writer: JoinHandle<()>,
@@ -624,11 +655,10 @@ impl Threads {
         let applier = Applier::new(Arc::clone(shared));
         let watched = Arc::clone(shared);
         let spawn = || -> io::Result<Self> {
-            let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
             Ok(Self {
-                keeper: named("store-keeper").spawn(move || keeper::run(&watched))?,
-                applier: named("store-applier").spawn(move || applier.run())?,
-                writer: named("store-writer").spawn(move || writer.run())?,
+                keeper: watch(shared, "store-keeper", move || keeper::run(&watched))?,
+                applier: watch(shared, "store-applier", move || applier.run())?,
+                writer: watch(shared, "store-writer", move || writer.run())?,
             })
         };
         spawn().map_err(|error| {

@@ -21,7 +21,7 @@ use super::journal::{AppendError, Appended, Journal};
 use super::keys::{self, Tree};
 use super::overlay::Below;
 use super::queue::{Queued, Taken};
-use super::records::{Blob, MetaV1, encode};
+use super::records::{Blob, MetaV1, PAYLOAD_BYTES_MAX, encode};
 use super::shared::{Course, Shared, journal_trouble};
 use crate::domain::Text;
 use bytes::Bytes;
@@ -43,6 +43,11 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the writer waits for a view that is being opened again before it decides without it.
 const VIEW_PATIENCE: Duration = Duration::from_secs(3);
+
+const _: () = assert!(
+    GROUP_BYTES_MAX + COMMAND_BYTES_MAX < PAYLOAD_BYTES_MAX as usize,
+    "a group and one command more make one frame"
+);
 
 /// Answers one caller, when it is known whether the group is durable.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;

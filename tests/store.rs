@@ -21,6 +21,10 @@ use tokio::io::AsyncWriteExt;
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
+fn variable(name: &str) -> Option<String> {
+    edobridge::config::Environment::of_process().get(name).map(str::to_owned)
+}
+
 // --- what the tests are made of --------------------------------------------------------------------------------
 
 /// A directory, a disk that can fail, and a machine that can be restarted.
@@ -562,8 +566,7 @@ fn a_second_opening_of_the_same_directory_is_refused_in_one_sentence() {
 /// The child of the next test: writes and tells until it is killed.
 #[test]
 fn child_that_is_killed() {
-    let environment = edobridge::config::Environment::of_process();
-    let Some(dir) = environment.get("STORE_TEST_DIR") else { return };
+    let Some(dir) = variable("STORE_TEST_DIR") else { return };
     let mut options = StoreOptions::new(dir);
     options.segment_bytes = 256 << 10;
     options.checkpoint_every_bytes = 64 << 10;
@@ -1080,9 +1083,8 @@ fn resident_bytes() -> u64 {
 
 /// The child of the next test: fills a store and dies, or opens it and tells what that costs.
 #[test]
-#[ignore = "run as a child process by another test"]
 fn child_with_many_documents() {
-    let (Ok(dir), Ok(count)) = (std::env::var("STORE_TEST_DIR"), std::env::var("STORE_TEST_FILL")) else {
+    let (Some(dir), Some(count)) = (variable("STORE_TEST_DIR"), variable("STORE_TEST_FILL")) else {
         return;
     };
     let count: u128 = count.parse().expect("a number");
@@ -1127,11 +1129,14 @@ async fn wait_for_signature(store: &Store, number: u128) {
 /// shall be: `STORE_TEST_DORMANT=100000 cargo test --release --test store dormant -- --nocapture`.
 #[test]
 fn dormant_documents_cost_little() {
-    let Ok(count) = std::env::var("STORE_TEST_DORMANT") else { return };
+    let Some(count) = variable("STORE_TEST_DORMANT") else {
+        println!("skipped: STORE_TEST_DORMANT does not say how many documents there shall be");
+        return;
+    };
     let dir = tempfile::tempdir().expect("a directory for the test");
     let child = || {
         std::process::Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "child_with_many_documents", "--ignored", "--nocapture"])
+            .args(["--exact", "child_with_many_documents", "--nocapture"])
             .env("STORE_TEST_DIR", dir.path().join("store"))
             .env("STORE_TEST_FILL", &count)
             .output()

@@ -246,7 +246,7 @@ fn jobs_of_call(flow: &Flow, call: &'static str, first: u32, last: u32) -> Vec<J
         for kind in &kinds {
             let once = vec![Fault::nth(call, n, kind.1.clone())];
             jobs.push(job(flow.name, case_of(flow, call, format!("#{n}"), kind, once)));
-            if !is_large(flow) && is_repeated(flow, call, &kind.1) {
+            if is_repeated(flow, call, &kind.1) {
                 let two = twice(call, n, &kind.1);
                 jobs.push(job(flow.name, case_of(flow, call, format!("#{n},{}", n + 1), kind, two)));
             }
@@ -255,7 +255,7 @@ fn jobs_of_call(flow: &Flow, call: &'static str, first: u32, last: u32) -> Vec<J
     jobs
 }
 
-/// Large files cost seconds of a debug build's time: they are played in every kind, but only once each.
+/// Large files take a debug build longer than the usual timeouts.
 fn is_large(flow: &Flow) -> bool {
     flow.bytes > 1_000_000
 }
@@ -443,9 +443,7 @@ fn crash_jobs() -> Vec<Job> {
         (Flow::large(), Ending::Alone),
     ];
     for (flow, ending) in flows {
-        // A large file has the commits of a small one; only its upload is another effect.
-        let points = if is_large(&flow) { &crash::POINTS[2..] } else { &crash::POINTS[..] };
-        for (point, variable) in points {
+        for (point, variable) in crash::POINTS {
             let name = format!("{}: crash after {point}", flow.name);
             let (flow, ending) = (flow.clone(), ending.clone());
             let work = move || crash::sweep(&flow, variable, &ending);

@@ -76,7 +76,7 @@ impl Flow {
     /// A file too large for the one-step upload. It takes a slow machine more than a second to work on it.
     pub fn large() -> Self {
         let mut flow = Self { bytes: LARGE, ..Self::plain("large") };
-        flow.edits.push(("read = \"1s\"\ncall = \"2s\"", "read = \"5s\"\ncall = \"6s\""));
+        flow.edits.push(("read = \"1s\"\ncall = \"2s\"", "read = \"3s\"\ncall = \"4s\""));
         flow
     }
 

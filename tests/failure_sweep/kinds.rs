@@ -2,7 +2,7 @@
 
 use edobridge::sandbox::{ErrorAnswer, FaultKind};
 
-/// How long an answer is held back: beyond the timeouts of the configuration (1 s; 5 s with large files).
+/// How long an answer is held back: beyond the timeouts of the configuration (1 s; 3 s with large files).
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     /// Answers that come after we have given up.
@@ -13,7 +13,7 @@ pub struct Patience {
 
 impl Patience {
     pub const SMALL: Self = Self { slow_ms: 1_500, held_ms: 1_250 };
-    pub const LARGE: Self = Self { slow_ms: 5_600, held_ms: 5_250 };
+    pub const LARGE: Self = Self { slow_ms: 3_600, held_ms: 3_250 };
 }
 
 /// One way to fail, with its name in reports.

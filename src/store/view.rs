@@ -51,6 +51,15 @@ pub(super) enum Direction {
     Backward,
 }
 
+/// How the keys lie that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// Here and there: each leaf must be made to count.
+    Scattered,
+    /// One after the other, everything: each leaf is touched by each of its keys anyway.
+    InBulk,
+}
+
 /// The view failed; it must not be used any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ViewError {
@@ -176,7 +185,7 @@ impl View {
     pub fn apply(&self, layer: &Layer) -> Result<(), ViewError> {
         for tree in Tree::ALL {
             let entries = layer.tree(tree).iter().map(|(key, slot)| (key.as_slice(), slot.value.as_ref()));
-            self.write(tree, entries)?;
+            self.write(tree, entries, Writing::Scattered)?;
         }
         self.set_applied(layer.last)
     }
@@ -191,13 +200,14 @@ impl View {
         &self,
         tree: Tree,
         entries: impl Iterator<Item = (&'a [u8], Option<&'a Bytes>)>,
+        writing: Writing,
     ) -> Result<(), ViewError> {
         if tree == Tree::History {
-            return self.write_packed(entries);
+            return self.write_packed(entries, writing);
         }
         let sled = &self.trees[tree.index()];
         for (key, value) in entries {
-            guarded(|| put(sled, tree, key, value.map(AsRef::as_ref)))?;
+            guarded(|| put(sled, tree, key, value.map(AsRef::as_ref), writing))?;
         }
         Ok(())
     }
@@ -205,6 +215,7 @@ impl View {
     fn write_packed<'a>(
         &self,
         entries: impl Iterator<Item = (&'a [u8], Option<&'a Bytes>)>,
+        writing: Writing,
     ) -> Result<(), ViewError> {
         let mut group: Option<(Vec<u8>, Vec<Change<'a>>)> = None;
         for (key, value) in entries {
@@ -213,19 +224,19 @@ impl View {
                 Some((open, changes)) if *open == packed => changes.push((suffix, value)),
                 Some(_) | None => {
                     if let Some((done, changes)) = group.replace((packed, vec![(suffix, value)])) {
-                        self.write_pack(&done, &changes)?;
+                        self.write_pack(&done, &changes, writing)?;
                     }
                 }
             }
         }
-        group.map_or(Ok(()), |(packed, changes)| self.write_pack(&packed, &changes))
+        group.map_or(Ok(()), |(packed, changes)| self.write_pack(&packed, &changes, writing))
     }
 
-    fn write_pack(&self, packed: &[u8], changes: &[Change<'_>]) -> Result<(), ViewError> {
+    fn write_pack(&self, packed: &[u8], changes: &[Change<'_>], writing: Writing) -> Result<(), ViewError> {
         let sled = &self.trees[Tree::History.index()];
         let old = guarded(|| sled.get(packed))?;
         let pack = repack(packed, old.as_deref(), changes)?;
-        guarded(|| put(sled, Tree::History, packed, (!pack.is_empty()).then_some(&pack)))
+        guarded(|| put(sled, Tree::History, packed, (!pack.is_empty()).then_some(&pack), writing))
     }
 
     /// Makes everything that was applied durable: sled's flush reaches only the kernel (it never calls
@@ -310,12 +321,21 @@ fn touch_times(sled: &sled::Tree, key: &[u8], times: usize) -> sled::Result<()> 
     Ok(())
 }
 
-fn put(sled: &sled::Tree, tree: Tree, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
+fn put(
+    sled: &sled::Tree,
+    tree: Tree,
+    key: &[u8],
+    value: Option<&[u8]>,
+    writing: Writing,
+) -> sled::Result<()> {
     match value {
         Some(value) => sled.insert(key, value)?,
         None => sled.remove(key)?,
     };
-    touch(sled, tree, key)
+    match writing {
+        Writing::Scattered => touch(sled, tree, key),
+        Writing::InBulk => Ok(()),
+    }
 }
 
 fn collect(

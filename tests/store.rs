@@ -21,6 +21,10 @@ use tokio::io::AsyncWriteExt;
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
+fn variable(name: &str) -> Option<String> {
+    edobridge::config::Environment::of_process().get(name).map(str::to_owned)
+}
+
 // --- what the tests are made of --------------------------------------------------------------------------------
 
 /// A directory, a disk that can fail, and a machine that can be restarted.
@@ -562,8 +566,7 @@ fn a_second_opening_of_the_same_directory_is_refused_in_one_sentence() {
 /// The child of the next test: writes and tells until it is killed.
 #[test]
 fn child_that_is_killed() {
-    let environment = edobridge::config::Environment::of_process();
-    let Some(dir) = environment.get("STORE_TEST_DIR") else { return };
+    let Some(dir) = variable("STORE_TEST_DIR") else { return };
     let mut options = StoreOptions::new(dir);
     options.segment_bytes = 256 << 10;
     options.checkpoint_every_bytes = 64 << 10;
@@ -927,7 +930,7 @@ async fn a_view_whose_files_cannot_be_synced_is_made_anew_while_running() {
     for (errno, name) in [(ENOSPC, "full"), (EIO, "failing")] {
         let bench = Bench::new();
         let (store, _) = bench.open();
-        make(&store, 1_000).await;
+        make(&store, 1_000_000_000).await;
         bench.faults.plan(Fault::once(FaultAt::Sync, "view", errno));
         let mut number = 0;
         eventually("the view is opened again", async || {
@@ -1067,4 +1070,89 @@ async fn a_finished_notice_number_is_not_given_again_after_a_restart() {
             store.close().await.expect("closed");
         }
     }
+}
+
+// --- large stores ----------------------------------------------------------------------------------------------
+
+/// Resident memory of this process, bytes.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("this test runs on Linux");
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("a line for the memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// The child of the next test: fills a store and dies, or opens it and tells what that costs.
+#[test]
+fn child_with_many_documents() {
+    let (Some(dir), Some(count)) = (variable("STORE_TEST_DIR"), variable("STORE_TEST_FILL")) else {
+        return;
+    };
+    let count: u128 = count.parse().expect("a number");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let began = Instant::now();
+    let (store, report) = Store::open(StoreOptions::new(dir), &mut |_| {}).expect("it opens");
+    if report.view == ViewFate::Created {
+        runtime.block_on(async {
+            for begin in (0..count).step_by(64) {
+                let lives = (begin..count.min(begin + 64)).map(|number| wait_for_signature(&store, number));
+                futures_util::future::join_all(lives).await;
+            }
+        });
+        std::process::abort();
+    }
+    println!("opened {} ms, replayed {}", began.elapsed().as_millis(), report.replayed);
+    std::thread::sleep(Duration::from_secs(3));
+    println!("resident {} bytes", resident_bytes());
+    assert_eq!(
+        runtime.block_on(store.counts()).of(Step::AwaitSignature),
+        u64::try_from(count).expect("small")
+    );
+}
+
+/// A document's way until people sign: three commits, three claims, three lines of history.
+async fn wait_for_signature(store: &Store, number: u128) {
+    let number = number << 64 | number.wrapping_mul(0x9E37_79B9_7F4A_7C15) & u128::from(u64::MAX);
+    let mut stored = make(store, number).await;
+    for step in [Step::Create, Step::AwaitSignature] {
+        let mut commit = Commit::new(Some(stored.clone()), moved(&stored, step));
+        commit.history = vec![line("step")];
+        if step == Step::AwaitSignature {
+            commit.claims = vec![Claim::ProviderDocument(format!("provider-{number:x}"))];
+        }
+        stored = store.commit(commit).await.expect("stored");
+    }
+}
+
+/// 100,000 documents that wait for signatures: memory below 120 MiB, ready again below 3 s after a kill.
+///
+/// Takes minutes without optimisation, so it runs only when `STORE_TEST_DORMANT` says how many documents there
+/// shall be: `STORE_TEST_DORMANT=100000 cargo test --release --test store dormant -- --nocapture`.
+#[test]
+fn dormant_documents_cost_little() {
+    let Some(count) = variable("STORE_TEST_DORMANT") else {
+        println!("skipped: STORE_TEST_DORMANT does not say how many documents there shall be");
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a directory for the test");
+    let child = || {
+        std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "child_with_many_documents", "--nocapture"])
+            .env("STORE_TEST_DIR", dir.path().join("store"))
+            .env("STORE_TEST_FILL", &count)
+            .output()
+            .expect("run")
+    };
+    assert!(!child().status.success(), "the first one dies when all is written");
+    let told = child();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let number = |what: &str| -> u64 {
+        let words = told.lines().find_map(|l| l.split_once(what)).map(|(_, rest)| rest).expect("it told");
+        words.split_whitespace().next().and_then(|w| w.parse().ok()).expect("a number")
+    };
+    println!(
+        "{count} dormant documents: opened in {} ms, resident {} MiB",
+        number("opened "),
+        number("resident ") >> 20
+    );
+    assert!(number("resident ") < 120 << 20 && number("opened ") < 3_000, "{told}");
 }

@@ -8,6 +8,7 @@ use super::effect_runner::{EffectRunner, Order};
 use super::retry_scheduler::RetryScheduler;
 use super::{Parts, chance, panic_text};
 use crate::domain::{AttemptToken, NoticeId, PortalId, SagaId, Text};
+use crate::limits;
 use crate::saga::document::{
     Context, DocumentSaga as Record, Event, IllegalEvent, Next, Source, begin, invariant, transition,
 };
@@ -127,7 +128,7 @@ impl Actor for DocumentSaga {
     type Context = actix::Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(crate::limits::SAGA_MAILBOX);
+        ctx.set_mailbox_capacity(limits::SAGA_MAILBOX);
     }
 }
 
@@ -215,6 +216,7 @@ impl Worker {
             Ok(stored) => {
                 crash_point::reach(CrashPoint::Committed);
                 self.act(&stored.saga, effect);
+                self.hint(&stored.saga);
                 Ok(stored.saga)
             }
             Err(CommitError::ClaimTaken { by, .. }) => Err(HandleError::Taken { by }),
@@ -247,6 +249,7 @@ impl Worker {
                     crash_point::reach(CrashPoint::Committed);
                     self.tell(before, &committed.saga, &event);
                     self.act(&committed.saga, effect);
+                    self.hint(&committed.saga);
                     return Ok(committed.saga);
                 }
                 Err(CommitError::Stale) => stored = self.load().await?,
@@ -325,6 +328,14 @@ impl Worker {
         if let Some(dead) = saga.dead_letter.as_ref().filter(|_| before != saga.step) {
             self.parts.metrics.dead_lettered(dead.from.name());
             tracing::error!(saga.id = %self.id, code = %dead.code, "dead letter: a person is needed");
+        }
+    }
+
+    /// A timer that is due before the scheduler would look again: without a hint it fires a scan interval late.
+    fn hint(&self, saga: &Record) {
+        let soon = self.parts.clock.now().plus_ms(limits::SCAN_INTERVAL_MS);
+        if saga.timer.is_some_and(|timer| timer.due < soon) {
+            self.parts.work_arrived.notify_one();
         }
     }
 

@@ -379,6 +379,9 @@ impl PortalWork<'_> {
         let delivery = rule.delivery(responsible, facts.created_by);
         let max = rule.size_max;
         let (bytes, _) = self.download(&info.download_url, max).await?;
+        if facts.size_bytes.is_some_and(|size| size != bytes.size_bytes) {
+            return Err(not_the_whole_file(&facts, bytes));
+        }
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item })
     }
 
@@ -551,6 +554,16 @@ fn no_rule_for(facts: &SourceFacts) -> Answer {
         format!("Ни одно правило не подходит к файлу «{name}»."),
         format!("No rule wants the file \"{name}\"."),
     )
+}
+
+/// Cut by something between us and the portal, or changed between two calls: half a contract must not be signed.
+fn not_the_whole_file(facts: &SourceFacts, bytes: SpoolFile) -> Failure {
+    let (wanted, got) = (facts.size_bytes.unwrap_or_default(), bytes.size_bytes);
+    let reason = Text::new(
+        format!("Портал назвал размер файла {wanted} байт, а отдал {got}. Файл будет взят заново."),
+        format!("The portal says that the file has {wanted} bytes and gave {got}. It is fetched again."),
+    );
+    Failure::new(FailureClass::Transient, FailureKind::Garbled, "not_the_whole_file", reason)
 }
 
 /// The first step of a large upload changes nothing: whatever became of it, nothing was uploaded.

@@ -8,6 +8,7 @@
 //! Start order: sessions, runner, scheduler, ingress, watches. Stop order: the reverse, each waiting for what it
 //! has in hand, at most [`STOP_PATIENCE`]; what is cut off is repeated or looked for after the next start.
 
+mod batch_room;
 pub mod circuit;
 mod crash_point;
 pub mod document_saga;

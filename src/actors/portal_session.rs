@@ -4,6 +4,7 @@
 //! disk a little ahead of its use, so that a crash may waste requests but never overspends them. It knows no
 //! document: it answers calls, and a limit of the portal is answered as `Throttled`.
 
+use super::batch_room::BatchRoom;
 use super::{Parts, PortalPauses, PortalSetup};
 use crate::domain::portal::PortalState;
 use crate::domain::{Failure, FailureClass, FailureKind, PortalId, Text, Timestamp};
@@ -103,6 +104,7 @@ pub struct PortalSession {
     wake: Option<SpawnHandle>,
     paused_until: Option<Timestamp>,
     limit_hits: u32,
+    batch_room: BatchRoom,
     last_failure: Option<Text>,
 }
 
@@ -147,6 +149,7 @@ impl PortalSession {
             wake: None,
             paused_until: None,
             limit_hits: 0,
+            batch_room: BatchRoom::default(),
             last_failure: None,
         }
     }
@@ -310,7 +313,7 @@ impl PortalSession {
         let mut kept = VecDeque::with_capacity(self.queue.len());
         while let Some(waiting) = self.queue.pop_front() {
             match waiting.work {
-                Work::Call { call, answer } if calls.len() < limits::BATCH_MAX && call.may_share() => {
+                Work::Call { call, answer } if calls.len() < self.batch_room.calls() && call.may_share() => {
                     self.parts.metrics.waited_for_budget(self.id.as_str(), waiting.since.elapsed());
                     calls.push((call, answer));
                 }
@@ -336,6 +339,8 @@ impl PortalSession {
             this.in_flight -= 1;
             let succeeded = executed.results.iter().any(Result::is_ok);
             let failed = executed.results.iter().find_map(|r| r.as_ref().err());
+            let all_failed = failed.filter(|_| !succeeded).map(|failure| failure.kind);
+            this.batch_room.learn(executed.results.len(), all_failed);
             this.learn(&executed.observed, succeeded, failed);
             for (answer, result) in answers.into_iter().zip(executed.results) {
                 drop(answer.send(result));

@@ -373,10 +373,7 @@ pub fn easydocs_settings(config: &Config) -> Result<easydocs::Settings, WiringEr
         download: settings::Download {
             path: e.download.path.clone(),
             allowed_origins: origins("easydocs.download.allowed_origins", &e.download.allowed_origins)?,
-            prefer: match e.download.prefer {
-                config::DownloadAddress::Template => settings::DownloadFrom::Template,
-                config::DownloadAddress::CallbackUrlMember => settings::DownloadFrom::CallbackMember,
-            },
+            prefer: settings::DownloadFrom::Template,
         },
         health_path: Some(e.health.path.clone()).filter(|path| !path.is_empty()),
         status: e.can_ask_status().then(|| settings::Status {

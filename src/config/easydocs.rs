@@ -153,20 +153,8 @@ pub struct CreateResponse {
 pub struct DownloadConfig {
     /// Path below the base address; `{id}` is the document.
     pub path: String,
-    /// Which address is taken.
-    pub prefer: DownloadAddress,
     /// Origins (`https://host`) besides that of the base address to which the key may go.
     pub allowed_origins: Vec<Url>,
-}
-
-/// Which address the signed file is fetched from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DownloadAddress {
-    /// Always base address and path.
-    Template,
-    /// The address that the callback brought if its origin is allowed, else the template.
-    CallbackUrlMember,
 }
 
 /// How the key is tried.

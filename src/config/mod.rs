@@ -28,9 +28,8 @@ mod validate;
 
 pub use easydocs::{
     AuthConfig, CallbackConfig, CallbackFields, CallbackStatuses, CreateConfig, CreateFields, CreateMethod,
-    CreateMode, CreateResponse, DownloadAddress, DownloadConfig, EasydocsConfig, EasydocsLimits,
-    EasydocsTimeouts, HealthConfig, SearchConfig, SignatureAlgorithm, SignatureConfig, SignatureEncoding,
-    StatusConfig,
+    CreateMode, CreateResponse, DownloadConfig, EasydocsConfig, EasydocsLimits, EasydocsTimeouts,
+    HealthConfig, SearchConfig, SignatureAlgorithm, SignatureConfig, SignatureEncoding, StatusConfig,
 };
 pub use environment::{ENV_PREFIX, Environment};
 pub use network::{InvalidNetwork, Network};

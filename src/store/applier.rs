@@ -32,6 +32,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+/// The name of a snapshot that is being taken.
+pub(super) const TAKING: &str = "taking.tmp";
 /// How long a change rests in the overlay at most.
 const REST: Duration = Duration::from_secs(1);
 /// How many entries a snapshot reads in one step, between which the applier looks at its other work.
@@ -200,7 +202,7 @@ impl Applier {
     }
 
     fn begin_own_snapshot(&mut self) {
-        let path = self.shared.layout.snapshots().join("taking.tmp");
+        let path = self.shared.layout.snapshots().join(TAKING);
         match SnapshotWriter::create(&self.shared.host.disk, &path, &self.shared.format.to_text()) {
             Ok(writer) => self.begin(writer, Purpose::Own),
             Err(error) => self.snapshot_failed(&error, None),

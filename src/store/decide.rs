@@ -8,19 +8,33 @@ use super::command::{PreparedCommit, PreparedNotice, encoded, files_of, step_ind
 use super::commit::Stored;
 use super::error::{CommitError, StoreError};
 use super::group::{Changes, Group, bad_key};
+use super::inbox::{Identity, identity};
 use super::keys::{self, Tree};
 use super::notice::{Accepted, Fate, NoticeV1, ParkedNoticeV1, ROUNDS_MAX};
 use super::records::{ClaimState, ClaimV1, SagaClaimsV1};
 use super::state::Range;
-use crate::domain::{FileDigest, NoticeId, SagaId, Timestamp};
+use crate::domain::{FileDigest, NoticeId, SagaId, Text, Timestamp};
 use crate::saga::document::{Claim, DocumentSaga, Work};
 use bytes::Bytes;
-use std::collections::HashMap;
 
 /// How many parked notices one commit brings back; more of one lookup text is no honest remote.
 const REVIVED_MAX: usize = 64;
+/// How many notices may be pending or parked: each costs memory (`inbox`), and a pile of this size means that
+/// nobody works on it.
+const NOTICES_MAX: usize = 500_000;
 /// How many history entries are removed in one go when a saga is forgotten.
 const HISTORY_CHUNK: usize = 512;
+
+fn inbox_full() -> Text {
+    Text::new(
+        format!(
+            "Необработанных уведомлений накопилось {NOTICES_MAX}: новые не принимаются. Разберите отложенные и проверьте, идёт ли обработка."
+        ),
+        format!(
+            "{NOTICES_MAX} notices have piled up: no new ones are taken. Sort out the parked ones, and check that work goes on."
+        ),
+    )
+}
 
 /// One less. A counter that would fall below zero has lost touch with the trees: the check (ST-9) finds that, a
 /// panic of the writer would help nobody.
@@ -36,53 +50,34 @@ pub(super) fn accept(
     notices: Vec<PreparedNotice>,
     cursor: Option<(Vec<u8>, Bytes)>,
 ) -> Result<(Changes, Vec<Accepted>), StoreError> {
+    if group.known_notices() + notices.len() > NOTICES_MAX {
+        return Err(StoreError::Unavailable { reason: inbox_full() });
+    }
     let mut changes = Changes::new(group);
-    let accepted = enqueue(group, &mut changes, notices)?;
+    let accepted = enqueue(group, &mut changes, notices);
     if let Some((name, value)) = cursor {
         changes.put(Tree::Cursor, name, value);
     }
     Ok((changes, accepted))
 }
 
-fn enqueue(
-    group: &Group<'_>,
-    changes: &mut Changes,
-    notices: Vec<PreparedNotice>,
-) -> Result<Vec<Accepted>, StoreError> {
-    // What this command itself adds, and what it has taken out already.
-    let mut here: HashMap<[u8; 32], Option<NoticeId>> = HashMap::new();
-    for key in changes.removed(Tree::Dedupe) {
-        if let Ok(dedupe) = key.try_into() {
-            here.insert(dedupe, None);
-        }
-    }
+fn enqueue(group: &Group<'_>, changes: &mut Changes, notices: Vec<PreparedNotice>) -> Vec<Accepted> {
     let mut accepted = Vec::with_capacity(notices.len());
     for PreparedNotice { dedupe, value } in notices {
-        let known = match here.get(&dedupe) {
-            Some(known) => *known,
-            None => pending(group, &dedupe)?,
-        };
+        let identity = identity(&dedupe);
+        let known = changes.known_notice(&identity).unwrap_or_else(|| group.known_notice(&identity));
         accepted.push(match known {
             Some(id) => Accepted { id, fresh: false },
-            None => {
-                let id = put_notice(changes, &dedupe, value);
-                here.insert(dedupe, Some(id));
-                Accepted { id, fresh: true }
-            }
+            None => Accepted { id: put_notice(changes, identity, value), fresh: true },
         });
     }
-    Ok(accepted)
+    accepted
 }
 
-fn pending(group: &Group<'_>, dedupe: &[u8; 32]) -> Result<Option<NoticeId>, StoreError> {
-    let Some(value) = group.get(Tree::Dedupe, dedupe)? else { return Ok(None) };
-    keys::parse_notice(&value).map(Some).ok_or_else(|| bad_key(Tree::Dedupe, dedupe))
-}
-
-fn put_notice(changes: &mut Changes, dedupe: &[u8; 32], value: Bytes) -> NoticeId {
+fn put_notice(changes: &mut Changes, identity: Identity, value: Bytes) -> NoticeId {
     let id = changes.number_notice();
     changes.put_new(Tree::Notice, keys::notice(id), value);
-    changes.put(Tree::Dedupe, dedupe.to_vec(), keys::notice(id).into());
+    changes.know_notice(identity, Some(id));
     changes.counters.notices += 1;
     id
 }
@@ -91,9 +86,9 @@ fn put_notice(changes: &mut Changes, dedupe: &[u8; 32], value: Bytes) -> NoticeI
 fn take_notice(group: &Group<'_>, changes: &mut Changes, id: NoticeId) -> Result<bool, StoreError> {
     let key = keys::notice(id);
     let Some(raw) = group.get(Tree::Notice, &key)? else { return Ok(false) };
-    let dedupe = NoticeV1::dedupe_of(&raw).ok_or_else(|| bad_key(Tree::Notice, &key))?.to_vec();
+    let identity = identity(NoticeV1::dedupe_of(&raw).ok_or_else(|| bad_key(Tree::Notice, &key))?);
     changes.del(Tree::Notice, key);
-    changes.del(Tree::Dedupe, dedupe);
+    changes.know_notice(identity, None);
     less(&mut changes.counters.notices);
     Ok(true)
 }
@@ -149,7 +144,7 @@ fn park(changes: &mut Changes, id: NoticeId, parked: ParkedNoticeV1) -> Result<(
 fn requeue(changes: &mut Changes, mut notice: NoticeV1) -> Result<(), StoreError> {
     notice.rounds = notice.rounds.saturating_add(1);
     let value = encoded("a notice", &notice)?;
-    put_notice(changes, &notice.dedupe, value);
+    put_notice(changes, identity(&notice.dedupe), value);
     Ok(())
 }
 
@@ -174,7 +169,7 @@ pub(super) fn discard(group: &Group<'_>, id: NoticeId) -> Result<(Changes, bool)
     let mut changes = Changes::new(group);
     let taken = take_parked(group, &mut changes, id)?;
     if let Some(notice) = &taken {
-        changes.del(Tree::Dedupe, notice.dedupe.to_vec());
+        changes.know_notice(identity(&notice.dedupe), None);
     }
     Ok((changes, taken.is_some()))
 }
@@ -203,7 +198,7 @@ pub(super) fn commit(group: &Group<'_>, commit: PreparedCommit) -> Result<(Chang
     for (key, value) in commit.history {
         changes.put_new(Tree::History, key, value);
     }
-    enqueue(group, &mut changes, commit.enqueue)?;
+    enqueue(group, &mut changes, commit.enqueue);
     Ok((changes, Stored { saga: commit.saga, raw: commit.raw, revived }))
 }
 

@@ -5,6 +5,7 @@
 
 use super::error::StoreError;
 use super::frame::{Batch, Op};
+use super::inbox::{Identity, Inbox};
 use super::keys::{self, Tree};
 use super::overlay::{Below, Counters, Layer};
 use super::records::{Blob, DecodeError, Record, decode};
@@ -12,12 +13,16 @@ use super::state::{Range, State};
 use super::view::Pair;
 use crate::domain::{FileDigest, NoticeId};
 use bytes::Bytes;
+use std::collections::HashMap;
 
 /// The group that is being gathered.
 pub(super) struct Group<'s> {
     state: &'s State,
     /// What the commands so far change, net.
     pub staged: Layer,
+    inbox: &'s Inbox,
+    /// What they change in the inbox.
+    pub inbox_changes: HashMap<Identity, Option<NoticeId>>,
     /// What they change, one batch per command.
     pub batches: Vec<Batch>,
     /// What they change in the counters.
@@ -31,9 +36,11 @@ pub(super) struct Group<'s> {
 }
 
 impl<'s> Group<'s> {
-    pub fn new(state: &'s State, counters: Counters, next_notice: u64) -> Self {
+    pub fn new(state: &'s State, inbox: &'s Inbox, counters: Counters, next_notice: u64) -> Self {
         Self {
             state,
+            inbox,
+            inbox_changes: HashMap::new(),
             staged: Layer::default(),
             batches: Vec::new(),
             counters,
@@ -61,9 +68,29 @@ impl<'s> Group<'s> {
         self.state.range(Some(&self.staged), tree, range, limit)
     }
 
+    /// The number under which a notice is known, as the next command sees it.
+    pub fn known_notice(&self, identity: &Identity) -> Option<NoticeId> {
+        match self.inbox_changes.get(identity) {
+            Some(changed) => *changed,
+            None => self.inbox.get(identity),
+        }
+    }
+
+    /// How many notices are known, about.
+    pub fn known_notices(&self) -> usize {
+        self.inbox.len() + self.inbox_changes.len()
+    }
+
+    /// Lets go of what it was decided against.
+    pub fn end(self) -> Decided {
+        let Self { staged, inbox_changes, counters, next_notice, released_files, .. } = self;
+        Decided { staged, inbox_changes, counters, next_notice, released_files }
+    }
+
     /// Takes a command's changes in.
     pub fn take(&mut self, changes: Changes) {
-        let Changes { puts, counters, next_notice, released_files } = changes;
+        let Changes { puts, inbox, counters, next_notice, released_files } = changes;
+        self.inbox_changes.extend(inbox);
         self.counters = counters;
         self.next_notice = next_notice;
         self.released_files.extend(released_files);
@@ -75,6 +102,15 @@ impl<'s> Group<'s> {
         self.bytes += batch.encoded_len();
         self.batches.push(batch);
     }
+}
+
+/// What is left of a group when it is durable: what everyone may see now.
+pub(super) struct Decided {
+    pub staged: Layer,
+    pub inbox_changes: HashMap<Identity, Option<NoticeId>>,
+    pub counters: Counters,
+    pub next_notice: u64,
+    pub released_files: Vec<FileDigest>,
 }
 
 fn op(tree: Tree, key: &[u8], value: Option<&Bytes>) -> Op {
@@ -98,6 +134,7 @@ pub(super) fn bad_key(tree: Tree, key: &[u8]) -> StoreError {
 /// What one command changes; thrown away if the command turns out to be impossible.
 pub(super) struct Changes {
     puts: Vec<(Tree, Vec<u8>, Option<Bytes>, Below)>,
+    inbox: HashMap<Identity, Option<NoticeId>>,
     /// The counters after it.
     pub counters: Counters,
     next_notice: u64,
@@ -109,6 +146,7 @@ impl Changes {
     pub fn new(group: &Group<'_>) -> Self {
         Self {
             puts: Vec::new(),
+            inbox: HashMap::new(),
             counters: group.counters,
             next_notice: group.next_notice,
             released_files: Vec::new(),
@@ -134,9 +172,13 @@ impl Changes {
         let fits = |p: &&(Tree, Vec<u8>, Option<Bytes>, Below)| p.0 == tree && p.1 == key;
         self.puts.iter().rev().find(fits).map(|p| p.2.as_ref())
     }
-    /// The keys of a tree that these changes remove.
-    pub fn removed(&self, tree: Tree) -> Vec<&[u8]> {
-        self.puts.iter().filter(|p| p.0 == tree && p.2.is_none()).map(|p| p.1.as_slice()).collect()
+    /// A notice is known under this number from now on, or not at all.
+    pub fn know_notice(&mut self, identity: Identity, id: Option<NoticeId>) {
+        self.inbox.insert(identity, id);
+    }
+    /// What these changes alone say of a notice: `None` = nothing.
+    pub fn known_notice(&self, identity: &Identity) -> Option<Option<NoticeId>> {
+        self.inbox.get(identity).copied()
     }
     /// The number of a new notice.
     pub fn number_notice(&mut self) -> NoticeId {

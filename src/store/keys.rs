@@ -11,12 +11,11 @@
 //! | 6 | CLAIM | kind (1), text; of a claim that is not exclusive also saga (16) at the end | CLAIM: saga, held or tombstone |
 //! | 7 | SAGA_CLAIMS | saga (16) | SAGA_CLAIMS: every claim that it holds |
 //! | 8 | NOTICE | notice (8) | NOTICE |
-//! | 9 | DEDUPE | SHA-256 of a pending or parked notice (32) | notice (8) |
-//! | 10 | PARKED | notice (8) | PARKED_NOTICE |
-//! | 11 | LOOKUP | SHA-256 of the lookup text (32), notice (8) | empty |
-//! | 12 | PORTAL | portal's name | PORTAL |
-//! | 13 | CURSOR | poll's name | CURSOR |
-//! | 14 | SPOOL_REF | SHA-256 of the file (32), saga (16) | empty |
+//! | 9 | PARKED | notice (8) | PARKED_NOTICE |
+//! | 10 | LOOKUP | SHA-256 of the lookup text (32), notice (8) | empty |
+//! | 11 | PORTAL | portal's name | PORTAL |
+//! | 12 | CURSOR | poll's name | CURSOR |
+//! | 13 | SPOOL_REF | SHA-256 of the file (32), saga (16) | empty |
 //!
 //! All numbers big-endian, so that bytes sort as numbers do. The codes are stored in the journal, in snapshots
 //! and in the names of the view's trees: they are never given to something else.
@@ -41,16 +40,15 @@ pub(super) enum Tree {
     Claim = 6,
     SagaClaims = 7,
     Notice = 8,
-    Dedupe = 9,
-    Parked = 10,
-    Lookup = 11,
-    Portal = 12,
-    Cursor = 13,
-    SpoolRef = 14,
+    Parked = 9,
+    Lookup = 10,
+    Portal = 11,
+    Cursor = 12,
+    SpoolRef = 13,
 }
 
 /// How many trees there are.
-pub(super) const TREES: usize = 15;
+pub(super) const TREES: usize = 14;
 
 impl Tree {
     /// Every tree, by code.
@@ -64,7 +62,6 @@ impl Tree {
         Self::Claim,
         Self::SagaClaims,
         Self::Notice,
-        Self::Dedupe,
         Self::Parked,
         Self::Lookup,
         Self::Portal,
@@ -95,7 +92,6 @@ impl Tree {
             Self::Claim => "claim",
             Self::SagaClaims => "saga_claims",
             Self::Notice => "notice",
-            Self::Dedupe => "dedupe",
             Self::Parked => "parked",
             Self::Lookup => "lookup",
             Self::Portal => "portal",
@@ -148,7 +144,7 @@ pub(super) fn parse_saga(key: &[u8]) -> Option<SagaId> {
     Some(SagaId::from_be_bytes(key.try_into().ok()?))
 }
 
-/// Key in NOTICE and PARKED, and value in DEDUPE.
+/// Key in NOTICE and PARKED.
 pub(super) fn notice(id: NoticeId) -> Vec<u8> {
     id.0.to_be_bytes().to_vec()
 }
@@ -252,7 +248,7 @@ mod tests {
             assert_eq!(usize::from(tree.code()), index);
             assert_eq!(Tree::from_code(tree.code()), Some(tree));
         }
-        assert_eq!(Tree::from_code(15), None);
+        assert_eq!(Tree::from_code(14), None);
     }
 
     #[test]

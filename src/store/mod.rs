@@ -37,6 +37,7 @@ pub mod faults;
 mod frame;
 mod group;
 pub mod health;
+mod inbox;
 pub mod invariants;
 mod journal;
 mod keeper;

@@ -12,21 +12,23 @@
 //! | the view does not open, is another's, or lacks what the checkpoint says | set aside, made anew |
 //! | the journal ends before the checkpoint, a snapshot or the view | refused: files are missing |
 
-use super::applier::Applier;
+use super::applier::{Applier, TAKING};
 use super::disk::{Disk, Host};
 use super::error::{OpenError, StoreError};
 use super::group::decoded;
+use super::inbox::{Inbox, identity};
 use super::journal::{Journal, Place, Survey};
 use super::keeper;
 use super::keys::{self, Tree};
 use super::layout::{Format, FormatError, Layout, decode_checkpoint, encode_checkpoint};
+use super::notice::{NoticeV1, ParkedNoticeV1};
 use super::options::StoreOptions;
 use super::overlay::{Below, Counters, Overlay};
 use super::queue::{Bell, Closing, Queue};
 use super::readers::Readers;
 use super::rebuild;
 use super::records::MetaV1;
-use super::shared::{Conditions, Gauges, Shared, Stop};
+use super::shared::{Conditions, Deathwatch, Gauges, Shared, Stop};
 use super::snapshot_end;
 use super::spool::Spool;
 use super::state::{Range, State};
@@ -38,6 +40,7 @@ use crate::saga::document::Step;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -46,6 +49,8 @@ use std::time::{Duration, Instant};
 
 /// How many index entries are counted in one go.
 const COUNT_CHUNK: usize = 4_096;
+/// How many notices: they are larger.
+const NOTICE_CHUNK: usize = 64;
 
 /// What the opening is doing, for the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,13 +120,16 @@ pub(super) fn open(
     let began = Instant::now();
     check_options(&options)?;
     let layout = Layout::new(&options.dir);
-    host.disk.create_dir(&layout.dir).map_err(io("making", &layout.dir))?;
+    make_private_dir(&layout.dir).map_err(io("making", &layout.dir))?;
     let lock = layout.take_lock()?;
     let (format, age) = read_or_make_format(&layout, &host.disk)?;
     let format = raise_format(format, &layout, &host.disk)?;
     for dir in [layout.journal(), layout.snapshots()] {
         host.disk.create_dir(&dir).map_err(io("making", &dir))?;
     }
+    // Of a snapshot that was being taken when the process died.
+    let half = layout.snapshots().join(TAKING);
+    host.disk.remove(&half).map_err(io("removing", &half))?;
     let place = Place {
         disk: host.disk.clone(),
         dir: layout.journal(),
@@ -136,6 +144,20 @@ pub(super) fn open(
     let belief = opening.believe(&marks)?;
     let viewed = opening.open_view(belief, &marks)?;
     opening.start(viewed, marks.newest_snapshot.unwrap_or(0), place, lock, began)
+}
+
+/// Notices hold what remote systems sent, tokens included: nobody else on the machine may read them.
+fn make_private_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
 }
 
 /// Whether there was a store.
@@ -460,7 +482,7 @@ impl Opening<'_> {
         let journal = survey.start(last + 1)?;
         progress(OpenProgress::Counting);
         let state = State::new(Arc::new(view), overlay);
-        let counters = count(&state).map_err(state_error)?;
+        let (counters, inbox) = count(&state).map_err(state_error)?;
         let next_notice = next_notice(&state).map_err(state_error)?;
         state.overlay_mut().reached(last, counters);
         let disk_low = Arc::new(AtomicBool::new(false));
@@ -497,7 +519,7 @@ impl Opening<'_> {
             disk_low,
         });
         keeper::watch_disk(&shared, false);
-        let threads = Threads::start(&shared, journal, next_notice)?;
+        let threads = Threads::start(&shared, journal, next_notice, inbox)?;
         let readers = Readers::start(&shared).map_err(|error| {
             shared.stop.abandon();
             shared.queue.close(Closing::Abandon);
@@ -550,29 +572,45 @@ fn gauges(
     Ok(gauges)
 }
 
-/// Counts the indexes: once, here.
-fn count(state: &State) -> Result<Counters, StoreError> {
-    let mut counters = Counters::default();
-    each_key(state, Tree::Step, |key| {
+/// Counts the indexes, and notes which notices are known: once, here.
+fn count(state: &State) -> Result<(Counters, Inbox), StoreError> {
+    let (mut counters, mut inbox) = (Counters::default(), Inbox::default());
+    each(state, Tree::Step, COUNT_CHUNK, |key, _| {
         if let Some((step, _, _)) = keys::parse_step(key) {
             counters.sagas[usize::from(Step::code(step))] += 1;
         }
     })?;
-    each_key(state, Tree::Notice, |_| counters.notices += 1)?;
-    each_key(state, Tree::Parked, |_| counters.parked += 1)?;
-    each_key(state, Tree::Outbox, |_| counters.in_flight += 1)?;
-    Ok(counters)
+    let mut know = |key: &[u8], dedupe: Option<&[u8; 32]>| {
+        if let (Some(id), Some(dedupe)) = (keys::parse_notice(key), dedupe) {
+            inbox.apply((identity(dedupe), Some(id)));
+        }
+    };
+    each(state, Tree::Notice, NOTICE_CHUNK, |key, raw| {
+        counters.notices += 1;
+        know(key, NoticeV1::dedupe_of(raw));
+    })?;
+    each(state, Tree::Parked, NOTICE_CHUNK, |key, raw| {
+        counters.parked += 1;
+        know(key, ParkedNoticeV1::dedupe_of(raw));
+    })?;
+    each(state, Tree::Outbox, COUNT_CHUNK, |_, _| counters.in_flight += 1)?;
+    Ok((counters, inbox))
 }
 
-fn each_key(state: &State, tree: Tree, mut visit: impl FnMut(&[u8])) -> Result<(), StoreError> {
+fn each(
+    state: &State,
+    tree: Tree,
+    chunk: usize,
+    mut visit: impl FnMut(&[u8], &[u8]),
+) -> Result<(), StoreError> {
     let mut range = Range::all();
     loop {
-        let pairs = state.range(None, tree, range.clone(), COUNT_CHUNK)?;
-        for (key, _) in &pairs {
-            visit(key);
+        let pairs = state.range(None, tree, range.clone(), chunk)?;
+        for (key, value) in &pairs {
+            visit(key, value);
         }
         match pairs.last() {
-            Some((last, _)) if pairs.len() == COUNT_CHUNK => range = Range::after(Some(last.clone())),
+            Some((last, _)) if pairs.len() == chunk => range = Range::after(Some(last.clone())),
             Some(_) | None => return Ok(()),
         }
     }
@@ -585,6 +623,19 @@ fn next_notice(state: &State) -> Result<u64, StoreError> {
     }
 }
 
+/// Starts a thread whose death does not go unnoticed.
+fn watch<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    thread: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let watch = Deathwatch { shared: Arc::clone(shared), thread };
+    std::thread::Builder::new().name(thread.to_owned()).spawn(move || {
+        let _watch = watch;
+        work()
+    })
+}
+
 /// The store's threads.
 pub(super) struct Threads {
     writer: JoinHandle<()>,
@@ -593,17 +644,21 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    fn start(shared: &Arc<Shared>, journal: Journal, next_notice: u64) -> Result<Self, OpenError> {
+    fn start(
+        shared: &Arc<Shared>,
+        journal: Journal,
+        next_notice: u64,
+        inbox: Inbox,
+    ) -> Result<Self, OpenError> {
         let failed = io("starting threads for", &shared.layout.dir);
-        let writer = Writer::new(Arc::clone(shared), journal, next_notice);
+        let writer = Writer::new(Arc::clone(shared), journal, next_notice, inbox);
         let applier = Applier::new(Arc::clone(shared));
         let watched = Arc::clone(shared);
         let spawn = || -> io::Result<Self> {
-            let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
             Ok(Self {
-                keeper: named("store-keeper").spawn(move || keeper::run(&watched))?,
-                applier: named("store-applier").spawn(move || applier.run())?,
-                writer: named("store-writer").spawn(move || writer.run())?,
+                keeper: watch(shared, "store-keeper", move || keeper::run(&watched))?,
+                applier: watch(shared, "store-applier", move || applier.run())?,
+                writer: watch(shared, "store-writer", move || writer.run())?,
             })
         };
         spawn().map_err(|error| {

@@ -36,7 +36,7 @@ impl StoreOptions {
         Self {
             dir: dir.into(),
             segment_bytes: 16 << 20,
-            checkpoint_every_bytes: 32 << 20,
+            checkpoint_every_bytes: 16 << 20,
             snapshot_every_bytes: 128 << 20,
             keep_snapshots: 2,
             min_free_bytes: 256 << 20,

@@ -9,7 +9,7 @@ use super::overlay::{Below, Layer};
 use super::shared::Shared;
 use super::snapshot::{self, Item, SnapshotError};
 use super::snapshot_end;
-use super::view::{View, ViewError, remove_leftovers};
+use super::view::{View, ViewError, Writing, remove_leftovers};
 use bytes::Bytes;
 use std::io;
 use std::path::Path;
@@ -126,7 +126,7 @@ fn load_snapshot(
             progress(loaded);
             for run in entries.chunk_by(|a, b| a.0 == b.0) {
                 let pairs = run.iter().map(|(_, key, value)| (key.as_slice(), Some(value)));
-                view.write(run[0].0, pairs).map_err(failed)?;
+                view.write(run[0].0, pairs, Writing::InBulk).map_err(failed)?;
             }
             Ok(())
         }

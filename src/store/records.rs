@@ -190,8 +190,15 @@ pub(super) struct MetaV1 {
 }
 
 /// Raw bytes inside a record: written at once, where `Vec<u8>` would go byte by byte; cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub(super) struct Blob(pub Bytes);
+
+/// What is inside may be a secret: only its length is shown.
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
 
 impl Serialize for Blob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -7,7 +7,7 @@ use super::journal::Place;
 use super::layout::{Format, Layout};
 use super::options::StoreOptions;
 use super::overlay::Counters;
-use super::queue::{Bell, Queue};
+use super::queue::{Bell, Closing, Queue};
 use super::spool::Spool;
 use super::state::State;
 use crate::domain::Text;
@@ -100,6 +100,33 @@ impl Shared {
     }
 }
 
+/// Notices the death of a thread of the store. A store that is half dead must not look alive: everyone who waits
+/// for that thread hears that the store is closed, and readiness says why.
+pub(super) struct Deathwatch {
+    pub shared: Arc<Shared>,
+    pub thread: &'static str,
+}
+
+impl Drop for Deathwatch {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let thread = self.thread;
+        tracing::error!(thread, "a thread of the store has died");
+        self.shared.conditions().dead = Some(Text::new(
+            format!(
+                "Поток хранилища «{thread}» завершился аварийно. Перезапустите edobridge; принятое не потеряно."
+            ),
+            format!(
+                "The thread `{thread}` of the store has died. Restart edobridge; nothing accepted is lost."
+            ),
+        ));
+        self.shared.queue.close(Closing::Abandon);
+        drop(self.shared.jobs().take());
+    }
+}
+
 /// What is wrong at the moment, each until it is right again.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Conditions {
@@ -111,11 +138,13 @@ pub(super) struct Conditions {
     pub spare: Option<Text>,
     /// The store is stopping.
     pub closing: Option<Text>,
+    /// A thread of the store has died: nothing goes on without a restart.
+    pub dead: Option<Text>,
 }
 
 impl Conditions {
     fn first(&self) -> Option<Text> {
-        let all = [&self.closing, &self.journal, &self.disk, &self.spare];
+        let all = [&self.dead, &self.closing, &self.journal, &self.disk, &self.spare];
         all.into_iter().flatten().next().cloned()
     }
     fn intake_refusal(&self) -> Option<Text> {

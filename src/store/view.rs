@@ -10,7 +10,8 @@
 //! * The cache's bound counts only accesses that have gone through a shard's queue; a queue is looked at when
 //!   its 64 places are full, and there are 256 shards. So up to 16,000 leaves lie in memory uncounted (20,000
 //!   random reads: 45 MiB more, with a cache of 1 MiB as with one of 16). Reading a key [`TOUCHES`] times fills
-//!   the queue of its leaf's shard that much sooner: the same reads then cost 4 MiB.
+//!   the queue of its leaf's shard that much sooner: the same reads then cost 4 MiB. How often
+//!   depends on how large the leaves of a tree are.
 //! * `apply_batch` pegs the log and rolls the buffer twice per tree; we need no atomicity here (replaying the
 //!   journal is idempotent), so changes go in one by one: the same speed, 30 MiB less memory while filling.
 //! * A panic or an error inside leaves it in an unknown state: every call is caught, and the caller must throw
@@ -26,7 +27,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// How often a key is read when it is read or written once. See the header.
-const TOUCHES: usize = 8;
+const TOUCHES: usize = 4;
+/// The same in trees whose leaves are large.
+const TOUCHES_HEAVY: usize = 16;
+/// The same when a tree with large leaves is read from end to end, where each leaf comes once.
+const TOUCHES_SCAN: usize = 32;
 /// How many revisions of one saga share an entry.
 const PACK_BITS: u32 = 4;
 /// Bytes of a packed history key: saga, revision without its last bits.
@@ -44,6 +49,15 @@ pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 pub(super) enum Direction {
     Forward,
     Backward,
+}
+
+/// How the keys lie that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// Here and there: each leaf must be made to count.
+    Scattered,
+    /// One after the other, everything: each leaf is touched by each of its keys anyway.
+    InBulk,
 }
 
 /// The view failed; it must not be used any more.
@@ -108,7 +122,7 @@ impl View {
         }
         guarded(|| {
             let sled = &self.trees[tree.index()];
-            touch(sled, key)?;
+            touch(sled, tree, key)?;
             Ok(sled.get(key)?.map(bytes))
         })
     }
@@ -130,8 +144,9 @@ impl View {
         let sled = &self.trees[tree.index()];
         let pairs = guarded(|| collect(sled.range::<&[u8], _>(bounds), direction, limit))?;
         let pairs: Vec<Pair> = pairs.into_iter().map(|(k, v)| (k.to_vec(), bytes(v))).collect();
+        let times = if is_heavy(tree) { TOUCHES_SCAN } else { TOUCHES };
         // One key of every leaf, about: enough to count the leaves.
-        guarded(|| pairs.iter().step_by(8).try_for_each(|(key, _)| touch(sled, key)))?;
+        guarded(|| pairs.iter().step_by(8).try_for_each(|(key, _)| touch_times(sled, key, times)))?;
         Ok(pairs)
     }
 
@@ -143,7 +158,7 @@ impl View {
     ) -> Result<Vec<Pair>, ViewError> {
         let sled = &self.trees[Tree::History.index()];
         let packed = (packed_bound(bounds.0), packed_bound(bounds.1));
-        let mut pairs = Vec::new();
+        let (mut pairs, mut packs) = (Vec::new(), 0);
         let mut iter = guarded(|| Ok(sled.range::<Vec<u8>, _>(packed)))?;
         while pairs.len() < limit {
             let next = guarded(|| match direction {
@@ -151,6 +166,10 @@ impl View {
                 Direction::Backward => iter.next_back().transpose(),
             })?;
             let Some((key, pack)) = next else { break };
+            if packs % 4 == 0 {
+                guarded(|| touch_times(sled, &key, TOUCHES_SCAN))?;
+            }
+            packs += 1;
             let mut items = unpack(&key, &pack)?;
             items.retain(|(key, _)| contains(bounds, key));
             if direction == Direction::Backward {
@@ -166,7 +185,7 @@ impl View {
     pub fn apply(&self, layer: &Layer) -> Result<(), ViewError> {
         for tree in Tree::ALL {
             let entries = layer.tree(tree).iter().map(|(key, slot)| (key.as_slice(), slot.value.as_ref()));
-            self.write(tree, entries)?;
+            self.write(tree, entries, Writing::Scattered)?;
         }
         self.set_applied(layer.last)
     }
@@ -181,13 +200,14 @@ impl View {
         &self,
         tree: Tree,
         entries: impl Iterator<Item = (&'a [u8], Option<&'a Bytes>)>,
+        writing: Writing,
     ) -> Result<(), ViewError> {
         if tree == Tree::History {
-            return self.write_packed(entries);
+            return self.write_packed(entries, writing);
         }
         let sled = &self.trees[tree.index()];
         for (key, value) in entries {
-            guarded(|| put(sled, key, value.map(AsRef::as_ref)))?;
+            guarded(|| put(sled, tree, key, value.map(AsRef::as_ref), writing))?;
         }
         Ok(())
     }
@@ -195,6 +215,7 @@ impl View {
     fn write_packed<'a>(
         &self,
         entries: impl Iterator<Item = (&'a [u8], Option<&'a Bytes>)>,
+        writing: Writing,
     ) -> Result<(), ViewError> {
         let mut group: Option<(Vec<u8>, Vec<Change<'a>>)> = None;
         for (key, value) in entries {
@@ -203,19 +224,19 @@ impl View {
                 Some((open, changes)) if *open == packed => changes.push((suffix, value)),
                 Some(_) | None => {
                     if let Some((done, changes)) = group.replace((packed, vec![(suffix, value)])) {
-                        self.write_pack(&done, &changes)?;
+                        self.write_pack(&done, &changes, writing)?;
                     }
                 }
             }
         }
-        group.map_or(Ok(()), |(packed, changes)| self.write_pack(&packed, &changes))
+        group.map_or(Ok(()), |(packed, changes)| self.write_pack(&packed, &changes, writing))
     }
 
-    fn write_pack(&self, packed: &[u8], changes: &[Change<'_>]) -> Result<(), ViewError> {
+    fn write_pack(&self, packed: &[u8], changes: &[Change<'_>], writing: Writing) -> Result<(), ViewError> {
         let sled = &self.trees[Tree::History.index()];
         let old = guarded(|| sled.get(packed))?;
         let pack = repack(packed, old.as_deref(), changes)?;
-        guarded(|| put(sled, packed, (!pack.is_empty()).then_some(&pack)))
+        guarded(|| put(sled, Tree::History, packed, (!pack.is_empty()).then_some(&pack), writing))
     }
 
     /// Makes everything that was applied durable: sled's flush reaches only the kernel (it never calls
@@ -271,20 +292,50 @@ fn sync_files(disk: &Disk, dir: &Path) -> io::Result<()> {
     disk.sync_dir(dir)
 }
 
+/// Whether the leaves of a tree are large.
+fn is_heavy(tree: Tree) -> bool {
+    match tree {
+        Tree::Saga | Tree::History | Tree::Notice | Tree::Parked => true,
+        Tree::Meta
+        | Tree::Timer
+        | Tree::Step
+        | Tree::Outbox
+        | Tree::Claim
+        | Tree::SagaClaims
+        | Tree::Lookup
+        | Tree::Portal
+        | Tree::Cursor
+        | Tree::SpoolRef => false,
+    }
+}
+
 /// Fills the access queue of the key's leaf; see the header.
-fn touch(sled: &sled::Tree, key: &[u8]) -> sled::Result<()> {
-    for _ in 1..TOUCHES {
+fn touch(sled: &sled::Tree, tree: Tree, key: &[u8]) -> sled::Result<()> {
+    touch_times(sled, key, if is_heavy(tree) { TOUCHES_HEAVY } else { TOUCHES })
+}
+
+fn touch_times(sled: &sled::Tree, key: &[u8], times: usize) -> sled::Result<()> {
+    for _ in 1..times {
         sled.get(key)?;
     }
     Ok(())
 }
 
-fn put(sled: &sled::Tree, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
+fn put(
+    sled: &sled::Tree,
+    tree: Tree,
+    key: &[u8],
+    value: Option<&[u8]>,
+    writing: Writing,
+) -> sled::Result<()> {
     match value {
         Some(value) => sled.insert(key, value)?,
         None => sled.remove(key)?,
     };
-    touch(sled, key)
+    match writing {
+        Writing::Scattered => touch(sled, tree, key),
+        Writing::InBulk => Ok(()),
+    }
 }
 
 fn collect(

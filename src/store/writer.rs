@@ -14,13 +14,14 @@ use super::command::{COMMAND_BYTES_MAX, Command};
 use super::decide;
 use super::error::{CommitError, StoreError};
 use super::frame::{self, Op};
-use super::group::{Changes, Group};
+use super::group::{Changes, Decided, Group};
 use super::health::GroupTiming;
+use super::inbox::Inbox;
 use super::journal::{AppendError, Appended, Journal};
 use super::keys::{self, Tree};
 use super::overlay::Below;
 use super::queue::{Queued, Taken};
-use super::records::{Blob, MetaV1, encode};
+use super::records::{Blob, MetaV1, PAYLOAD_BYTES_MAX, encode};
 use super::shared::{Course, Shared, journal_trouble};
 use crate::domain::Text;
 use bytes::Bytes;
@@ -43,6 +44,11 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the writer waits for a view that is being opened again before it decides without it.
 const VIEW_PATIENCE: Duration = Duration::from_secs(3);
 
+const _: () = assert!(
+    GROUP_BYTES_MAX + COMMAND_BYTES_MAX < PAYLOAD_BYTES_MAX as usize,
+    "a group and one command more make one frame"
+);
+
 /// Answers one caller, when it is known whether the group is durable.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -50,6 +56,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     journal: Journal,
     next_notice: u64,
+    inbox: Inbox,
     /// Before this moment a failed journal is not tried again.
     mend_at: Instant,
     /// The size of a frame for which there was no room.
@@ -60,13 +67,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, journal: Journal, next_notice: u64) -> Self {
+    pub fn new(shared: Arc<Shared>, journal: Journal, next_notice: u64, inbox: Inbox) -> Self {
         let frame = Journal::frame_bytes_max(shared.options.segment_bytes);
         // A group below its bound and one command more make a frame: it must fit a segment and a payload.
         let command_bytes_max = COMMAND_BYTES_MAX.min(frame / 2 - 4_096);
         let group_bytes_max = shared.options.group_bytes_max.clamp(1, GROUP_BYTES_MAX.min(frame / 2 - 4_096));
         let mend_at = Instant::now();
-        Self { shared, journal, next_notice, mend_at, needs_room: None, command_bytes_max, group_bytes_max }
+        Self {
+            shared,
+            journal,
+            next_notice,
+            inbox,
+            mend_at,
+            needs_room: None,
+            command_bytes_max,
+            group_bytes_max,
+        }
     }
 
     /// Works until the queue is closed.
@@ -82,7 +98,9 @@ impl Writer {
     }
 
     fn work(&mut self, mut commands: VecDeque<Queued>) {
-        self.wait_for_view();
+        if commands.iter().any(|queued| !queued.command.is_intake()) {
+            self.wait_for_view();
+        }
         while !commands.is_empty() {
             if let Err(error) = self.mend().and_then(|()| self.wait_for_room()) {
                 for queued in commands {
@@ -97,7 +115,8 @@ impl Writer {
     fn work_group(&mut self, commands: &mut VecDeque<Queued>) {
         let shared = Arc::clone(&self.shared);
         let counters = shared.state.overlay().counters();
-        let mut group = Group::new(&shared.state, counters, self.next_notice);
+        let inbox = std::mem::take(&mut self.inbox);
+        let mut group = Group::new(&shared.state, &inbox, counters, self.next_notice);
         let mut answers = Vec::with_capacity(commands.len());
         while group.bytes < self.group_bytes_max
             && let Some(queued) = commands.pop_front()
@@ -105,8 +124,10 @@ impl Writer {
             answers.push((self.decide(&mut group, queued.command), queued.since));
         }
         let durable = self.write(&mut group);
+        let decided = group.end();
+        self.inbox = inbox;
         if durable.is_ok() {
-            self.publish(group);
+            self.publish(decided);
         }
         for (answer, since) in answers {
             answer(durable.clone());
@@ -233,9 +254,12 @@ impl Writer {
         StoreError::Unavailable { reason }
     }
 
-    fn publish(&mut self, group: Group<'_>) {
-        let Group { staged, counters, next_notice, released_files, .. } = group;
+    fn publish(&mut self, decided: Decided) {
+        let Decided { staged, inbox_changes, counters, next_notice, released_files } = decided;
         self.next_notice = next_notice;
+        for change in inbox_changes {
+            self.inbox.apply(change);
+        }
         let last = self.journal.next() - 1;
         let mut overlay = self.shared.state.overlay_mut();
         for (tree, key, slot) in staged.into_entries() {
@@ -287,8 +311,8 @@ impl Writer {
         }
     }
 
-    /// A view that is being opened again is usually back in a moment, and a webhook that is refused may never be
-    /// sent again: so wait a little. Those who only need what the overlay knows are served in any case.
+    /// A view that is being opened again is usually back in a moment: better to wait than to refuse. Those who only
+    /// need what the overlay knows are served in any case, and so are new notices.
     fn wait_for_view(&self) {
         let began = Instant::now();
         while self.shared.state.view().is_err()

@@ -5,13 +5,14 @@
 
 use edobridge::commands::service::Service;
 use edobridge::config::{Config, Environment};
-use edobridge::domain::CrmItem;
+use edobridge::domain::{Clock, CrmItem};
 use edobridge::sandbox::{Sandbox, SandboxOptions, World};
 use edobridge::telemetry::{Metrics, SystemClock};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -218,10 +219,22 @@ fn capability(on: bool) -> edobridge::sandbox::Capability {
     if on { edobridge::sandbox::Capability::On } else { edobridge::sandbox::Capability::Off }
 }
 
-/// A free address on loopback. Somebody else may take it before we do: rare, and then the test says so.
+/// Where the search for free ports begins: below the range that the system gives to sockets without a port of their
+/// own (32768 and above on Linux), so that nothing takes a free one before we do.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A free address on loopback that this process gives out once.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address")
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Test executables of several workplaces may run at once: each begins elsewhere.
+    let first = (std::process::id().wrapping_mul(97) % u32::from(PORTS.end - PORTS.start)) as u16;
+    loop {
+        let n = GIVEN.fetch_add(1, Ordering::SeqCst).wrapping_add(first) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.start + n));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A small file that looks like a PDF and differs by `seed`.
@@ -258,13 +271,17 @@ pub struct InProcess {
 impl InProcess {
     /// Starts it and waits until it is ready.
     pub fn start(stage: &Stage) -> Self {
+        Self::start_at(stage, Arc::new(SystemClock))
+    }
+
+    /// The same with a clock of the test's own.
+    pub fn start_at(stage: &Stage, clock: Arc<dyn Clock>) -> Self {
         let loaded = Config::load(Some(&stage.config_path), &Environment::of([("", ""); 0]))
             .unwrap_or_else(|errors| panic!("the test's configuration is refused: {:#?}", errors.problems));
         let (ready, started) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
-                let clock = Arc::new(SystemClock);
                 let metrics = Arc::new(Metrics::new());
                 let service = match Service::start(&loaded.config, clock, metrics, |_| {}).await {
                     Ok(service) => service,

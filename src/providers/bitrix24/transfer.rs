@@ -131,8 +131,11 @@ async fn receive(
         return Err(no_file(&answer, client.redactor()));
     }
     let name = file_name(&opened.headers);
+    let head = opened.head.clone();
     let accept = Accept { bytes_max, starts_with: b"" };
     match client.http().receive(opened, sink, accept).await {
+        // Nothing with a 200 is what a broken proxy gives; an empty file could not be signed either.
+        Ok(file) if file.size_bytes == 0 => Err(dead_link(&head, client.redactor())),
         Ok(file) => Ok(Downloaded { file, name }),
         Err(error) => Err(error.failure(Remote::Portal, Nature::Read)),
     }
@@ -418,6 +421,7 @@ mod tests {
             Reply::status(502, html, "<html>"),
             Reply::raw(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf"),
             Reply::ok("0123456789"),
+            Reply::ok(""),
         ]);
         for (max, class, code) in [
             (9, FailureClass::Transient, "no_file_http_404"),
@@ -428,6 +432,7 @@ mod tests {
             (9, FailureClass::Transient, "http_502"),
             (99, FailureClass::Transient, "connection_cut"),
             (9, FailureClass::Permanent, "file_too_large"),
+            (9, FailureClass::Transient, "no_file_http_200"),
         ] {
             let failure = fetch(&server, &server.url("/a?token=t0ken"), max).await.0;
             let failure = match failure {

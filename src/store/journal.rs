@@ -882,6 +882,9 @@ mod tests {
             assert!(journal.is_in_doubt());
             journal.mend().expect("mended");
             assert_eq!(journal.segment_number(), 1, "mended in its place");
+            drop(journal);
+            assert_eq!(bench.values(), [b"first".to_vec()], "torn at {torn_bytes}");
+            let mut journal = bench.open().expect("it opens").0;
             put(&mut journal, b"second").expect("durable");
             drop(journal);
             assert_eq!(bench.values(), [b"first".to_vec(), b"second".to_vec()], "torn at {torn_bytes}");

@@ -286,7 +286,11 @@ fn sync_files(disk: &Disk, dir: &Path) -> io::Result<()> {
         if path.is_dir() {
             sync_files(disk, &path)?;
         } else {
-            disk.open(&path)?.sync_data()?;
+            match disk.open(&path).and_then(|file| file.sync_data()) {
+                // Sled removes blob files and old snapshots in the background; what is gone need not be durable.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced?,
+            }
         }
     }
     disk.sync_dir(dir)

@@ -455,6 +455,38 @@ async fn lists_go_step_by_step_newest_first_in_pages() {
 }
 
 #[tokio::test]
+async fn a_document_that_moves_while_a_list_is_read_is_listed_once() {
+    const FORWARD: [Step; 4] = [Step::FetchSource, Step::Create, Step::AwaitSignature, Step::Comment];
+    let bench = Bench::new();
+    let (store, _) = bench.open();
+    // Others between the steps, so that reading the list takes its time.
+    for number in 2..200 {
+        store.commit(created(number)).await.expect("created");
+    }
+    let moving = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for number in 1_000..1_150 {
+                let mut stored = store.commit(created(number)).await.expect("created");
+                for step in FORWARD.into_iter().skip(1) {
+                    let next = moved(&stored, step);
+                    stored = store.commit(Commit::new(Some(stored), next)).await.expect("moved");
+                }
+            }
+        }
+    });
+    let mut lists = 0;
+    while !moving.is_finished() {
+        let page = store.list(DocumentFilter::default(), None, 1_000).await.expect("listed");
+        let ids: BTreeSet<_> = page.items.iter().map(|s| s.id).collect();
+        assert_eq!(ids.len(), page.items.len(), "one of them is there twice");
+        lists += 1;
+    }
+    moving.await.expect("all moved");
+    assert!(lists > 10, "only {lists} lists were read meanwhile");
+}
+
+#[tokio::test]
 async fn forgetting_leaves_only_the_claim_on_the_source() {
     let bench = Bench::new();
     let (store, _) = bench.open();

@@ -115,7 +115,11 @@ pub(super) fn list(
             for entry in &entries {
                 looked_at += 1;
                 place = Some(*entry);
-                page.items.extend(fitting(state, filter, *entry)?);
+                if let Some(saga) = fitting(state, filter, *entry)? {
+                    // It went on while this was read, and was met again: what it is now counts.
+                    page.items.retain(|met: &DocumentSaga| met.id != saga.id);
+                    page.items.push(saga);
+                }
                 if page.items.len() == limit || looked_at == LIST_SCAN_MAX {
                     page.next = place;
                     return Ok(page);

@@ -54,6 +54,31 @@ impl NoticeRouter {
         Self { parts, failures: Mutex::new(HashMap::new()) }
     }
 
+    /// Why nothing is to be made of `notice`, if that can be told without looking at the store: events of no rule's
+    /// concern are the most by far, and are settled many at once ([`NoticeRouter::settle`]).
+    pub fn is_idle(&self, notice: &Notice) -> Option<&'static str> {
+        let (NoticeKind::BitrixEvent, Some(portal)) = (notice.kind, &notice.portal) else { return None };
+        let event = IncomingEvent::decode(Some(&notice.content_type), &notice.body).ok()?;
+        let trigger = event.trigger()?;
+        (!self.wants(portal, &trigger)).then_some("no_rule")
+    }
+
+    /// Settles notices that are idle, all in one durable write.
+    ///
+    /// # Errors
+    /// What the store says; they stay in the inbox then.
+    pub async fn settle(&self, idle: Vec<(Notice, &'static str)>) -> Result<(), StoreError> {
+        for (notice, why) in &idle {
+            self.note_idle(notice, why);
+        }
+        self.parts.store.settle_done(idle.into_iter().map(|(notice, _)| notice.id).collect()).await
+    }
+
+    fn note_idle(&self, notice: &Notice, why: &'static str) {
+        self.parts.metrics.triggered(kind_of(notice.kind), outcome_of(why));
+        tracing::debug!(notice = %notice.id, why, "a notice needs no work");
+    }
+
     /// Brings `notice` to its saga, or settles it.
     pub async fn route(&self, notice: Notice, scheduler: &Addr<RetryScheduler>) -> Routed {
         let id = notice.id;
@@ -96,8 +121,7 @@ impl NoticeRouter {
     }
 
     async fn done(&self, notice: &Notice, why: &'static str) -> Result<(), RouteError> {
-        self.parts.metrics.triggered(kind_of(notice.kind), outcome_of(why));
-        tracing::debug!(notice = %notice.id, why, "a notice needs no work");
+        self.note_idle(notice, why);
         Ok(self.parts.store.settle(notice.id, Fate::Done).await?)
     }
 
@@ -128,20 +152,30 @@ impl NoticeRouter {
             }
         };
         match event.trigger() {
-            Some(BitrixTrigger::DriveFileAdded { file_id }) if self.wants_file_events(&portal) => {
+            Some(trigger) if !self.wants(&portal, &trigger) => self.done(notice, "no_rule").await,
+            Some(BitrixTrigger::DriveFileAdded { file_id }) => {
                 self.open(notice, portal, Source::DriveFile { file_id }, None, scheduler).await
             }
-            Some(BitrixTrigger::CrmItemChanged { item })
-                if rule::listens_to_items(&self.parts.rules, &portal, item.entity_type_id) =>
-            {
+            Some(BitrixTrigger::CrmItemChanged { item }) => {
                 self.open(notice, portal, Source::CrmItem { item }, None, scheduler).await
             }
-            Some(_) => self.done(notice, "no_rule").await,
+            Some(BitrixTrigger::Other { .. }) => self.done(notice, "no_rule").await,
             None => {
                 let reason =
                     unreadable("в событии нет пригодного идентификатора", "the event carries no usable id");
                 self.park(notice, reason, None).await
             }
+        }
+    }
+
+    /// Whether any rule is about this.
+    fn wants(&self, portal: &PortalId, trigger: &BitrixTrigger) -> bool {
+        match trigger {
+            BitrixTrigger::DriveFileAdded { .. } => self.wants_file_events(portal),
+            BitrixTrigger::CrmItemChanged { item } => {
+                rule::listens_to_items(&self.parts.rules, portal, item.entity_type_id)
+            }
+            BitrixTrigger::Other { .. } => false,
         }
     }
 

@@ -118,6 +118,9 @@ pub fn listed(value: Value) -> Value {
 
 /// `+` is a blank, `%XX` a byte; a `%` without two hex digits stays, as in PHP.
 fn unescape(text: &[u8]) -> Result<String, FormError> {
+    if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return std::str::from_utf8(text).map(str::to_owned).map_err(|_| FormError::NotUtf8);
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(&byte) = text.get(at) {

@@ -368,6 +368,69 @@ mod tests {
         assert_eq!(overlay.take(Carry::Rest).last, 5, "the lower layer stays until it is dropped");
     }
 
+    fn notice_key(number: u64) -> Vec<u8> {
+        super::super::keys::notice(crate::domain::NoticeId(number))
+    }
+
+    /// An overlay with one group per number: a notice, and a saga that came with it.
+    fn with_notices(numbers: std::ops::Range<u64>) -> Overlay {
+        let mut overlay = Overlay::default();
+        for number in numbers {
+            overlay.set(Tree::Notice, notice_key(number), value("body"), Below::Nothing);
+            overlay.set(Tree::Saga, notice_key(number), value("saga"), Below::Nothing);
+            overlay.reached(number, Counters::default());
+            // each group its own mark
+            overlay.marks.iter_mut().for_each(|mark| mark.at -= MARK_EVERY);
+        }
+        overlay
+    }
+
+    #[test]
+    fn young_notices_stay_when_the_rest_is_taken_and_it_is_known_what_is_complete_without_them() {
+        let mut overlay = with_notices(1..11);
+        for settled in [1, 2, 3, 7] {
+            overlay.set(Tree::Notice, notice_key(settled), None, Below::Maybe);
+        }
+        let taken = overlay.take(Carry::Rest);
+        assert_eq!((taken.tree(Tree::Notice).len(), taken.tree(Tree::Saga).len()), (0, 10));
+        assert_eq!(taken.left, Some(Left { from: notice_key(4), complete: 3 }));
+        assert_eq!((taken.last, taken.complete()), (10, 3));
+        assert_eq!(overlay.upper().entries(), 6);
+        overlay.drop_lower();
+        for settled in [4, 5, 6, 8, 9, 10] {
+            overlay.set(Tree::Notice, notice_key(settled), None, Below::Maybe);
+        }
+        assert_eq!(overlay.size(), (0, 0), "a notice that never left leaves no tombstone");
+        let taken = overlay.take(Carry::Rest);
+        assert_eq!((taken.left.clone(), taken.complete()), (None, 10));
+    }
+
+    #[test]
+    fn a_notice_that_grows_old_or_has_too_many_behind_it_goes_with_the_rest() {
+        let mut overlay = with_notices(1..4);
+        overlay.marks[0].at -= STAY;
+        let taken = overlay.take(Carry::Rest);
+        assert_eq!(taken.left, Some(Left { from: notice_key(2), complete: 1 }));
+        assert!(taken.get(Tree::Notice, &notice_key(1)).is_some());
+        overlay.drop_lower();
+        overlay.set(Tree::Notice, notice_key(1), None, Below::Maybe);
+        assert!(overlay.get(Tree::Notice, &notice_key(1)).is_some(), "it was carried, so it needs a tombstone");
+
+        let mut overlay = with_notices(1..3);
+        overlay.set(Tree::Notice, notice_key(3), Some(vec![0; STAY_BYTES].into()), Below::Nothing);
+        let taken = overlay.take(Carry::Rest);
+        assert_eq!((taken.left.clone(), taken.tree(Tree::Notice).len()), (None, 3));
+    }
+
+    #[test]
+    fn all_is_taken_when_all_is_asked_for() {
+        let mut overlay = with_notices(1..4);
+        let taken = overlay.take(Carry::All);
+        assert_eq!((taken.tree(Tree::Notice).len(), taken.complete()), (3, 3));
+        overlay.drop_lower();
+        assert_eq!((overlay.size(), overlay.waiting_bytes()), ((0, 0), 0));
+    }
+
     #[test]
     fn sizes_follow_every_change() {
         let mut overlay = Overlay::default();

@@ -4,8 +4,8 @@
 //! back. In the end there is exactly one document, one signed copy, one comment and one notice for each person,
 //! and the saga is finished. Complete, not sampled: every call of the flow, every fault, and every pair of them.
 
-use super::super::effect::Effect;
-use super::super::event::{Answer, CallbackStatus, Event, OperatorAction};
+use super::super::effect::{Effect, RobotStatus};
+use super::super::event::{Answer, CallbackStatus, Event, OperatorAction, RobotHeard, StageKept};
 use super::super::state::{DeliveredFile, DocumentSaga, Source, Step, TimerKind, Work};
 use super::super::transition::{Context, IllegalEvent, Policy, begin};
 use super::fixture::*;
@@ -115,11 +115,30 @@ struct World {
     /// A notice with the same tag replaces the earlier one.
     notices: BTreeMap<(u64, String), String>,
     uploads_refused: usize,
+    /// Ids of the files in the file field.
+    field: Vec<u64>,
+    stage: Option<String>,
+    moves: usize,
+    /// Tokens of the workflows that were answered, and what they were told.
+    answered: Vec<(String, RobotStatus)>,
 }
 
 impl World {
     fn document_id(n: usize) -> String {
         format!("doc-{}", n + 1)
+    }
+
+    fn move_stage(&mut self, to: &str, from: &[String]) -> Answer {
+        let stage = self.stage.get_or_insert_with(|| "C1:EXECUTING".to_owned());
+        let before = stage.clone();
+        if before != to {
+            if !from.contains(&before) {
+                return Answer::StageKept { stage: before, why: StageKept::MovedByOthers };
+            }
+            to.clone_into(stage);
+            self.moves += 1;
+        }
+        Answer::StageMoved { from: before }
     }
 
     fn execute(&mut self, effect: &Effect) -> Result<Answer, Failure> {
@@ -177,9 +196,29 @@ impl World {
                 self.notices.insert((*user_id, tag.clone()), text.clone());
                 Answer::Notified
             }
-            Effect::ReadItem { .. } | Effect::FetchSource { .. } | Effect::FetchSigned { .. } => {
-                good_answer(effect)
+            Effect::ScanField { .. } => Answer::FieldScanned { file_ids: self.field.clone() },
+            Effect::AttachField { .. } => {
+                let file_id = 7 + self.field.len() as u64;
+                self.field.push(file_id);
+                Answer::FieldAttached { file_id }
             }
+            Effect::FindFieldFile { known, .. } => match self.field.iter().find(|id| !known.contains(id)) {
+                Some(id) => Answer::FieldFileFound { file_id: *id },
+                None => Answer::FieldFileNotFound,
+            },
+            Effect::MoveStage { to, from, .. } => self.move_stage(to, from),
+            Effect::AnswerRobot { event_token, reply } => {
+                let token = event_token.expose().to_owned();
+                if self.answered.iter().any(|(known, _)| *known == token) {
+                    return Ok(Answer::RobotAnswered { heard: RobotHeard::TooLate });
+                }
+                self.answered.push((token, reply.status));
+                Answer::RobotAnswered { heard: RobotHeard::Yes }
+            }
+            Effect::ReadItem { .. }
+            | Effect::PickSource { .. }
+            | Effect::FetchSource { .. }
+            | Effect::FetchSigned { .. } => good_answer(effect),
         })
     }
 }

@@ -586,7 +586,12 @@ fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {
 }
 
 fn not_built(what: &str) -> Failure {
-    local(FailureClass::Permanent, "not_built", &format!("Ещё не умеем: {what}."), &format!("Not built yet: {what}."))
+    local(
+        FailureClass::Permanent,
+        "not_built",
+        &format!("Ещё не умеем: {what}."),
+        &format!("Not built yet: {what}."),
+    )
 }
 
 fn stopping() -> Failure {

@@ -64,7 +64,8 @@ impl NoticeRouter {
                 self.trigger(&notice, scheduler).await
             }
             NoticeKind::Robot => {
-                self.park(&notice, unreadable("роботы ещё не поддержаны", "robots are not built yet"), None).await
+                self.park(&notice, unreadable("роботы ещё не поддержаны", "robots are not built yet"), None)
+                    .await
             }
         };
         match outcome {

@@ -4,7 +4,9 @@
 //! The command line reads the same structs back.
 
 use crate::domain::{SagaId, SpoolFile, Text, Timestamp};
-use crate::saga::document::{DocumentSaga, HistoryEntry, ItemPick, Outcome, Source, Step, TimerKind, Work, words};
+use crate::saga::document::{
+    DocumentSaga, HistoryEntry, ItemPick, Outcome, Source, Step, TimerKind, Work, words,
+};
 use serde::{Deserialize, Serialize};
 
 /// A moment as text: `2026-02-03T04:05:06.789Z`.

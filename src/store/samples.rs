@@ -12,8 +12,8 @@ use crate::saga::document::state::{
     DeadLetter, DeliveredFile, LastFailure, Occasion, SourceFile, TimerKind, WaitWork, Waiting,
 };
 use crate::saga::document::{
-    Claim, CommentFile, Delivery, DocumentSaga, DriveCopy, Ending, EventToken, HistoryEntry, ItemPick, Outcome,
-    RobotOrder, RobotWait, Source, Step, Timer, Work,
+    Claim, CommentFile, Delivery, DocumentSaga, DriveCopy, Ending, EventToken, HistoryEntry, ItemPick,
+    Outcome, RobotOrder, RobotWait, Source, Step, Timer, Work,
 };
 
 /// Makes values; the same seed makes the same.

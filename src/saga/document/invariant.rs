@@ -55,7 +55,11 @@ pub fn check(saga: &DocumentSaga) -> Vec<Violation> {
     );
     let answers = saga.step == Step::AnswerRobot
         || saga.dead_letter.as_ref().is_some_and(|d| d.from == Step::AnswerRobot);
-    rule(answers == saga.ending.is_some(), "SG-7", "an ending is known if and only if a workflow is answered");
+    rule(
+        answers == saga.ending.is_some(),
+        "SG-7",
+        "an ending is known if and only if a workflow is answered",
+    );
     if let Work::InFlight { token, .. } = saga.work {
         rule(token.0 == saga.last_token, "SG-3", "the attempt under way is the last one");
     }

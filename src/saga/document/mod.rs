@@ -21,14 +21,12 @@ pub mod words;
 mod tests;
 
 pub use effect::{Effect, NamedFile, RobotReply, RobotStatus};
-pub use event::{
-    Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept, WantedFile,
-};
+pub use event::{Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept, WantedFile};
 pub use rule::{Rule, SourceFacts};
 pub use state::{
     Claim, CommentFile, DeadLetter, DeliveredFile, Delivery, DocumentSaga, DriveCopy, Ending, EventToken,
-    HistoryEntry, ItemPick, Occasion, Outcome, RobotOrder, RobotWait, Source, SourceFile, Step, Timer, TimerKind,
-    Work,
+    HistoryEntry, ItemPick, Occasion, Outcome, RobotOrder, RobotWait, Source, SourceFile, Step, Timer,
+    TimerKind, Work,
 };
 pub use transition::{
     Context, IllegalEvent, Next, Policy, RobotWishes, Spawn, begin, begin_for_robot, transition,

@@ -18,8 +18,8 @@ pub use robots::{RobotWishes, begin_for_robot, reply_of};
 use super::effect::{self, Effect};
 use super::event::{Answer, Event};
 use super::state::{
-    Claim, DeadLetter, Delivery, DocumentSaga, Ending, HistoryEntry, ItemPick, LastFailure, Outcome, RobotOrder,
-    Source, Step, Timer, TimerKind, Work,
+    Claim, DeadLetter, Delivery, DocumentSaga, Ending, HistoryEntry, ItemPick, LastFailure, Outcome,
+    RobotOrder, Source, Step, Timer, TimerKind, Work,
 };
 use super::words;
 use crate::domain::{AttemptToken, CrmItem, Language, PortalId, SagaId, Text, Timestamp};

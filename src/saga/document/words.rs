@@ -92,7 +92,9 @@ pub fn step(step: Step) -> Text {
         Step::Cancelled => ("отменён", "cancelled"),
         Step::Parked => ("остановлен, нужен человек", "stopped, needs a person"),
         Step::AwaitPdf => ("ждём, пока Битрикс24 сделает PDF", "waiting for Bitrix24 to make the PDF"),
-        Step::ScanField => ("смотрим поле карточки перед записью", "looking at the item's field before the write"),
+        Step::ScanField => {
+            ("смотрим поле карточки перед записью", "looking at the item's field before the write")
+        }
         Step::AttachField => {
             ("кладём подписанный файл в поле карточки", "putting the signed file into the item's field")
         }

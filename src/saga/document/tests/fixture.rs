@@ -166,9 +166,7 @@ pub fn name_taken() -> Failure {
 pub fn good_answer(effect: &Effect) -> Answer {
     match effect {
         Effect::ReadItem { item } => item_wanted(*item, &[9_001]),
-        Effect::FetchSource { rule, .. } => {
-            source_fetched_for(delivery_of(rule.as_deref()), Some(FOLDER))
-        }
+        Effect::FetchSource { rule, .. } => source_fetched_for(delivery_of(rule.as_deref()), Some(FOLDER)),
         Effect::CreateDocument { .. } => created(DOCUMENT),
         Effect::FindDocument { .. } => found(CallbackStatus::Other),
         Effect::ReadStatus { .. } => status_read(CallbackStatus::Other),

@@ -7,7 +7,7 @@
 use super::super::effect::{Effect, RobotStatus};
 use super::super::event::{Answer, CallbackStatus, Event, OperatorAction, RobotHeard, StageKept};
 use super::super::state::{DeliveredFile, DocumentSaga, Source, Step, TimerKind, Work};
-use super::super::transition::{Context, IllegalEvent, Policy, begin};
+use super::super::transition::{Context, IllegalEvent, Next, Policy, begin, begin_for_robot};
 use super::fixture::*;
 use crate::domain::{AttemptToken, Failure, Timestamp};
 use std::collections::BTreeMap;
@@ -246,6 +246,18 @@ impl<'a> Run<'a> {
         let cx = Context { now: START, policy, chance: 0 };
         let next =
             begin(saga_id(), &portal(), Source::CrmItem { item: ITEM }, None, cx).expect("a beginning");
+        Self::of(next, policy, callbacks, faults)
+    }
+
+    /// By order of a robot, and with all that a rule can wish for.
+    fn rich(policy: &'a Policy, callbacks: Callbacks, faults: &'a [(usize, Fault)]) -> Self {
+        let cx = Context { now: START, policy, chance: 0 };
+        let rule = Some(RICH.to_owned());
+        let next = begin_for_robot(saga_id(), &portal(), generated(), rule, wishes(), cx);
+        Self::of(next.expect("a beginning"), policy, callbacks, faults)
+    }
+
+    fn of(next: Next, policy: &'a Policy, callbacks: Callbacks, faults: &'a [(usize, Fault)]) -> Self {
         Self {
             policy,
             callbacks,
@@ -384,6 +396,17 @@ impl<'a> Run<'a> {
         assert_eq!(self.saga.provider_document.as_deref(), Some("doc-1"), "{}", what());
         let adopted = self.saga.delivered.as_ref().map(|d| d.file_id);
         assert_eq!(adopted, self.world.files.first().map(|f| f.0), "{}", what());
+        let rich = !self.saga.robots.is_empty();
+        let in_field = if rich { copies } else { 0 };
+        assert_eq!(self.world.field.len(), in_field, "files in the field; {}", what());
+        assert_eq!(self.saga.field_file, self.world.field.first().copied(), "{}", what());
+        assert_eq!(self.world.moves, usize::from(rich), "moves of the item; {}", what());
+        let end = match self.verdict {
+            CallbackStatus::Refused => RobotStatus::Refused,
+            CallbackStatus::Signed | CallbackStatus::Other => RobotStatus::Signed,
+        };
+        let expected: &[_] = if rich { &[("token-1".to_owned(), end)] } else { &[] };
+        assert_eq!(self.world.answered, expected, "answers to workflows; {}", what());
     }
 }
 
@@ -416,6 +439,46 @@ fn every_fault_of_every_call_ends_with_one_of_each() {
         }
     }
     assert_eq!(runs, (5 * 9 + 10) * 15, "nine calls, ten where polls tell of the signature");
+}
+
+#[test]
+fn every_fault_of_every_call_for_a_robot_ends_with_one_of_each() {
+    for verdict in [CallbackStatus::Signed, CallbackStatus::Refused] {
+        for policy in [policy(), unsearchable(), polling()] {
+            let calls = {
+                let mut run = Run::rich(&policy, Callbacks::Arrive, &[]);
+                run.verdict = verdict.clone();
+                run.ended().calls.len()
+            };
+            assert_eq!(calls, if verdict == CallbackStatus::Signed { 13 } else { 8 });
+            for call in 0..calls {
+                for fault in Fault::ALL {
+                    let faults = [(call, fault)];
+                    let mut run = Run::rich(&policy, Callbacks::Arrive, &faults);
+                    run.verdict = verdict.clone();
+                    run.ended().check_one_of_each();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_pair_of_faults_of_the_delivery_into_the_item_ends_with_one_of_each() {
+    let policy = policy();
+    for first in 6..13 {
+        for fault in Fault::ALL {
+            let faults = [(first, fault)];
+            let run = Run::rich(&policy, Callbacks::Arrive, &faults).ended();
+            run.check_one_of_each();
+            for second in first + 1..run.calls.len() {
+                for other in Fault::ALL {
+                    let faults = [(first, fault), (second, other)];
+                    Run::rich(&policy, Callbacks::Arrive, &faults).ended().check_one_of_each();
+                }
+            }
+        }
+    }
 }
 
 #[test]

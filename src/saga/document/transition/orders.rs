@@ -56,10 +56,7 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
             }
         },
         Step::FetchSigned => Effect::FetchSigned { document_id: document()? },
-        Step::ScanFolder => Effect::ScanFolder {
-            folder_id: folder_of(saga)?,
-            wanted_name: copy_name(saga)?,
-        },
+        Step::ScanFolder => Effect::ScanFolder { folder_id: folder_of(saga)?, wanted_name: copy_name(saga)? },
         Step::Upload => {
             Effect::Upload { folder_id: folder_of(saga)?, name: upload_name()?, bytes: signed()? }
         }

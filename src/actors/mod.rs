@@ -10,6 +10,7 @@
 
 mod batch_room;
 pub mod circuit;
+pub mod bindings;
 mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;

@@ -9,8 +9,8 @@
 //! has in hand, at most [`STOP_PATIENCE`]; what is cut off is repeated or looked for after the next start.
 
 mod batch_room;
-pub mod circuit;
 pub mod bindings;
+pub mod circuit;
 mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;

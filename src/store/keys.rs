@@ -257,7 +257,7 @@ mod tests {
             assert_eq!(usize::from(tree.code()), index);
             assert_eq!(Tree::from_code(tree.code()), Some(tree));
         }
-        assert_eq!(Tree::from_code(14), None);
+        assert_eq!(Tree::from_code(15), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@
 
 use super::document_v1::DocumentSagaV1;
 use super::notice::{Cursor, NoticeV1, ParkedNoticeV1};
+use super::portal_installations::InstallationV1;
 use crate::domain::portal::PortalState;
 use crate::domain::{AttemptToken, SagaId, Timestamp};
 use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
@@ -64,11 +65,13 @@ pub enum Kind {
     Meta = 9,
     /// All claims of one saga.
     SagaClaims = 10,
+    /// Our application at a portal.
+    Installation = 11,
 }
 
 impl Kind {
     /// Every kind with the newest version that this program reads and writes.
-    pub const ALL: [(Self, u16); 10] = [
+    pub const ALL: [(Self, u16); 11] = [
         (Self::Document, 2),
         (Self::History, 1),
         (Self::Notice, 1),
@@ -79,6 +82,7 @@ impl Kind {
         (Self::ParkedNotice, 1),
         (Self::Meta, 1),
         (Self::SagaClaims, 1),
+        (Self::Installation, 1),
     ];
     /// The stored number.
     pub fn code(self) -> u16 {
@@ -162,6 +166,7 @@ first_version! {
     ParkedNoticeV1 => ParkedNotice,
     MetaV1 => Meta,
     SagaClaimsV1 => SagaClaims,
+    InstallationV1 => Installation,
 }
 
 /// Who holds a claim.
@@ -351,6 +356,7 @@ mod tests {
         keeps_its_bytes(&samples().parked());
         keeps_its_bytes(&samples().meta());
         keeps_its_bytes(&samples().claims());
+        keeps_its_bytes(&samples().installation());
     }
 
     /// A document of version 1 becomes the same document with none of the later wishes.
@@ -463,6 +469,7 @@ mod tests {
             round_trip(samples.parked());
             round_trip(samples.meta());
             round_trip(samples.claims());
+            round_trip(samples.installation());
         }
 
         #[test]

@@ -5,9 +5,12 @@
 
 use super::document_v1::{DeliveryV1, DocumentSagaV1};
 use super::notice::{Cursor, NewNotice, NoticeKind, NoticeV1, ParkedNoticeV1};
-use super::records::{ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
+use super::portal_installations::InstallationV1;
+use super::records::{Blob, ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
 use crate::domain::portal::PortalState;
-use crate::domain::{AttemptToken, CrmItem, FileDigest, PortalId, SagaId, SpoolFile, Text, Timestamp};
+use crate::domain::{
+    AttemptToken, CrmItem, FileDigest, InstallationStatus, PortalId, SagaId, SpoolFile, Text, Timestamp,
+};
 use crate::saga::document::state::{
     DeadLetter, DeliveredFile, LastFailure, Occasion, SourceFile, TimerKind, WaitWork, Waiting,
 };
@@ -270,6 +273,34 @@ impl Samples {
             bucket_at: self.time(),
             blocked_until: self.several(|s| (s.word(), s.time())),
             overload_until: self.maybe(Self::time),
+        }
+    }
+    pub fn installation(&mut self) -> InstallationV1 {
+        const STATES: [InstallationStatus; 3] = [
+            InstallationStatus::Active,
+            InstallationStatus::NeedsAuthorisation,
+            InstallationStatus::Uninstalled,
+        ];
+        InstallationV1 {
+            app: self.word(),
+            member_id: self.word(),
+            portal: self.portal(),
+            origin: self.word(),
+            oauth_origin: self.word(),
+            scopes: self.several(Self::word),
+            user_id: self.number(),
+            status: STATES[self.below(STATES.len())],
+            plan: self.word(),
+            version: self.small(),
+            installed_at: self.time(),
+            updated_at: self.time(),
+            uninstalled_at: self.maybe(Self::time),
+            refreshed_at: self.time(),
+            refresh_began_at: self.maybe(Self::time),
+            access_expires_at: self.time(),
+            key_id: self.number().to_le_bytes(),
+            nonce: self.digest().0[..24].try_into().expect("a digest has more than 24 bytes"),
+            sealed: Blob(self.word().into()),
         }
     }
     pub fn cursor(&mut self) -> Cursor {

@@ -128,7 +128,7 @@ impl Context {
             Some(token) => client::TokenSource::Given(token.secret().clone()),
             None => client::TokenSource::DataDir(config.data_dir.clone()),
         };
-        let zone = jiff::tz::TimeZone::get(&config.time.zone).unwrap_or(jiff::tz::TimeZone::UTC);
+        let zone = wiring::zone(&config);
         let output = Output { format: self.format, language: config.language.into(), zone };
         Ok(client::Context { client: client::AdminClient::new(config.operator.listen, token), output })
     }

@@ -267,11 +267,12 @@ pub async fn retry_many(
     operator: Operator,
     request: Json<RetryManyRequest>,
 ) -> Result<HttpResponse, ApiError> {
+    let mend = request.mend()?;
     let mut answer = matching(&operator, &request).await?;
     if !request.dry_run {
         // ids were gathered first: a retried document leaves the list that is being paged through
         for id in answer.matched.iter().filter_map(DocumentLine::saga_id) {
-            match operator.order(id, OperatorAction::Retry(Default::default())).await {
+            match operator.order(id, OperatorAction::Retry(mend.clone())).await {
                 Ok(_) => answer.retried += 1,
                 Err(error) => answer.failed.push(RetryFailure {
                     id: id.to_string(),

@@ -21,7 +21,7 @@ pub mod words;
 mod tests;
 
 pub use effect::Effect;
-pub use event::{Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};
+pub use event::{Announcement, Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};
 pub use rule::{Rule, SourceFacts};
 pub use state::{
     Claim, DeadLetter, DeliveredFile, Delivery, DocumentSaga, HistoryEntry, Occasion, Outcome, Source,

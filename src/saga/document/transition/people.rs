@@ -2,7 +2,7 @@
 //!
 //! An order that makes no sense here is rejected with words that say what would; it never half-applies.
 
-use super::super::event::{Mend, OperatorAction};
+use super::super::event::{Announcement, Mend, OperatorAction};
 use super::super::state::{Source, Step};
 use super::super::words;
 use super::orders::folder_of;
@@ -63,7 +63,8 @@ impl Draft<'_> {
             }
             // The name and the baseline belong to the old folder.
             (Step::Upload, Folder::Moved) => self.go(Step::ScanFolder),
-            // The people may have been mended away: then this is the end.
+            // The comment may have been given up, the people mended away: then this is the end.
+            (Step::Comment | Step::FindComment, _) if !self.next.saga.delivery.comment => self.tell(),
             (Step::Notify, _) => self.tell(),
             (step, Folder::Same | Folder::Moved) => self.go(step),
         }
@@ -85,6 +86,12 @@ impl Draft<'_> {
         }
         if let Some(people) = &mend.notify {
             self.mend_people(stuck, people)?;
+        }
+        for what in &mend.skip {
+            match what {
+                Announcement::Comment => self.skip_comment(stuck)?,
+                Announcement::Notices => self.skip_notices(stuck)?,
+            }
         }
         match mend.folder_id {
             Some(folder) => self.mend_folder(stuck, folder),
@@ -130,6 +137,61 @@ impl Draft<'_> {
             if !saga.delivery.notify.contains(user) {
                 saga.delivery.notify.push(*user);
             }
+        }
+        Ok(())
+    }
+
+    /// What is skipped is not only postponed: it is noted, since nobody will miss it by looking at the end.
+    fn skip_comment(&mut self, stuck: Step) -> Result<(), IllegalEvent> {
+        self.may_skip(stuck)?;
+        if stuck == Step::Notify || !self.next.saga.delivery.comment {
+            return Err(rejected(
+                "Комментария этот документ не ждёт: пропускать нечего.",
+                "This document waits for no comment: there is nothing to skip.",
+            ));
+        }
+        self.saga().delivery.comment = false;
+        match stuck {
+            Step::FindComment => self.note(
+                "comment_skipped",
+                "Комментарий больше не ищем, по решению человека; возможно, он записан",
+                "The comment is not looked for any more, by a person's decision; it may have been written",
+            ),
+            _ => self.note(
+                "comment_skipped",
+                "Без комментария в карточке, по решению человека",
+                "Without a timeline comment, by a person's decision",
+            ),
+        }
+        Ok(())
+    }
+
+    fn skip_notices(&mut self, stuck: Step) -> Result<(), IllegalEvent> {
+        self.may_skip(stuck)?;
+        let saga = self.saga();
+        let untold = saga.delivery.notify.len().saturating_sub(saga.notified as usize);
+        if untold == 0 {
+            return Err(rejected(
+                "Оповещать больше некого: пропускать нечего.",
+                "There is nobody left to tell: there is nothing to skip.",
+            ));
+        }
+        saga.delivery.notify.truncate(saga.notified as usize);
+        self.note(
+            "notices_skipped",
+            format!("Без уведомлений, по решению человека; не оповещено: {untold}"),
+            format!("Without notices, by a person's decision; not told: {untold}"),
+        );
+        Ok(())
+    }
+
+    /// The rule that is still to be chosen would bring back what was given up.
+    fn may_skip(&self, stuck: Step) -> Result<(), IllegalEvent> {
+        if matches!(stuck, Step::ReadItem | Step::FetchSource) {
+            return Err(rejected(
+                "Правило ещё не применено; пропустить комментарий или уведомления можно, когда файл получен.",
+                "No rule is applied yet; a comment or notices can be skipped once the file is fetched.",
+            ));
         }
         Ok(())
     }

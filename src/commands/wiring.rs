@@ -501,8 +501,14 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
                 protocol: Arc::new(easydocs_settings(config)?),
             }),
         },
-        operator: http::OperatorSettings { listen: config.operator.listen, token },
+        operator: http::OperatorSettings { listen: config.operator.listen, token, zone: zone(config) },
     })
+}
+
+/// In which zone people read times.
+pub fn zone(config: &Config) -> jiff::tz::TimeZone {
+    // validation has refused unknown names: what is left is a zone that the system's database lost meanwhile
+    jiff::tz::TimeZone::get(&config.time.zone).unwrap_or(jiff::tz::TimeZone::UTC)
 }
 
 fn portal_gate(portal: &config::PortalConfig) -> http::PortalGate {

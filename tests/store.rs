@@ -108,6 +108,10 @@ fn saga(number: u128, step: Step) -> DocumentSaga {
         notified: 0,
         dead_letter: None,
         last_failure: None,
+        field_baseline: None,
+        field_file: None,
+        robots: Vec::new(),
+        ending: None,
     }
 }
 
@@ -1018,7 +1022,7 @@ async fn a_notice_that_rested_beside_a_view_made_anew_is_settled_once_and_for_al
         })
         .await;
         eventually("it is ready", async || store.health().readiness == Readiness::Ready).await;
-        pending.push(store.accept(notice("the last".into())).await.expect("accepted").id);
+        pending.push(store.accept(notice("the last")).await.expect("accepted").id);
         let rest = pending.split_off(pending.len() / 2);
         store.settle_done(rest).await.expect("settled");
         let found = async |store: &Store| -> Vec<NoticeId> {

@@ -98,7 +98,9 @@ impl Ingresses {
     pub async fn accept(&self, notice: NewNotice) -> Result<Accepted, AcceptError> {
         let (reply, answer) = oneshot::channel();
         match self.here().try_send(Accept { notice, reply }) {
-            Ok(()) => answer.await.unwrap_or_else(|_gone| Err(AcceptError::Unavailable { reason: stopping() })),
+            Ok(()) => {
+                answer.await.unwrap_or_else(|_gone| Err(AcceptError::Unavailable { reason: stopping() }))
+            }
             Err(SendError::Full(_)) => Err(busy()),
             Err(SendError::Closed(_)) => Err(AcceptError::Unavailable { reason: stopping() }),
         }
@@ -135,7 +137,9 @@ impl WebhookIngress {
         let count = replies.len();
         let work = async move {
             match accept_all(&parts, notices).await {
-                Ok(accepted) => replies.into_iter().zip(accepted).for_each(|(reply, one)| answer(reply, Ok(one))),
+                Ok(accepted) => {
+                    replies.into_iter().zip(accepted).for_each(|(reply, one)| answer(reply, Ok(one)))
+                }
                 Err(error) => replies.into_iter().for_each(|reply| answer(reply, Err(error.clone()))),
             }
         };

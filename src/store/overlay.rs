@@ -281,7 +281,8 @@ impl Overlay {
             stay = stay.saturating_sub(size(key, slot));
             fits
         };
-        let oldest = taken.tree(Tree::Notice).iter().rev().take_while(staying).last().map(|(key, _)| key.clone());
+        let oldest =
+            taken.tree(Tree::Notice).iter().rev().take_while(staying).last().map(|(key, _)| key.clone());
         let young = |mark: &Mark| now.duration_since(mark.at) < STAY;
         let Some(oldest) = oldest else { return self.marks.clear() };
         // Only whole marks stay: of the others it is not known after which entry they came.
@@ -414,7 +415,10 @@ mod tests {
         assert!(taken.get(Tree::Notice, &notice_key(1)).is_some());
         overlay.drop_lower();
         overlay.set(Tree::Notice, notice_key(1), None, Below::Maybe);
-        assert!(overlay.get(Tree::Notice, &notice_key(1)).is_some(), "it was carried, so it needs a tombstone");
+        assert!(
+            overlay.get(Tree::Notice, &notice_key(1)).is_some(),
+            "it was carried, so it needs a tombstone"
+        );
 
         let mut overlay = with_notices(1..3);
         overlay.set(Tree::Notice, notice_key(3), Some(vec![0; STAY_BYTES].into()), Below::Nothing);

@@ -74,7 +74,9 @@ pub fn decode(form: &[u8]) -> Result<Value, FormError> {
 pub fn decode_without(form: &[u8], unwanted: &str) -> Result<Value, FormError> {
     let is_unwanted = |pair: &[u8]| {
         let rest = pair.strip_prefix(unwanted.as_bytes()).filter(|_| !unwanted.is_empty());
-        rest.is_some_and(|rest| rest.starts_with(b"[") || rest.starts_with(b"%5B") || rest.starts_with(b"%5b"))
+        rest.is_some_and(|rest| {
+            rest.starts_with(b"[") || rest.starts_with(b"%5B") || rest.starts_with(b"%5b")
+        })
     };
     if form.len() > FORM_BYTES_MAX {
         return Err(FormError::TooLong);
@@ -306,7 +308,10 @@ mod tests {
     #[test]
     fn an_unwanted_map_is_left_out_and_nothing_else() {
         let form = b"a=1&auth[x]=2&auth%5By%5D=3&auth=4&authz[b]=5&auth%5b%5d=%FF";
-        assert_eq!(decode_without(form, "auth").unwrap(), json!({"a": "1", "auth": "4", "authz": {"b": "5"}}));
+        assert_eq!(
+            decode_without(form, "auth").unwrap(),
+            json!({"a": "1", "auth": "4", "authz": {"b": "5"}})
+        );
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn load_snapshot(
         snapshot::read(disk, path, &mut |item| match item {
             Item::Entries(entries) => {
                 done += entries.len() as u64;
-                if done - told >= PROGRESS_ENTRIES {
+                if told == 0 || done - told >= PROGRESS_ENTRIES {
                     told = done;
                     progress(done);
                 }

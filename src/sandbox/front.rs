@@ -419,6 +419,7 @@ impl Connection {
     /// Writes the head, which promises the whole body, and the first `bytes` of the body.
     async fn write(&mut self, reply: &Reply, bytes: usize, connection: &str) -> Result<(), Unreadable> {
         let mut head = format!("HTTP/1.1 {} {}\r\nServer: nginx\r\n", reply.status, reason(reply.status));
+        head.push_str(&format!("Date: {}\r\n", http_date()));
         for (name, value) in &reply.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -509,6 +510,11 @@ fn parse_head(text: &[u8]) -> Result<Head, Unreadable> {
         .collect::<Option<Vec<_>>>()
         .ok_or(Unreadable)?;
     Ok(Head { method: method.to_owned(), path: path.to_owned(), query: query.to_owned(), headers })
+}
+
+/// The present as HTTP writes it.
+fn http_date() -> String {
+    jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -11,6 +11,7 @@
 //! | `oauth`, `push` | the authorisation server, the push server |
 //! | `easydocs`, `documents`, `callbacks` | the signing service |
 //! | `faults`, `ledger` | what goes wrong on order, what happened |
+//! | `items` | the CRM as people change it |
 //! | `world` | the handle: what people do, what a witness sees |
 //! | `control` | the same over HTTP, under `/_sandbox/` |
 //!
@@ -28,6 +29,7 @@ mod bitrix24;
 mod control;
 mod easydocs;
 mod front;
+mod items;
 mod oauth;
 mod push;
 #[cfg(test)]
@@ -35,8 +37,9 @@ mod tests;
 
 pub use bitrix24::apps::{AppKind, AppSpec, AppStatus, Interface, NewToken, Payment, TokenLives};
 pub use bitrix24::events::{Actor, EventSpec, MEMBER_ID};
+pub use bitrix24::generated::PdfPlan;
 pub use bitrix24::lifecycle::{AppView, Clean, Frame, FrameAnswer, FrameSpec, Installed};
-pub use bitrix24::portal::{Confirmation, DownloadLinks, Echo, LinkUses, Owner};
+pub use bitrix24::portal::{Confirmation, DownloadLinks, Echo, FieldKind, LinkUses, Owner};
 pub use bitrix24::traits::{FrameFields, PortalKind, PortalTraits};
 pub use callbacks::{CallbackPolicy, CallbackSpec, Member, Repeats, Signature};
 pub use documents::{Chosen, Outcome, Script, signed_copy};

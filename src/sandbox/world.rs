@@ -7,9 +7,8 @@
 //! as the real services; reading changes nothing.
 
 use super::bitrix24::access::Caller;
-use super::bitrix24::crm::update_event;
-use super::bitrix24::events::EventSpec;
-use super::bitrix24::portal::{Echo, Field, Item, OWNER_ID, Owner, Portal, User};
+use super::bitrix24::events::{EventSpec, QUEUE_CALLS_MAX};
+use super::bitrix24::portal::{Echo, OWNER_ID, Owner, Portal, User};
 use super::bitrix24::traits::PortalTraits;
 use super::bitrix24::tree::{NotMade, OnTaken, ROOT_ID};
 use super::bitrix24::{CommandLine, Ctx};
@@ -28,7 +27,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -123,6 +122,8 @@ pub struct World {
     gates: [Gate; 5],
     runtime: Handle,
     http: reqwest::Client,
+    /// Turns of the platform's queue server.
+    queue: Semaphore,
 }
 
 impl World {
@@ -143,7 +144,8 @@ impl World {
             easydocs,
         };
         let gates = Site::ALL.map(|_| Gate::new());
-        Self { setting, state: Mutex::new(state), gates, runtime, http }
+        let queue = Semaphore::new(QUEUE_CALLS_MAX);
+        Self { setting, state: Mutex::new(state), gates, runtime, http, queue }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -177,6 +179,9 @@ impl World {
     }
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.http
+    }
+    pub(crate) fn queue(&self) -> &Semaphore {
+        &self.queue
     }
     pub(crate) fn portal_address(&self) -> Site {
         self.state().portal.address
@@ -476,81 +481,6 @@ impl World {
     pub fn remove(&self, id: u64) -> Result<(), WorldError> {
         let removed = self.state().portal.tree.mark_deleted(id, now_ms());
         removed.then_some(()).ok_or_else(|| missing("file or folder", id))
-    }
-    /// Makes or replaces a CRM item. Field names are those of `crm.item.*` (`title`, `stageId`, `ufCrmContract`).
-    pub fn put_item(&self, item: CrmItem, fields: &[(&str, Value)]) {
-        let now = now_ms();
-        let fields =
-            fields.iter().map(|(name, value)| ((*name).to_owned(), Field::Plain(value.clone()))).collect();
-        self.state().portal.items.insert(item, Item { fields, created_ms: now, updated_ms: now });
-    }
-    /// Gives an item a user field for one file, and puts a file there. Returns the file's id in the CRM.
-    ///
-    /// # Errors
-    ///
-    /// There is no such item.
-    pub fn put_item_file(
-        &self,
-        item: CrmItem,
-        field: &str,
-        name: &str,
-        bytes: impl Into<Bytes>,
-    ) -> Result<u64, WorldError> {
-        let mut state = self.state();
-        let id = state.portal.add_crm_file(name, bytes.into());
-        let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-        found.fields.insert(field.to_owned(), Field::File(Some(id)));
-        found.updated_ms = now_ms();
-        Ok(id)
-    }
-    /// The same for a user field with several files; adds to those that are there.
-    ///
-    /// # Errors
-    ///
-    /// There is no such item.
-    pub fn add_item_file(
-        &self,
-        item: CrmItem,
-        field: &str,
-        name: &str,
-        bytes: impl Into<Bytes>,
-    ) -> Result<u64, WorldError> {
-        let mut state = self.state();
-        let id = state.portal.add_crm_file(name, bytes.into());
-        let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-        let mut ids = match found.fields.get(field) {
-            Some(Field::Files(ids)) => ids.clone(),
-            Some(Field::File(one)) => one.iter().copied().collect(),
-            Some(Field::Plain(_)) | None => Vec::new(),
-        };
-        ids.push(id);
-        found.fields.insert(field.to_owned(), Field::Files(ids));
-        found.updated_ms = now_ms();
-        Ok(id)
-    }
-    /// Changes a field of an item by hand, with the event of it (`ONCRMDEALUPDATE` and the like).
-    ///
-    /// # Errors
-    ///
-    /// There is no such item.
-    pub fn change_item(self: &Arc<Self>, item: CrmItem, field: &str, value: Value) -> Result<(), WorldError> {
-        {
-            let mut state = self.state();
-            let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-            found.fields.insert(field.to_owned(), Field::Plain(value));
-            found.updated_ms = now_ms();
-        }
-        let (event, data) = update_event(item);
-        self.fire(EventSpec::new(event, data));
-        Ok(())
-    }
-    /// Moves an item to another stage, with the event of it.
-    ///
-    /// # Errors
-    ///
-    /// There is no such item.
-    pub fn move_item(self: &Arc<Self>, item: CrmItem, stage: &str) -> Result<(), WorldError> {
-        self.change_item(item, "stageId", stage.into())
     }
 }
 

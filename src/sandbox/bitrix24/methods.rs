@@ -8,7 +8,7 @@ use super::bindings::given;
 use super::limits::Operating;
 use super::portal::Confirmation;
 use super::wire::{Answer, MethodError};
-use super::{Ctx, Outcome, bindings, crm, drive, notices, service};
+use super::{Ctx, Outcome, bindings, crm, crm_old, drive, generated, notices, service, stages, timeline};
 use serde_json::Value;
 
 /// One method of the portal.
@@ -59,10 +59,27 @@ const METHODS: &[Method] = &[
     method("crm.item.list", Some("crm"), crm::item_list),
     method("crm.item.update", Some("crm"), crm::item_update),
     method("crm.item.fields", Some("crm"), crm::item_fields),
-    method("crm.deal.get", Some("crm"), crm::deal_get),
-    method("crm.timeline.comment.add", Some("crm"), crm::comment_add),
-    method("crm.timeline.comment.list", Some("crm"), crm::comment_list),
-    method("crm.timeline.comment.get", Some("crm"), crm::comment_get),
+    method("crm.item.add", Some("crm"), crm::item_add),
+    method("crm.item.delete", Some("crm"), crm::item_delete),
+    method("crm.deal.get", Some("crm"), crm_old::deal_get),
+    method("crm.deal.list", Some("crm"), crm_old::deal_list),
+    method("crm.deal.add", Some("crm"), crm_old::deal_add),
+    method("crm.deal.update", Some("crm"), crm_old::deal_update),
+    method("crm.lead.get", Some("crm"), crm_old::lead_get),
+    method("crm.lead.list", Some("crm"), crm_old::lead_list),
+    method("crm.lead.add", Some("crm"), crm_old::lead_add),
+    method("crm.lead.update", Some("crm"), crm_old::lead_update),
+    method("crm.status.list", Some("crm"), stages::status_list),
+    method("crm.category.list", Some("crm"), stages::category_list),
+    method("crm.documentgenerator.document.get", Some("crm"), generated::get),
+    method("crm.documentgenerator.document.list", Some("crm"), generated::list),
+    method("crm.documentgenerator.document.add", Some("crm"), generated::add),
+    method("crm.documentgenerator.document.enablepublicurl", Some("crm"), generated::enable_public_url),
+    method("crm.timeline.comment.add", Some("crm"), timeline::comment_add),
+    method("crm.timeline.comment.update", Some("crm"), timeline::comment_update),
+    method("crm.timeline.comment.delete", Some("crm"), timeline::comment_delete),
+    method("crm.timeline.comment.list", Some("crm"), timeline::comment_list),
+    method("crm.timeline.comment.get", Some("crm"), timeline::comment_get),
     method("im.notify", Some("im"), notices::notify),
     method("im.notify.system.add", Some("im"), notices::notify),
     method("im.notify.personal.add", Some("im"), notices::notify),

@@ -42,6 +42,17 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// Leaves the fields that `select` names, if it names some; the id always stays.
+    pub(crate) fn select(&mut self, params: &Value, id: &str) {
+        let Some(Value::Array(names)) = params.get("select") else { return };
+        let names: Vec<String> = names.iter().map(text).collect();
+        if names.is_empty() || names.iter().any(|name| name == "*") {
+            return;
+        }
+        for row in &mut self.rows {
+            row.retain(|field, _| field == id || names.contains(field));
+        }
+    }
     /// The page as an answer whose `result` is made of the rows by `wrap`.
     pub(crate) fn answer(self, wrap: impl FnOnce(Value) -> Value) -> Answer {
         let rows = self.rows.into_iter().map(Value::Object).collect();

@@ -2,6 +2,7 @@
 
 mod apps;
 mod control;
+mod crm;
 mod faults;
 mod front;
 mod portal;

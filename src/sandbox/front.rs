@@ -526,6 +526,7 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         201 => "Created",
         302 => "Found",
+        304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

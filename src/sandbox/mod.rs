@@ -39,13 +39,16 @@ pub use bitrix24::apps::{AppKind, AppSpec, AppStatus, Interface, NewToken, Payme
 pub use bitrix24::events::{Actor, EventSpec, MEMBER_ID};
 pub use bitrix24::generated::PdfPlan;
 pub use bitrix24::lifecycle::{AppView, Clean, Frame, FrameAnswer, FrameSpec, Installed};
+pub use bitrix24::offline::OfflineRowView;
 pub use bitrix24::portal::{Confirmation, DownloadLinks, Echo, FieldKind, LinkUses, Owner};
+pub use bitrix24::robots::{RobotRun, RobotSpec, WorkflowState, WorkflowView};
 pub use bitrix24::traits::{FrameFields, PortalKind, PortalTraits};
 pub use callbacks::{CallbackPolicy, CallbackSpec, Member, Repeats, Signature};
 pub use documents::{Chosen, Outcome, Script, signed_copy};
 pub use easydocs::{Capability, EasyDocsOptions};
 pub use faults::{ErrorAnswer, Fault, FaultKind, OnCalls};
 pub use ledger::{LedgerEntry, Side};
+pub use push::{PushControl, PushVersion};
 pub use world::{Reach, World, WorldError};
 
 use crate::domain::Secret;

@@ -124,6 +124,8 @@ pub struct World {
     http: reqwest::Client,
     /// Turns of the platform's queue server.
     queue: Semaphore,
+    /// Changes whenever the push server has something to say.
+    push_news: watch::Sender<u64>,
 }
 
 impl World {
@@ -145,7 +147,15 @@ impl World {
         };
         let gates = Site::ALL.map(|_| Gate::new());
         let queue = Semaphore::new(QUEUE_CALLS_MAX);
-        Self { setting, state: Mutex::new(state), gates, runtime, http, queue }
+        Self {
+            setting,
+            state: Mutex::new(state),
+            gates,
+            runtime,
+            http,
+            queue,
+            push_news: watch::Sender::new(0),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -182,6 +192,12 @@ impl World {
     }
     pub(crate) fn queue(&self) -> &Semaphore {
         &self.queue
+    }
+    pub(crate) fn push_news(&self) -> watch::Receiver<u64> {
+        self.push_news.subscribe()
+    }
+    pub(crate) fn tell_push_news(&self) {
+        self.push_news.send_modify(|n| *n += 1);
     }
     pub(crate) fn portal_address(&self) -> Site {
         self.state().portal.address
@@ -237,7 +253,7 @@ impl World {
         deliveries: u32,
         call: impl FnOnce(&mut Ctx<'_>) -> Reply,
     ) -> Reply {
-        let (reply, events) = {
+        let (reply, events, robot_calls, push_news) = {
             let mut state = self.state();
             let state = &mut *state;
             let now_ms = now_ms();
@@ -251,17 +267,25 @@ impl World {
                 caller: Caller::Webhook,
                 connector: String::new(),
                 events: Vec::new(),
+                robot_calls: Vec::new(),
+                push_news: false,
                 lines: Vec::new(),
             };
             let reply = call(&mut ctx);
-            let Ctx { events, lines, .. } = ctx;
+            let Ctx { events, robot_calls, push_news, lines, .. } = ctx;
             for CommandLine { call, note, fault, status } in lines {
                 state.ledger.write(now_ms, Side::Bitrix24, &call, note, fault, Some(status));
             }
-            (reply, events)
+            (reply, events, robot_calls, push_news)
         };
         for event in events {
             self.fire(EventSpec { copies: event.copies.saturating_mul(deliveries), ..event });
+        }
+        if push_news {
+            self.tell_push_news();
+        }
+        for call in robot_calls {
+            self.send_robot(call);
         }
         reply
     }

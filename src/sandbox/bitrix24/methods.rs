@@ -8,7 +8,11 @@ use super::bindings::given;
 use super::limits::Operating;
 use super::portal::Confirmation;
 use super::wire::{Answer, MethodError};
-use super::{Ctx, Outcome, bindings, crm, crm_old, drive, generated, notices, service, stages, timeline};
+use super::{
+    Ctx, Outcome, bindings, crm, crm_old, drive, generated, notices, offline, robots, service, stages,
+    timeline,
+};
+use crate::sandbox::push;
 use serde_json::Value;
 
 /// One method of the portal.
@@ -41,6 +45,22 @@ const METHODS: &[Method] = &[
     method("event.unbind", None, bindings::event_unbind),
     method("event.get", None, bindings::event_get),
     method("event.test", None, bindings::event_test),
+    method("event.offline.get", None, offline::get),
+    method("event.offline.list", None, offline::list),
+    method("event.offline.clear", None, offline::clear),
+    method("event.offline.error", None, offline::error),
+    method("pull.application.config.get", Some("pull"), push::config_get),
+    method("pull.application.event.add", Some("pull"), push::event_add),
+    method("bizproc.robot.add", Some("bizproc"), robots::robot_add),
+    method("bizproc.robot.update", Some("bizproc"), robots::robot_update),
+    method("bizproc.robot.list", Some("bizproc"), robots::robot_list),
+    method("bizproc.robot.delete", Some("bizproc"), robots::robot_delete),
+    method("bizproc.event.send", Some("bizproc"), robots::event_send),
+    method("bizproc.activity.log", Some("bizproc"), robots::activity_log),
+    method("bizproc.workflow.instances", Some("bizproc"), robots::workflow_instances),
+    method("bizproc.workflow.start", Some("bizproc"), robots::workflow_start),
+    method("bizproc.workflow.terminate", Some("bizproc"), robots::workflow_terminate),
+    method("bizproc.workflow.kill", Some("bizproc"), robots::workflow_terminate),
     method("placement.list", Some("placement"), bindings::placement_list),
     method("placement.bind", Some("placement"), bindings::placement_bind),
     method("placement.unbind", Some("placement"), bindings::placement_unbind),

@@ -23,6 +23,7 @@ pub(crate) mod names;
 pub(crate) mod notices;
 pub(crate) mod offline;
 pub(crate) mod portal;
+pub(crate) mod robots;
 pub(crate) mod rows;
 pub(crate) mod service;
 pub(crate) mod stages;
@@ -63,6 +64,10 @@ pub(crate) struct Ctx<'a> {
     pub(crate) connector: String,
     /// Events that the call set off.
     pub(crate) events: Vec<EventSpec>,
+    /// Robots that the call started.
+    pub(crate) robot_calls: Vec<robots::RobotCall>,
+    /// Whether the push server has something to say after it.
+    pub(crate) push_news: bool,
     /// Ledger lines of the commands of a batch.
     pub(crate) lines: Vec<CommandLine>,
 }

@@ -7,9 +7,12 @@
 
 use super::super::Limits;
 use super::super::front::Site;
+use super::super::push::PushServer;
 use super::apps::Apps;
 use super::generated::{Generated, PdfPlan};
 use super::limits::Meter;
+use super::offline::OfflineQueue;
+use super::robots::Workflows;
 use super::traits::PortalTraits;
 use super::tree::{OnTaken, Tree};
 use crate::domain::CrmItem;
@@ -231,6 +234,9 @@ pub(crate) struct Portal {
     pub(crate) member_id: String,
     pub(crate) traits: PortalTraits,
     pub(crate) apps: Apps,
+    pub(crate) offline: OfflineQueue,
+    pub(crate) workflows: Workflows,
+    pub(crate) push: PushServer,
     /// When the incoming webhook ends.
     pub(crate) webhook_until_ms: Option<i64>,
     /// How many deliveries of events are lost from now on.
@@ -269,6 +275,9 @@ impl Portal {
             member_id: String::new(),
             traits: PortalTraits::cloud(),
             apps: Apps::default(),
+            offline: OfflineQueue::default(),
+            workflows: Workflows::default(),
+            push: PushServer::default(),
             webhook_until_ms: None,
             events_to_lose: 0,
             guarded: BTreeSet::new(),

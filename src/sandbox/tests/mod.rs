@@ -1,6 +1,7 @@
 //! The sandbox against its references, over real sockets.
 
 mod apps;
+mod channels;
 mod control;
 mod crm;
 mod faults;

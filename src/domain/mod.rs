@@ -8,6 +8,7 @@ pub mod failure;
 pub mod file_name;
 pub mod ids;
 pub mod portal;
+pub mod portal_usage;
 pub mod secret;
 pub mod text;
 pub mod time;

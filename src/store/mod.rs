@@ -48,6 +48,7 @@ pub mod notice;
 pub mod open;
 pub mod options;
 mod overlay;
+mod portal_usage;
 mod queries;
 mod queue;
 mod readers;

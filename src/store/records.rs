@@ -21,6 +21,7 @@
 
 use super::notice::{Cursor, NoticeV1, ParkedNoticeV1};
 use crate::domain::portal::PortalState;
+use crate::domain::portal_usage::HourUsage;
 use crate::domain::{AttemptToken, SagaId, Timestamp};
 use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
 use bincode::Options;
@@ -63,11 +64,13 @@ pub enum Kind {
     Meta = 9,
     /// All claims of one saga.
     SagaClaims = 10,
+    /// One hour of the account of a portal's budget.
+    PortalUsage = 21,
 }
 
 impl Kind {
     /// Every kind with the newest version that this program reads and writes.
-    pub const ALL: [(Self, u16); 10] = [
+    pub const ALL: [(Self, u16); 11] = [
         (Self::Document, 1),
         (Self::History, 1),
         (Self::Notice, 1),
@@ -78,6 +81,7 @@ impl Kind {
         (Self::ParkedNotice, 1),
         (Self::Meta, 1),
         (Self::SagaClaims, 1),
+        (Self::PortalUsage, 1),
     ];
     /// The stored number.
     pub fn code(self) -> u16 {
@@ -151,6 +155,7 @@ first_version! {
     ParkedNoticeV1 => ParkedNotice,
     MetaV1 => Meta,
     SagaClaimsV1 => SagaClaims,
+    HourUsage => PortalUsage,
 }
 
 /// Who holds a claim.
@@ -340,6 +345,7 @@ mod tests {
         keeps_its_bytes(&samples().parked());
         keeps_its_bytes(&samples().meta());
         keeps_its_bytes(&samples().claims());
+        keeps_its_bytes(&samples().portal_usage());
     }
 
     #[test]
@@ -438,6 +444,7 @@ mod tests {
             round_trip(samples.parked());
             round_trip(samples.meta());
             round_trip(samples.claims());
+            round_trip(samples.portal_usage());
         }
 
         #[test]

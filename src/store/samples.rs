@@ -6,6 +6,7 @@
 use super::notice::{Cursor, NewNotice, NoticeKind, NoticeV1, ParkedNoticeV1};
 use super::records::{ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
 use crate::domain::portal::PortalState;
+use crate::domain::portal_usage::{HourUsage, MethodUsage};
 use crate::domain::{AttemptToken, CrmItem, FileDigest, PortalId, SagaId, SpoolFile, Text, Timestamp};
 use crate::saga::document::state::{
     DeadLetter, DeliveredFile, LastFailure, Occasion, SourceFile, TimerKind, WaitWork, Waiting,
@@ -219,6 +220,17 @@ impl Samples {
             blocked_until: self.several(|s| (s.word(), s.time())),
             overload_until: self.maybe(Self::time),
         }
+    }
+    pub fn portal_usage(&mut self) -> HourUsage {
+        let methods = self.several(|s| MethodUsage {
+            method: s.word(),
+            requests: s.number(),
+            commands: s.number(),
+            waited_ms: s.number(),
+            operating_ms: s.number(),
+            limited: s.number(),
+        });
+        HourUsage { hour: self.number(), methods }
     }
     pub fn cursor(&mut self) -> Cursor {
         Cursor { last_id: self.number(), baseline: self.number(), at: self.time() }

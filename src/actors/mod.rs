@@ -14,6 +14,7 @@ pub mod circuit;
 mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;
+mod fair_turns;
 pub mod folder;
 pub mod folder_watch;
 pub mod notice_router;
@@ -41,7 +42,7 @@ use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::{FolderWatch, WatchedFolder};
 use notice_router::NoticeRouter;
-use portal_session::{PortalSession, View};
+use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -78,6 +79,8 @@ pub struct Parts {
     pub small_upload_bytes_max: u64,
     /// When circuits open.
     pub circuit: CircuitSettings,
+    /// The budgets of the portals.
+    pub budgets: Budgets,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -99,6 +102,10 @@ pub struct PortalSetup {
     pub client: Arc<Client>,
     /// Its budget; none = unlimited (a box).
     pub bucket: Option<LeakyBucket>,
+    /// Portals with one key share one budget: `member_id`. None: the address decides.
+    pub budget_key: Option<String>,
+    /// Users of the portal who are told when a block by the vendor is over.
+    pub administrators: Vec<u64>,
     /// Origins besides the portal's own that its files may come from.
     pub allowed_origins: Vec<Origin>,
     /// How long its limits are respected.
@@ -331,6 +338,7 @@ impl Engine {
                 "The internal scheduler has stopped; restart the service.",
             ));
         }
+        reasons.extend(self.parts.budgets.alarms());
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -370,12 +378,20 @@ impl Engine {
         views
     }
 
+    /// Who used the budget of a portal; none if there is no such portal.
+    pub async fn budget(&self, portal: &PortalId) -> Option<BudgetReport> {
+        self.sessions.get(portal)?.send(GiveBudget).await.ok()
+    }
+
     /// Stops taking work and waits, at most [`STOP_PATIENCE`], for effects under way.
     pub async fn drain(&self) {
         self.parts.draining.store(true, Ordering::Relaxed);
         let until = tokio::time::Instant::now() + STOP_PATIENCE;
         while self.runner.running_count() > 0 && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for session in self.sessions.values() {
+            let _ = tokio::time::timeout_at(until, session.send(SaveAccount)).await;
         }
     }
 

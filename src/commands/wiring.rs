@@ -2,6 +2,7 @@
 
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
+use crate::actors::portal_session::Budgets;
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
@@ -283,6 +284,7 @@ pub fn parts(
         signing_calls_max: config.easydocs.limits.concurrent_calls as usize,
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
+        budgets: Budgets::default(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
@@ -309,6 +311,8 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
                 rate_milli_per_s: u32::try_from(limit.milli_per_second).unwrap_or(u32::MAX),
                 burst: limit.burst,
             }),
+            budget_key: portal.member_id.clone(),
+            administrators: portal.administrators.clone(),
             pauses: PortalPauses {
                 query_limit_ms: portal.query_limit_pause.as_ms(),
                 query_limit_ms_max: portal.query_limit_pause_max.as_ms(),

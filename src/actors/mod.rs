@@ -15,7 +15,12 @@ pub mod document_saga;
 pub mod effect_runner;
 pub mod folder;
 pub mod folder_watch;
+pub mod found;
+pub mod gap_report;
+pub mod item_reader;
+mod item_rules;
 pub mod notice_router;
+pub mod own_write;
 pub mod portal_session;
 pub mod retry_scheduler;
 pub mod trigger;
@@ -38,6 +43,8 @@ use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::{FolderWatch, WatchedFolder};
+use gap_report::GapReport;
+use item_reader::ItemReader;
 use notice_router::NoticeRouter;
 use portal_session::{PortalSession, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
@@ -76,6 +83,8 @@ pub struct Parts {
     pub small_upload_bytes_max: u64,
     /// When circuits open.
     pub circuit: CircuitSettings,
+    /// What the webhooks have missed.
+    pub gaps: Arc<GapReport>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -200,8 +209,9 @@ impl Engine {
         }
         let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
         let (shared, run) = (parts.clone(), runner.clone());
+        let items = Arc::new(ItemReader::new(parts.clone(), Arc::new(sessions.clone())));
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
-            let router = Arc::new(NoticeRouter::new(shared.clone()));
+            let router = Arc::new(NoticeRouter::new(shared.clone(), items));
             RetryScheduler::new(shared, run, router)
         });
         let shared = parts.clone();

@@ -2,6 +2,7 @@
 
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
+use crate::actors::gap_report::{GapReport, GapSettings};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
@@ -267,10 +268,12 @@ pub fn parts(
     metrics: Arc<Metrics>,
 ) -> Result<Parts, WiringError> {
     let first = config.portals.first();
+    let gaps = Arc::new(GapReport::new(gap_settings(config), clock.now(), metrics.clone()));
     Ok(Parts {
         store,
         clock,
         metrics,
+        gaps,
         policy: policy(config),
         rules: rules(config),
         easydocs: Arc::new(easydocs_settings(config)?),
@@ -282,6 +285,15 @@ pub fn parts(
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
+}
+
+/// Whose webhooks may miss something, and how long their events may be under way.
+fn gap_settings(config: &Config) -> GapSettings {
+    let mute = config.portals.iter().filter(|portal| portal.application_tokens.is_empty());
+    GapSettings {
+        grace_ms: config.portals.iter().map(|p| (p.id.clone(), p.second_channel.grace.as_ms())).collect(),
+        without_webhook: mute.map(|portal| portal.id.clone()).collect(),
+    }
 }
 
 /// Where EasyDocs is told to send callbacks.

@@ -20,12 +20,23 @@ pub enum NoticeKind {
     FieldFile,
     /// A wish of an operator: send, retry, cancel, discard.
     Operator,
+    /// A change that a second channel found: the offline queue or a sweep.
+    SecondChannel,
+    /// A reservation in a portal's offline queue that is still to be cleared there.
+    OfflinePackage,
 }
 
 impl NoticeKind {
     /// Every kind, in stored order.
-    pub const ALL: [Self; 5] =
-        [Self::BitrixEvent, Self::EasyDocsCallback, Self::FolderFile, Self::FieldFile, Self::Operator];
+    pub const ALL: [Self; 7] = [
+        Self::BitrixEvent,
+        Self::EasyDocsCallback,
+        Self::FolderFile,
+        Self::FieldFile,
+        Self::Operator,
+        Self::SecondChannel,
+        Self::OfflinePackage,
+    ];
     /// Stable name for metrics, logs and the API.
     pub fn name(self) -> &'static str {
         match self {
@@ -34,6 +45,8 @@ impl NoticeKind {
             Self::FolderFile => "folder_file",
             Self::FieldFile => "field_file",
             Self::Operator => "operator",
+            Self::SecondChannel => "second_channel",
+            Self::OfflinePackage => "offline_package",
         }
     }
 }

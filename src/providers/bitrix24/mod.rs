@@ -17,6 +17,7 @@ pub mod envelope;
 pub mod error;
 pub mod events;
 pub mod forms;
+pub mod item_pages;
 pub mod notify;
 pub mod operating;
 pub mod transfer;

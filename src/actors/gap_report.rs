@@ -26,6 +26,9 @@ const SHOWN_MAX: usize = 200;
 /// Difference between the portal's clock and ours that is forgiven, in milliseconds.
 const SKEW_MS: u64 = 30_000;
 
+/// Portals write moments in whole seconds.
+const SECOND_MS: u64 = 1_000;
+
 /// What is known of the webhooks of the portals.
 #[derive(Debug, Clone, Default)]
 pub struct GapSettings {
@@ -136,7 +139,7 @@ impl GapReport {
             totals.only_channel += 1;
             return;
         }
-        let before_start = found.changed_at.is_some_and(|at| at < self.started);
+        let before_start = found.changed_at.is_some_and(|at| at.plus_ms(SECOND_MS) <= self.started);
         let cause = if before_start { GapCause::BeforeStart } else { GapCause::Lost };
         let gap = Gap {
             portal: portal.clone(),
@@ -310,7 +313,7 @@ mod tests {
     #[test]
     fn what_changed_before_the_start_is_told_apart() {
         let report = report();
-        report.found(&portal(), &deal(1, Timestamp(START.0 - 1)), START);
+        report.found(&portal(), &deal(1, Timestamp(START.0 - 1_000)), START);
         let seen = totals(&report, START.plus_ms(10 * MINUTE));
         assert_eq!((seen.before_start, seen.lost), (1, 0));
     }

@@ -12,11 +12,11 @@
 //! * **IR-1** A notice is settled only after a reading of its item that began after the notice was accepted.
 //! * **IR-2** A portal that cannot be read holds up no other: each has a lane of its own.
 
+use super::Parts;
 use super::document_saga::HandleError;
 use super::item_rules::{self, Verdict};
 use super::portal_session::{PortalCaller, PortalSession};
 use super::retry_scheduler::{Create, Deliver, RetryScheduler};
-use super::{Parts, own_write};
 use crate::domain::{CrmItem, Failure, FailureClass, NoticeId, PortalId};
 use crate::providers::bitrix24::item_pages::{self, Listed};
 use crate::providers::bitrix24::{Caller, crm};
@@ -35,6 +35,10 @@ use tokio::time::Instant;
 const ROUND_ITEMS: usize = crate::limits::BATCH_MAX * item_pages::IDS_MAX;
 /// How long what comes is gathered before a round: an event seldom comes alone.
 const GATHER: Duration = Duration::from_millis(30);
+/// The same after a round of many items: a storm goes on, and fuller requests work it off sooner.
+const GATHER_IN_STORM: Duration = Duration::from_millis(500);
+/// Items in a round that make it one of a storm: more than one call asks for.
+const STORM_ITEMS: usize = item_pages::IDS_MAX;
 /// Notices that one lane remembers; what is beyond stays in the inbox and is offered again. 60 bytes each.
 const HELD_MAX: usize = 50_000;
 /// The pause before an item is read again that was read just now; doubles while it keeps changing.
@@ -265,7 +269,11 @@ impl Work {
             let next = self.with_lane(|lane| lane.next(Instant::now()));
             self.show_waiting();
             match next {
-                Next::Read(turns) => self.round(turns).await,
+                Next::Read(turns) => {
+                    let many = turns.len() > STORM_ITEMS && turns.len() < ROUND_ITEMS;
+                    self.round(turns).await;
+                    tokio::time::sleep(if many { GATHER_IN_STORM } else { GATHER }).await;
+                }
                 // What comes meanwhile may be due earlier.
                 Next::Wait(until) => {
                     tokio::time::sleep_until(until.min(Instant::now() + AGAIN_MIN)).await;
@@ -334,9 +342,7 @@ impl Work {
                 let each = stream::iter(turns).map(|turn| self.begin(turn));
                 each.buffer_unordered(ANSWERED_AT_ONCE).collect().await
             }
-            Err(failure) => {
-                turns.into_iter().map(|turn| Answered::Unread(turn, failure.clone())).collect()
-            }
+            Err(failure) => turns.into_iter().map(|turn| Answered::Unread(turn, failure.clone())).collect(),
         }
     }
 
@@ -357,23 +363,15 @@ impl Work {
     }
 
     async fn answer(&self, turn: Turn, row: &Listed) -> Answered {
-        let parts = &self.reader.parts;
-        let verdict = match item_rules::judge(parts, &self.portal, &row.item).await {
+        let verdict = match item_rules::judge(&self.reader.parts, &self.portal, row).await {
             Ok(verdict) => verdict,
             Err(error) => return left(turn, &error),
         };
         match verdict {
             Verdict::NotWanted => self.settle(turn, TriggerOutcome::Filtered, "not_wanted").await,
             Verdict::AllTaken => self.settle(turn, TriggerOutcome::Duplicate, "all_taken").await,
-            Verdict::NoSuchField => self.begin(turn).await,
-            Verdict::Wanted => {
-                let (at, by) = (row.updated_at(), row.updated_by);
-                match own_write::is_last(parts, &self.portal, turn.item, at, by).await {
-                    Ok(true) => self.settle(turn, TriggerOutcome::Echo, "own_write").await,
-                    Ok(false) => self.begin(turn).await,
-                    Err(error) => left(turn, &error),
-                }
-            }
+            Verdict::OwnWrite => self.settle(turn, TriggerOutcome::Echo, "own_write").await,
+            Verdict::Wanted | Verdict::NoSuchField => self.begin(turn).await,
         }
     }
 
@@ -463,8 +461,7 @@ impl Work {
                     }
                 }
             }
-            lane.failed_in_a_row =
-                if worst.is_some() { lane.failed_in_a_row.saturating_add(1) } else { 0 };
+            lane.failed_in_a_row = if worst.is_some() { lane.failed_in_a_row.saturating_add(1) } else { 0 };
             lane.not_before = worst.as_ref().map(|f| Instant::now() + pause_after(lane.failed_in_a_row, f));
         });
         if let Some(failure) = worst {

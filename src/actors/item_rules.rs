@@ -3,9 +3,10 @@
 //!
 //! Asks the store who has a file already; changes nothing.
 
-use super::Parts;
+use super::{Parts, own_write};
 use crate::domain::{CrmItem, PortalId};
 use crate::providers::bitrix24::crm::Item;
+use crate::providers::bitrix24::item_pages::Listed;
 use crate::saga::document::Source;
 use crate::saga::document::rule::{self, Trigger};
 use crate::saga::document::transition::source_claim;
@@ -21,6 +22,8 @@ pub enum Verdict {
     NotWanted,
     /// Every file that a rule wants has its document.
     AllTaken,
+    /// A rule wants it, but nobody has changed it since our own last write: an echo.
+    OwnWrite,
     /// A rule names a field that the item does not show: a document is started, which then says so to a person.
     NoSuchField,
 }
@@ -48,11 +51,18 @@ pub fn wishes(parts: &Parts, portal: &PortalId, type_id: u32) -> (Vec<String>, V
     (wanted_stages.into_iter().collect(), fields.into_iter().collect())
 }
 
-/// Whether a rule wants a file of this item that nobody has.
+/// Whether a rule wants a file of this item that nobody has, and the change was not ours.
 ///
 /// # Errors
 /// When the store cannot tell who has a file.
-pub async fn judge(parts: &Parts, portal: &PortalId, item: &Item) -> Result<Verdict, StoreError> {
+pub async fn judge(parts: &Parts, portal: &PortalId, row: &Listed) -> Result<Verdict, StoreError> {
+    let verdict = judge_files(parts, portal, &row.item).await?;
+    let ours = verdict == Verdict::Wanted
+        && own_write::is_last(parts, portal, row.item.item, row.updated_at(), row.updated_by).await?;
+    Ok(if ours { Verdict::OwnWrite } else { verdict })
+}
+
+async fn judge_files(parts: &Parts, portal: &PortalId, item: &Item) -> Result<Verdict, StoreError> {
     let stage = item.stage_id.as_deref().unwrap_or_default();
     let type_id = item.item.entity_type_id;
     let mut verdict = Verdict::NotWanted;
@@ -77,4 +87,10 @@ async fn is_taken(
 ) -> Result<bool, StoreError> {
     let source = Source::CrmFile { item, field: field.to_owned(), file_id };
     Ok(parts.store.claimed(&source_claim(portal, &source)).await?.is_some())
+}
+
+/// Whether rules of the portal listen to generated documents.
+pub fn listens_to_generated(parts: &Parts, portal: &PortalId) -> bool {
+    let of = |trigger: &Trigger| matches!(trigger, Trigger::Generated { .. });
+    parts.rules.iter().any(|rule| rule.portal == *portal && of(&rule.trigger))
 }

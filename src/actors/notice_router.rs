@@ -152,8 +152,7 @@ impl NoticeRouter {
                 Ok(Routed::Settled)
             }
             None => {
-                let (ru, en) =
-                    ("в событии нет пригодного идентификатора", "the event carries no usable id");
+                let (ru, en) = ("в событии нет пригодного идентификатора", "the event carries no usable id");
                 self.unreadable(notice, ru, en).await
             }
         }
@@ -173,11 +172,7 @@ impl NoticeRouter {
     }
 
     /// What a second channel found takes the way of an event.
-    async fn found(
-        &self,
-        notice: &Notice,
-        scheduler: &Addr<RetryScheduler>,
-    ) -> Result<Routed, RouteError> {
+    async fn found(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<Routed, RouteError> {
         let (found, portal) = match (Found::decode(&notice.body), notice.portal.clone()) {
             (Ok(found), Some(portal)) => (found, portal),
             (Err(error), _) => return self.unreadable(notice, &error.to_string(), &error.to_string()).await,

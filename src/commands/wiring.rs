@@ -3,6 +3,8 @@
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
+use crate::actors::item_sweep::{Rounds, SweepSettings};
+use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode, Push};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
@@ -148,6 +150,9 @@ fn trigger(trigger: &config::Trigger) -> Trigger {
             stages: stages.clone(),
             file_field: file_field.clone(),
         },
+        config::Trigger::GeneratedDocument { templates, entity_types } => {
+            Trigger::Generated { template_ids: templates.clone(), entity_type_ids: entity_types.clone() }
+        }
     }
 }
 
@@ -192,7 +197,9 @@ pub fn watches(config: &Config) -> Vec<WatchedFolder> {
                 config::Existing::Send => Existing::Send,
             },
         }),
-        config::Trigger::FileEvent { .. } | config::Trigger::DealStage { .. } => None,
+        config::Trigger::FileEvent { .. }
+        | config::Trigger::DealStage { .. }
+        | config::Trigger::GeneratedDocument { .. } => None,
     };
     let mut all: Vec<WatchedFolder> = Vec::new();
     for folder in config.rules.iter().filter_map(watch) {
@@ -325,10 +332,35 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
                 gather_ms: portal.batch_gather.as_ms(),
             },
             transfers_max: portal.transfers_max as usize,
+            channel: channel(&portal.second_channel),
             allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
         });
     }
     Ok(setups)
+}
+
+/// The second channels of a portal.
+fn channel(channel: &config::SecondChannelConfig) -> ChannelSettings {
+    ChannelSettings {
+        mode: match channel.mode {
+            config::SecondChannelMode::Auto => Mode::Auto,
+            config::SecondChannelMode::Sweep => Mode::Sweep,
+            config::SecondChannelMode::Both => Mode::Both,
+            config::SecondChannelMode::Off => Mode::Off,
+        },
+        called_as: CalledAs::Webhook,
+        sweep: SweepSettings {
+            interval_ms: channel.sweep_interval.as_ms(),
+            overlap_ms: channel.sweep_overlap.as_ms(),
+            first_ms: channel.sweep_first.as_ms(),
+            rounds: Rounds::ForEver,
+        },
+        offline_interval_ms: channel.offline_interval.as_ms(),
+        push: match channel.push {
+            config::PushMode::On => Push::On,
+            config::PushMode::Off => Push::Off,
+        },
+    }
 }
 
 /// A client of one portal.

@@ -7,15 +7,16 @@ mod exposition;
 mod labels;
 
 pub use labels::{
-    CallOutcome, CircuitState, GapCause, HealingChannel, NoticeOutcome, NoticeSource, Provider, RefusalReason,
-    RequestKind, TriggerKind, TriggerOutcome,
+    CallOutcome, CircuitState, GapCause, HealingChannel, NoticeOutcome, NoticeSource, Provider,
+    RefusalReason, RequestKind, TriggerKind, TriggerOutcome,
 };
 
 use crate::domain::{FailureKind, Timestamp};
 use labels::{
     BuildLabels, CallLabels, CallOutcomeLabels, GapLabels, HttpLabels, InvariantLabels, NoticeLabels,
-    PortalChannelLabels, PortalLabels, PortalMethodLabels, PortalOutcomeLabels, ReasonLabels, RefusalLabels, RemoteLabels, RequestLabels, RetryLabels, RouteLabels,
-    SourceLabels, StateEventLabels, StateLabels, TriggerLabels,
+    PortalChannelLabels, PortalLabels, PortalMethodLabels, PortalOutcomeLabels, ReasonLabels, RefusalLabels,
+    RemoteLabels, RequestLabels, RetryLabels, RouteLabels, SourceLabels, StateEventLabels, StateLabels,
+    TriggerLabels,
 };
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

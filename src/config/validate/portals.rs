@@ -153,11 +153,7 @@ fn check_second_channel(key: &str, portal: &PortalConfig, report: &mut Report) {
     // more often, looking would eat a real portal's budget; a sandbox has none to eat
     let least = if portal.dangerous_allow_http { Period::from_ms(50) } else { Period::from_secs(10) };
     let day = Period::from_secs(86_400);
-    report.period(
-        format!("{key}.second_channel.sweep_interval"),
-        channel.sweep_interval,
-        least..=day,
-    );
+    report.period(format!("{key}.second_channel.sweep_interval"), channel.sweep_interval, least..=day);
     report.period(format!("{key}.second_channel.offline_interval"), channel.offline_interval, least..=day);
     for (name, value) in [("sweep_overlap", channel.sweep_overlap), ("grace", channel.grace)] {
         report.period(format!("{key}.second_channel.{name}"), value, Period::from_ms(0)..=day);

@@ -148,7 +148,10 @@ mod tests {
         let found = by_ids(&portal, 2, &[5, 6, 7], &["UF_CRM_F".to_owned()]).await.unwrap();
         let ids: Vec<u64> = found.iter().map(|row| row.item.item.id).collect();
         assert_eq!(ids, [5, 6]);
-        assert_eq!((found[0].updated_by, found[0].updated_at()), (Some(7), Some(Timestamp(1_767_250_805_000))));
+        assert_eq!(
+            (found[0].updated_by, found[0].updated_at()),
+            (Some(7), Some(Timestamp(1_767_250_805_000)))
+        );
         let call = &portal.calls()[0];
         assert_eq!(call.params["filter"], json!({"@id": [5, 6, 7]}));
         assert_eq!(call.params["start"], json!(-1));

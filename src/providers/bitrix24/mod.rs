@@ -12,6 +12,7 @@ pub mod batch;
 pub mod budget;
 pub mod client;
 pub mod crm;
+pub mod documentgenerator;
 pub mod drive;
 pub mod envelope;
 pub mod error;

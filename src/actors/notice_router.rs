@@ -14,8 +14,8 @@ use crate::domain::{CrmItem, NoticeId, PortalId, SagaId, Text};
 use crate::limits;
 use crate::providers::bitrix24::{BitrixTrigger, IncomingEvent};
 use crate::providers::easydocs::callback::{self, Callback};
-use crate::saga::document::rule::{self, Trigger as RuleTrigger};
-use crate::saga::document::transition::{reading_claim, source_claim};
+use crate::saga::document::rule::{self, GeneratedFacts, Trigger as RuleTrigger};
+use crate::saga::document::transition::{reading_claim_of, source_claim};
 use crate::saga::document::{Claim, Event, Source};
 use crate::store::{Fate, Notice, NoticeKind, StoreError};
 use crate::telemetry::metrics::{NoticeOutcome, TriggerKind, TriggerOutcome};
@@ -73,6 +73,9 @@ impl NoticeRouter {
             NoticeKind::EasyDocsCallback => settled(self.easydocs_callback(&notice, scheduler).await),
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
                 settled(self.trigger(&notice, scheduler).await)
+            }
+            NoticeKind::Robot => {
+                self.unreadable(&notice, "роботы ещё не поддержаны", "robots are not built yet").await
             }
         };
         match outcome {
@@ -147,6 +150,14 @@ impl NoticeRouter {
                 self.parts.gaps.heard(&portal, Subject::Item(item), notice.received_at);
                 Ok(self.read_item(notice, &portal, item, Told::ByEvent, scheduler))
             }
+            Some(BitrixTrigger::DocumentGenerated { document_id, item }) => {
+                let facts = GeneratedFacts { template_id: None, item };
+                let subject = Subject::Generated(document_id);
+                if rule::rule_for_generated(&self.parts.rules, &portal, facts).is_some() {
+                    self.parts.gaps.heard(&portal, subject, notice.received_at);
+                }
+                self.generated(notice, portal, document_id, facts, scheduler).await
+            }
             Some(_) => {
                 self.done(notice, "no_rule").await?;
                 Ok(Routed::Settled)
@@ -187,11 +198,36 @@ impl NoticeRouter {
                 self.parts.gaps.found(&portal, &found, notice.received_at);
                 Ok(self.read_item(notice, &portal, item, Told::BySecondChannel, scheduler))
             }
-            Subject::Item(_) | Subject::Generated(_) => {
+            Subject::Item(_) => {
                 self.done(notice, "no_rule").await?;
                 Ok(Routed::Settled)
             }
+            Subject::Generated(document_id) => {
+                let facts = GeneratedFacts::default();
+                if rule::rule_for_generated(&self.parts.rules, &portal, facts).is_some() {
+                    self.parts.gaps.found(&portal, &found, notice.received_at);
+                }
+                self.generated(notice, portal, document_id, facts, scheduler).await
+            }
         }
+    }
+
+    /// A generated document gets its saga, which waits for its PDF, if any rule may want it.
+    async fn generated(
+        &self,
+        notice: &Notice,
+        portal: PortalId,
+        document_id: u64,
+        facts: GeneratedFacts,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Result<Routed, RouteError> {
+        if rule::rule_for_generated(&self.parts.rules, &portal, facts).is_none() {
+            self.done(notice, "no_rule").await?;
+            return Ok(Routed::Settled);
+        }
+        // The rule is chosen when the document was read: the event does not know its template.
+        self.open(notice, portal, Source::Generated { document_id }, None, scheduler).await?;
+        Ok(Routed::Settled)
     }
 
     async fn unreadable(&self, notice: &Notice, ru: &str, en: &str) -> Result<Routed, RouteError> {
@@ -200,10 +236,9 @@ impl NoticeRouter {
     }
 
     fn wants_file_events(&self, portal: &PortalId) -> bool {
-        self.parts
-            .rules
-            .iter()
-            .any(|r| r.portal == *portal && !matches!(r.trigger, RuleTrigger::Stage { .. }))
+        let of_files =
+            |trigger: &RuleTrigger| matches!(trigger, RuleTrigger::Folder { .. } | RuleTrigger::FileEvent { .. });
+        self.parts.rules.iter().any(|r| r.portal == *portal && of_files(&r.trigger))
     }
 
     async fn trigger(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {
@@ -257,10 +292,7 @@ impl NoticeRouter {
     }
 
     async fn owner(&self, portal: &PortalId, source: &Source) -> Result<Option<SagaId>, RouteError> {
-        let claim = match source {
-            Source::CrmItem { item } => reading_claim(portal, *item),
-            Source::DriveFile { .. } | Source::CrmFile { .. } => source_claim(portal, source),
-        };
+        let claim = reading_claim_of(portal, source).unwrap_or_else(|| source_claim(portal, source));
         Ok(self.parts.store.claimed(&claim).await?)
     }
 
@@ -334,7 +366,7 @@ fn kind_of(kind: NoticeKind) -> TriggerKind {
             TriggerKind::DealStage
         }
         NoticeKind::BitrixEvent | NoticeKind::EasyDocsCallback => TriggerKind::FileEvent,
-        NoticeKind::Operator => TriggerKind::Request,
+        NoticeKind::Operator | NoticeKind::Robot => TriggerKind::Request,
     }
 }
 

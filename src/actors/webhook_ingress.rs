@@ -86,6 +86,7 @@ pub(super) fn source_of(kind: NoticeKind) -> NoticeSource {
         NoticeKind::BitrixEvent
         | NoticeKind::FolderFile
         | NoticeKind::FieldFile
+        | NoticeKind::Robot
         | NoticeKind::SecondChannel
         | NoticeKind::OfflinePackage => NoticeSource::Bitrix24,
         NoticeKind::EasyDocsCallback => NoticeSource::Easydocs,

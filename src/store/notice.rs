@@ -20,6 +20,8 @@ pub enum NoticeKind {
     FieldFile,
     /// A wish of an operator: send, retry, cancel, discard.
     Operator,
+    /// A robot of a workflow, after verification.
+    Robot,
     /// A change that a second channel found: the offline queue or a sweep.
     SecondChannel,
     /// A reservation in a portal's offline queue that is still to be cleared there.
@@ -28,12 +30,13 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// Every kind, in stored order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BitrixEvent,
         Self::EasyDocsCallback,
         Self::FolderFile,
         Self::FieldFile,
         Self::Operator,
+        Self::Robot,
         Self::SecondChannel,
         Self::OfflinePackage,
     ];
@@ -45,6 +48,7 @@ impl NoticeKind {
             Self::FolderFile => "folder_file",
             Self::FieldFile => "field_file",
             Self::Operator => "operator",
+            Self::Robot => "robot",
             Self::SecondChannel => "second_channel",
             Self::OfflinePackage => "offline_package",
         }

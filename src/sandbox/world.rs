@@ -8,10 +8,10 @@
 
 use super::bitrix24::access::Caller;
 use super::bitrix24::events::{EventSpec, QUEUE_CALLS_MAX};
-use super::bitrix24::portal::{Echo, OWNER_ID, Owner, Portal, User};
+use super::bitrix24::portal::{Echo, OWNER_ID, Overload, Owner, Portal, User};
 use super::bitrix24::traits::PortalTraits;
 use super::bitrix24::tree::{NotMade, OnTaken, ROOT_ID};
-use super::bitrix24::{CommandLine, Ctx};
+use super::bitrix24::{CommandLine, Ctx, Inside};
 use super::callbacks::{CallbackPolicy, CallbackSpec, deliver};
 use super::documents::{Document, Documents, NewDocument, SIGNED, Script};
 use super::easydocs::EasyDocsOptions;
@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -71,6 +72,7 @@ pub(crate) struct Setting {
     pub(crate) application_token: Secret,
     pub(crate) easydocs_api_key: Secret,
     pub(crate) callback_secret: Secret,
+    pub(crate) control_key: Option<Secret>,
     pub(crate) callback_policy: CallbackPolicy,
     /// `http://host:port` of each site, in the order of [`Site::ALL`].
     pub(crate) origins: [String; 5],
@@ -184,6 +186,9 @@ impl World {
     pub(crate) fn callback_secret(&self) -> &str {
         self.setting.callback_secret.expose()
     }
+    pub(crate) fn control_key(&self) -> Option<&Secret> {
+        self.setting.control_key.as_ref()
+    }
     pub(crate) fn callback_policy(&self) -> CallbackPolicy {
         self.setting.callback_policy
     }
@@ -198,6 +203,10 @@ impl World {
     }
     pub(crate) fn tell_push_news(&self) {
         self.push_news.send_modify(|n| *n += 1);
+    }
+    /// How long the portal takes for `calls` calls.
+    pub(crate) fn time_of_calls(&self, calls: usize) -> Duration {
+        self.state().portal.limits.call_time.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
     }
     pub(crate) fn portal_address(&self) -> Site {
         self.state().portal.address
@@ -266,6 +275,8 @@ impl World {
                 now_ms,
                 caller: Caller::Webhook,
                 connector: String::new(),
+                oauth_reach: if *self.gate(Site::OAuth).wanted.borrow() { Reach::Up } else { Reach::Down },
+                inside: Inside::Request,
                 events: Vec::new(),
                 robot_calls: Vec::new(),
                 push_news: false,
@@ -359,6 +370,10 @@ impl World {
     /// Sets until when the incoming webhook works, UTC milliseconds; none: for ever.
     pub fn set_webhook_expiry(&self, until_ms: Option<i64>) {
         self.state().portal.webhook_until_ms = until_ms;
+    }
+    /// Lets the vendor block the portal's REST by hand, or open it again.
+    pub fn set_overload(&self, overload: Overload) {
+        self.state().portal.overload = overload;
     }
     /// Sets the portal's limits; what was counted so far stays.
     pub fn set_limits(&self, limits: Limits) {

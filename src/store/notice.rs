@@ -20,12 +20,26 @@ pub enum NoticeKind {
     FieldFile,
     /// A wish of an operator: send, retry, cancel, discard.
     Operator,
+    /// A robot of a workflow, after verification.
+    Robot,
+    /// A change that a second channel found: the offline queue or a sweep.
+    SecondChannel,
+    /// A reservation in a portal's offline queue that is still to be cleared there.
+    OfflinePackage,
 }
 
 impl NoticeKind {
     /// Every kind, in stored order.
-    pub const ALL: [Self; 5] =
-        [Self::BitrixEvent, Self::EasyDocsCallback, Self::FolderFile, Self::FieldFile, Self::Operator];
+    pub const ALL: [Self; 8] = [
+        Self::BitrixEvent,
+        Self::EasyDocsCallback,
+        Self::FolderFile,
+        Self::FieldFile,
+        Self::Operator,
+        Self::Robot,
+        Self::SecondChannel,
+        Self::OfflinePackage,
+    ];
     /// Stable name for metrics, logs and the API.
     pub fn name(self) -> &'static str {
         match self {
@@ -34,6 +48,9 @@ impl NoticeKind {
             Self::FolderFile => "folder_file",
             Self::FieldFile => "field_file",
             Self::Operator => "operator",
+            Self::Robot => "robot",
+            Self::SecondChannel => "second_channel",
+            Self::OfflinePackage => "offline_package",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which trigger at which origin sends which file along which route: matching, as pure functions.
 
-use super::state::{Delivery, Occasion};
+use super::state::{CommentFile, Delivery, DriveCopy, Occasion};
 use crate::domain::{CrmItem, PortalId, file_name};
 
 /// What is known of a source file when it is looked at.
@@ -39,6 +39,15 @@ pub enum Trigger {
         stages: Vec<String>,
         /// The file field, as `crm.item.get` spells it.
         file_field: String,
+    },
+    /// The robot "Send for signature" of a workflow; the robot says which file.
+    Robot,
+    /// The document generator of the CRM made a document.
+    Generated {
+        /// Templates whose documents are wanted; none = any.
+        template_ids: Vec<u64>,
+        /// Types of items whose documents are wanted; none = any.
+        entity_type_ids: Vec<u32>,
     },
 }
 
@@ -100,6 +109,32 @@ pub struct Rule {
     pub notify_on: Vec<Occasion>,
     /// Which CRM item a Drive file belongs to.
     pub item: ItemRule,
+    /// Whether a copy goes to the Drive.
+    pub drive: DriveCopy,
+    /// What happens to the CRM item.
+    pub into_item: IntoItem,
+}
+
+/// What happens to the CRM item when the document has come to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IntoItem {
+    /// The file field that gets the signed file, as `crm.item.get` spells it.
+    pub field: Option<String>,
+    /// Whether the comment carries the signed file.
+    pub comment_file: CommentFile,
+    /// The stage after a signature.
+    pub stage_on_signed: Option<String>,
+    /// The stage after a refusal.
+    pub stage_on_refused: Option<String>,
+    /// Stages besides that of the sending that the item may be moved out of.
+    pub stages_from: Vec<String>,
+}
+
+impl IntoItem {
+    /// Whether the item is moved at all, so that its stage must be known when the file is taken up.
+    pub fn moves(&self) -> bool {
+        self.stage_on_signed.is_some() || self.stage_on_refused.is_some()
+    }
 }
 
 impl Rule {
@@ -112,7 +147,7 @@ impl Rule {
         included && !excluded && sized
     }
 
-    /// How a file is to be handled, with people resolved.
+    /// How a file is to be handled, with people resolved. The item's stage is the caller's to fill in.
     pub fn delivery(&self, responsible: Option<u64>, creator: Option<u64>) -> Delivery {
         let mut notify: Vec<u64> = Vec::new();
         for addressee in &self.notify {
@@ -133,6 +168,13 @@ impl Rule {
             comment: self.comment,
             notify,
             notify_on: self.notify_on.clone(),
+            drive: self.drive,
+            field: self.into_item.field.clone(),
+            comment_file: self.into_item.comment_file,
+            stage_on_signed: self.into_item.stage_on_signed.clone(),
+            stage_on_refused: self.into_item.stage_on_refused.clone(),
+            stages_from: self.into_item.stages_from.clone(),
+            item_stage: None,
         }
     }
 
@@ -156,7 +198,7 @@ pub fn rule_for_file<'a>(rules: &'a [Rule], portal: &PortalId, facts: &SourceFac
             Trigger::FileEvent { folders } => {
                 folders.is_empty() || facts.folder_id.is_some_and(|f| folders.contains(&f))
             }
-            Trigger::Stage { .. } => false,
+            Trigger::Stage { .. } | Trigger::Robot | Trigger::Generated { .. } => false,
         };
         here && rule.portal == *portal && rule.wants(facts)
     })
@@ -179,12 +221,79 @@ pub fn rules_for_item<'a>(
     })
 }
 
+/// The rule for one file of a file field that a person sends, and the field as the rules spell it: the rule that was
+/// named, else the first that takes files from this field, whatever the item's stage.
+///
+/// A field has two spellings (`UF_CRM_MY_FILE`, `ufCrmMyFile`), but one file must have one name: else it would be sent
+/// twice, once by a person and once by its rule.
+pub fn rule_for_field<'a>(
+    rules: &'a [Rule],
+    portal: &PortalId,
+    type_id: u32,
+    field: &'a str,
+    rule_id: Option<&str>,
+) -> Option<(&'a Rule, &'a str)> {
+    let own = || rules.iter().filter(|rule| rule.portal == *portal);
+    let mut spelled = own().filter_map(|rule| match &rule.trigger {
+        Trigger::Stage { entity_type_id, file_field, .. } if *entity_type_id == type_id => {
+            is_same_field(file_field, field).then_some((rule, file_field.as_str()))
+        }
+        Trigger::Stage { .. }
+        | Trigger::Generated { .. }
+        | Trigger::Folder { .. }
+        | Trigger::FileEvent { .. }
+        | Trigger::Robot => None,
+    });
+    let first = spelled.next();
+    match rule_id {
+        None => first,
+        Some(id) => {
+            let named = own().find(|rule| rule.id == id)?;
+            Some((named, first.map_or(field, |(_, spelling)| spelling)))
+        }
+    }
+}
+
+fn is_same_field(one: &str, other: &str) -> bool {
+    let letters = |name: &str| name.replace('_', "").to_ascii_lowercase();
+    letters(one) == letters(other)
+}
+
 /// Whether any rule listens to items of this type: others need not even be read.
 pub fn listens_to_items(rules: &[Rule], portal: &PortalId, type_id: u32) -> bool {
     rules.iter().any(|rule| {
         rule.portal == *portal
             && matches!(&rule.trigger, Trigger::Stage { entity_type_id, .. } if *entity_type_id == type_id)
     })
+}
+
+/// What is known of a generated document when a rule is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GeneratedFacts {
+    /// The template, if it is known yet.
+    pub template_id: Option<u64>,
+    /// The item that it belongs to, if it is known yet.
+    pub item: Option<CrmItem>,
+}
+
+/// The first rule that wants a generated document. What is not known yet speaks against no rule: the document is
+/// read and judged again before anything is done.
+pub fn rule_for_generated<'a>(
+    rules: &'a [Rule],
+    portal: &PortalId,
+    facts: GeneratedFacts,
+) -> Option<&'a Rule> {
+    let fits = |rule: &&Rule| match &rule.trigger {
+        Trigger::Generated { template_ids, entity_type_ids } => {
+            let template =
+                facts.template_id.is_none_or(|id| template_ids.is_empty() || template_ids.contains(&id));
+            let of_type =
+                |item: CrmItem| entity_type_ids.is_empty() || entity_type_ids.contains(&item.entity_type_id);
+            rule.portal == *portal && template && facts.item.is_none_or(of_type)
+        }
+        _ => false,
+    };
+    rules.iter().find(fits)
 }
 
 /// Stem and extension; a name without a dot has no extension, a leading dot does not start one.
@@ -249,6 +358,72 @@ fn number_after(name: &str, before: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_sent_by_hand_gets_the_rule_and_the_spelling_that_its_trigger_would_give_it() {
+        let rule = |id: &str, trigger| Rule { id: id.into(), trigger, ..any_rule() };
+        let stage = |field: &str| Trigger::Stage {
+            entity_type_id: 2,
+            stages: vec!["C1:X".into()],
+            file_field: field.into(),
+        };
+        let rules = [
+            rule("a", stage("UF_CRM_OTHER")),
+            rule("b", stage("ufCrmMyFile")),
+            rule("c", Trigger::Folder { folder_id: 7 }),
+        ];
+        let portal = rules[0].portal.clone();
+        let chosen = |field, id| {
+            rule_for_field(&rules, &portal, 2, field, id).map(|(rule, field)| (rule.id.as_str(), field))
+        };
+        assert_eq!(chosen("UF_CRM_MY_FILE", None), Some(("b", "ufCrmMyFile")));
+        assert_eq!(chosen("UF_CRM_MY_FILE", Some("c")), Some(("c", "ufCrmMyFile")));
+        assert_eq!(chosen("UF_CRM_FREE", Some("c")), Some(("c", "UF_CRM_FREE")));
+        assert_eq!(chosen("UF_CRM_FREE", None), None);
+        assert_eq!(chosen("UF_CRM_MY_FILE", Some("nobody")), None);
+    }
+
+    #[test]
+    fn a_generated_document_finds_its_rule_by_template_and_type_as_far_as_they_are_known() {
+        let rule = |id: &str, template_ids: Vec<u64>, entity_type_ids: Vec<u32>| Rule {
+            id: id.into(),
+            trigger: Trigger::Generated { template_ids, entity_type_ids },
+            ..any_rule()
+        };
+        let rules = [rule("five", vec![5], vec![]), rule("deals", vec![], vec![2])];
+        let found = |template_id, kind: Option<u32>| {
+            let item = kind.map(|entity_type_id| CrmItem { entity_type_id, id: 1 });
+            let facts = GeneratedFacts { template_id, item };
+            rule_for_generated(&rules, &PortalId("p".into()), facts).map(|rule| rule.id.as_str())
+        };
+        assert_eq!(found(Some(5), Some(31)), Some("five"));
+        assert_eq!(found(Some(6), Some(2)), Some("deals"));
+        assert_eq!(found(Some(6), Some(31)), None);
+        assert_eq!(found(None, Some(31)), Some("five"));
+        let elsewhere = PortalId("q".into());
+        assert!(rule_for_generated(&rules, &elsewhere, GeneratedFacts::default()).is_none());
+    }
+
+    fn any_rule() -> Rule {
+        Rule {
+            id: "any".into(),
+            portal: PortalId("p".into()),
+            trigger: Trigger::Folder { folder_id: 1 },
+            include: vec![],
+            exclude: vec![],
+            size_min: 0,
+            size_max: u64::MAX,
+            route_id: "1".into(),
+            deliver_to: None,
+            suffix: "_signed".into(),
+            comment: false,
+            notify: vec![],
+            notify_on: vec![],
+            item: ItemRule::None,
+            drive: DriveCopy::default(),
+            into_item: IntoItem::default(),
+        }
+    }
 
     #[test]
     fn the_signed_copy_is_named_after_the_stem_whatever_the_extension() {

@@ -9,10 +9,10 @@ use super::limits::Operating;
 use super::portal::Confirmation;
 use super::wire::{Answer, MethodError};
 use super::{
-    Ctx, Outcome, bindings, crm, crm_old, drive, generated, notices, offline, robots, service, stages,
+    Ctx, Inside, Outcome, bindings, crm, crm_old, drive, generated, notices, offline, robots, service, stages,
     timeline,
 };
-use crate::sandbox::push;
+use crate::sandbox::{Counters, push};
 use serde_json::Value;
 
 /// One method of the portal.
@@ -138,7 +138,11 @@ pub(crate) fn dispatch(
         return Err(MethodError::new(403, "insufficient_scope", why));
     }
     confirmed(ctx, name)?;
-    let key = format!("{}|{name}", ctx.caller.key());
+    let charged = match (ctx.inside, ctx.portal.limits.counters) {
+        (Inside::Batch, Counters::ByBatch) => "batch",
+        (Inside::Batch | Inside::Request, _) => name,
+    };
+    let key = format!("{}|{charged}", ctx.caller.key());
     let portal = &mut *ctx.portal;
     if let Some(operating) = portal.meter.blocked(&portal.limits, &key, ctx.now_ms) {
         let why = "Method is blocked due to operation time limit.";

@@ -36,10 +36,10 @@ pub(crate) mod wire;
 use super::faults::ErrorAnswer;
 use super::front::{Head, Reply, Request, Site};
 use super::ledger::Note;
-use super::world::World;
+use super::world::{Reach, World};
 use access::Caller;
 use events::{Actor, EventSpec};
-use portal::{LinkKind, OWNER_ID, Portal};
+use portal::{LinkKind, OWNER_ID, Overload, Portal};
 use serde_json::Value;
 use std::sync::Arc;
 use wire::{Answer, MethodError, Span};
@@ -62,6 +62,10 @@ pub(crate) struct Ctx<'a> {
     pub(crate) caller: Caller,
     /// `auth_connector` of the call.
     pub(crate) connector: String,
+    /// Whether the authorisation server can be reached: a box asks it about every token.
+    pub(crate) oauth_reach: Reach,
+    /// Whether a command of a batch runs.
+    pub(crate) inside: Inside,
     /// Events that the call set off.
     pub(crate) events: Vec<EventSpec>,
     /// Robots that the call started.
@@ -70,6 +74,13 @@ pub(crate) struct Ctx<'a> {
     pub(crate) push_news: bool,
     /// Ledger lines of the commands of a batch.
     pub(crate) lines: Vec<CommandLine>,
+}
+
+/// Where a method runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inside {
+    Request,
+    Batch,
 }
 
 /// One command of a batch as the ledger shall show it.
@@ -190,7 +201,7 @@ fn spoken(outcome: Result<Reply, MethodError>) -> Reply {
 }
 
 fn called(ctx: &mut Ctx<'_>, request: &Request, door: Door) -> Result<Reply, MethodError> {
-    admit(ctx)?;
+    admit(ctx, &request.head)?;
     let start_ms = ctx.now_ms;
     let name = call_name(&request.head);
     let params = wire::params(request).map_err(|why| MethodError::new(400, "INVALID_REQUEST", why));
@@ -210,10 +221,13 @@ fn called(ctx: &mut Ctx<'_>, request: &Request, door: Door) -> Result<Reply, Met
     Ok(wire::envelope(answer, Span { start_ms, finish_ms: super::world::now_ms(), operating }))
 }
 
-/// Lets a request into the portal's leaky bucket.
-pub(crate) fn admit(ctx: &mut Ctx<'_>) -> Result<(), MethodError> {
+/// Lets a request into the portal's leaky bucket, unless the vendor has blocked the portal.
+pub(crate) fn admit(ctx: &mut Ctx<'_>, head: &Head) -> Result<(), MethodError> {
     let portal = &mut *ctx.portal;
-    if portal.meter.admit(&portal.limits, ctx.now_ms) {
+    if portal.overload == Overload::Blocked {
+        return Err(MethodError::new(503, "OVERLOAD_LIMIT", "REST API is blocked due to overload."));
+    }
+    if portal.meter.admit(&portal.limits, head.source, ctx.now_ms) {
         Ok(())
     } else {
         Err(MethodError::new(503, "QUERY_LIMIT_EXCEEDED", "Too many requests"))

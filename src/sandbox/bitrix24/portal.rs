@@ -41,6 +41,16 @@ pub enum Owner {
     Dismissed,
 }
 
+/// Whether the vendor has blocked the portal's REST by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overload {
+    /// It works.
+    None,
+    /// Every call is refused with `OVERLOAD_LIMIT`.
+    Blocked,
+}
+
 /// Whether changes made through REST fire events, as they do on a portal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -224,6 +234,7 @@ pub(crate) struct Portal {
     pub(crate) notices: Vec<Notice>,
     pub(crate) meter: Meter,
     pub(crate) limits: Limits,
+    pub(crate) overload: Overload,
     pub(crate) scopes: Vec<String>,
     pub(crate) owner: Owner,
     pub(crate) echo: Echo,
@@ -267,6 +278,7 @@ impl Portal {
             notices: Vec::new(),
             meter: Meter::default(),
             limits,
+            overload: Overload::None,
             scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
             owner: Owner::Active,
             echo,

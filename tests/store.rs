@@ -998,6 +998,50 @@ async fn a_view_whose_files_cannot_be_synced_is_made_anew_while_running() {
     }
 }
 
+#[tokio::test]
+async fn a_notice_that_rested_beside_a_view_made_anew_is_settled_once_and_for_all() {
+    for (errno, name) in [(ENOSPC, "full"), (EIO, "failing")] {
+        let bench = Bench::new();
+        let (store, _) = bench.open();
+        bench.faults.plan(Fault::once(FaultAt::Sync, "view", errno));
+        let (mut number, mut pending) = (0, Vec::new());
+        eventually("the view is opened again", async || {
+            for _ in 0..25 {
+                number += 1;
+                if let Ok(accepted) = store.accept(notice(format!("{number}"))).await {
+                    pending.push(accepted.id);
+                }
+                drop(store.commit(created(number)).await);
+            }
+            // Some are settled while they rest, before and after the rest was carried.
+            let some = pending.split_off(pending.len() / 2);
+            if store.settle_done(some.clone()).await.is_err() {
+                pending.extend(some);
+            }
+            store.health().view_reopened > 0
+        })
+        .await;
+        eventually("it is ready", async || store.health().readiness == Readiness::Ready).await;
+        pending.push(store.accept(notice("the last")).await.expect("accepted").id);
+        let rest = pending.split_off(pending.len() / 2);
+        store.settle_done(rest).await.expect("settled");
+        let found = async |store: &Store| -> Vec<NoticeId> {
+            store.notices(None, PAGE_MAX).await.expect("read").iter().map(|n| n.id).collect()
+        };
+        pending.sort_unstable();
+        assert_eq!(found(&store).await, pending, "{name}");
+        assert_sound(&store).await;
+        drop(store);
+        let (store, _) = bench.open();
+        assert_eq!(found(&store).await, pending, "{name}, after the end of the process");
+        assert_sound(&store).await;
+        store.close().await.expect("closed");
+        let (store, _) = bench.open();
+        assert_eq!(found(&store).await, pending, "{name}, after an orderly stop");
+        assert_sound(&store).await;
+    }
+}
+
 // --- many at once ----------------------------------------------------------------------------------------------
 
 #[tokio::test]

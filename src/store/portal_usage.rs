@@ -4,10 +4,10 @@
 //! byte). A later hour takes the place of the one that is [`limits::USAGE_HOURS`] older, so nothing must be pruned; a
 //! reader drops what is older than that by the hour in the record.
 
+use super::Store;
 use super::command::{Command, encoded};
 use super::error::StoreError;
 use super::keys::Tree;
-use super::Store;
 use crate::domain::PortalId;
 use crate::domain::portal_usage::HourUsage;
 use crate::limits;

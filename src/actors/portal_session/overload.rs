@@ -51,7 +51,9 @@ impl PortalSession {
         }
         match self.overload.telling {
             Telling::NotBefore(moment) if moment > self.now() => self.wake_at(moment, ctx),
-            Telling::NotBefore(_) if !self.overload.administrators.is_empty() => self.tell_administrators(ctx),
+            Telling::NotBefore(_) if !self.overload.administrators.is_empty() => {
+                self.tell_administrators(ctx)
+            }
             Telling::NotBefore(_) | Telling::Running => {}
         }
     }

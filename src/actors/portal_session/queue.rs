@@ -167,9 +167,7 @@ impl<T> WaitingWork<T> {
     fn choose_in(&self, class: Priority, outlook: &Outlook) -> Choice {
         let (free, company_ms, contended_ms) = match class {
             Priority::Interactive => (outlook.interactive_free, 0, 0),
-            Priority::Background => {
-                (outlook.background_free, outlook.gather_ms, outlook.contended_gather_ms)
-            }
+            Priority::Background => (outlook.background_free, outlook.gather_ms, outlook.contended_gather_ms),
         };
         let single = self.single(class, free, outlook.transfers_free);
         let one_alone = single.map_or(Choice::Nothing, |(_, sharing)| Choice::Single(class, sharing));
@@ -193,7 +191,12 @@ impl<T> WaitingWork<T> {
         if single.is_some() { one_alone } else { Choice::Later(ready_at) }
     }
 
-    fn single(&self, class: Priority, calls_free: usize, transfers_free: usize) -> Option<(Timestamp, Sharing)> {
+    fn single(
+        &self,
+        class: Priority,
+        calls_free: usize,
+        transfers_free: usize,
+    ) -> Option<(Timestamp, Sharing)> {
         let first = |sharing| {
             let lane = self.lanes.get(&(class, sharing))?;
             Some((lane.keys().next()?.0, sharing))
@@ -336,7 +339,11 @@ mod tests {
         let later = Outlook { now: NOW.plus_ms(5_000), ..outlook() };
         assert_eq!(work.choose(&later), Choice::Shared(Background), "not for ever");
         let slots_taken = Outlook { transfers_free: 0, ..outlook() };
-        assert_eq!(work.choose(&slots_taken), Choice::Shared(Background), "a transfer that cannot go holds nobody up");
+        assert_eq!(
+            work.choose(&slots_taken),
+            Choice::Shared(Background),
+            "a transfer that cannot go holds nobody up"
+        );
     }
 
     #[test]
@@ -379,7 +386,11 @@ mod tests {
         work.push(ticket(Background, Shared, 4, "other"));
         assert!(work.join(Interactive, "read", Timestamp(5)).is_none(), "a person does not wait with sagas");
         assert!(work.join(Background, "read", Timestamp(3)).is_some());
-        assert_eq!(loads(work.take_shared(Background, 1)), ["read"], "it is as urgent as its most urgent asker");
+        assert_eq!(
+            loads(work.take_shared(Background, 1)),
+            ["read"],
+            "it is as urgent as its most urgent asker"
+        );
         assert!(work.join(Background, "read", Timestamp(5)).is_none());
     }
 

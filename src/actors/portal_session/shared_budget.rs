@@ -340,7 +340,8 @@ mod tests {
     fn of_several_records_the_highest_counts() {
         let budget = SharedBudget::new(Some(LeakyBucket::CLOUD));
         for milli in [10_000, 40_000, 5_000] {
-            budget.recall(&PortalState { bucket_milli: milli, bucket_at: NOW, ..PortalState::default() }, NOW);
+            budget
+                .recall(&PortalState { bucket_milli: milli, bucket_at: NOW, ..PortalState::default() }, NOW);
         }
         assert_eq!(spend_all(&budget), 8);
     }

@@ -1,8 +1,8 @@
 //! What people are shown of a session: its queue, its blocks, and who used the budget.
 
+use super::PortalSession;
 use super::queue::Priority;
 use super::shared_budget::BucketLevel;
-use super::PortalSession;
 use crate::domain::portal_usage::HourUsage;
 use crate::domain::{PortalId, Text, Timestamp};
 use actix::prelude::*;

@@ -32,8 +32,13 @@ pub fn may_share(method: &str) -> bool {
 
 /// Reads whose answer may serve several askers at once. `disk.file.get` is not among them: its download link may
 /// work only once.
-const JOINABLE: [&str; 5] =
-    ["disk.folder.getchildren", "disk.folder.get", "crm.item.get", "crm.item.list", "crm.timeline.comment.list"];
+const JOINABLE: [&str; 5] = [
+    "disk.folder.getchildren",
+    "disk.folder.get",
+    "crm.item.get",
+    "crm.item.list",
+    "crm.timeline.comment.list",
+];
 
 /// Whether two waiting calls that are equal may become one.
 pub fn may_join(call: &Call) -> bool {

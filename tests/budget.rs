@@ -194,6 +194,15 @@ fn the_account_says_who_used_the_budget_also_after_a_restart() {
     let service = InProcess::start(&stage);
     wait_for("the account is read", || account(&service).contains_key("download"));
     assert_eq!(account(&service)["download"].0, 1);
+    let asked = |id: &str| {
+        let (host, token) = (stage.operator, &stage.secrets().operator);
+        let head =
+            format!("GET /admin/v1/portals/{id}/budget HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+        support::request(host, &format!("{head}Authorization: Bearer {token}\r\n\r\n")).expect("an answer")
+    };
+    let (status, body) = asked("main");
+    assert!(status == 200 && body.contains("\"method\":\"download\""), "{status} {body}");
+    assert_eq!(asked("nobody").0, 404);
     service.stop();
 }
 

@@ -394,6 +394,12 @@ impl Engine {
         views
     }
 
+    /// Who used the budget of each portal.
+    pub async fn budgets(&self) -> Vec<BudgetReport> {
+        let asked = self.sessions.values().map(|session| session.send(GiveBudget));
+        futures_util::future::join_all(asked).await.into_iter().filter_map(Result::ok).collect()
+    }
+
     /// Who used the budget of a portal; none if there is no such portal.
     pub async fn budget(&self, portal: &PortalId) -> Option<BudgetReport> {
         self.sessions.get(portal)?.send(GiveBudget).await.ok()

@@ -9,6 +9,7 @@
 //! has in hand, at most [`STOP_PATIENCE`]; what is cut off is repeated or looked for after the next start.
 
 mod batch_room;
+pub mod bindings;
 pub mod circuit;
 mod crash_point;
 pub mod document_saga;

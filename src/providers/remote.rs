@@ -7,6 +7,8 @@ use crate::domain::{Failure, FailureClass, FailureKind, Text};
 pub enum Remote {
     /// A Bitrix24 portal.
     Portal,
+    /// The authorisation server of Bitrix24.
+    BitrixOauth,
     /// EasyDocs.
     EasyDocs,
 }
@@ -44,6 +46,9 @@ impl Remote {
     pub fn name(self) -> Text {
         match self {
             Remote::Portal => Text::new("Портал Bitrix24", "The Bitrix24 portal"),
+            Remote::BitrixOauth => {
+                Text::new("Сервер авторизации Bitrix24", "The Bitrix24 authorisation server")
+            }
             Remote::EasyDocs => Text::new("Сервис EasyDocs", "EasyDocs"),
         }
     }

@@ -6,9 +6,11 @@
 //! Invariants: an operation that people do by hand changes the world and says so by the same events and callbacks
 //! as the real services; reading changes nothing.
 
+use super::bitrix24::access::Caller;
 use super::bitrix24::crm::update_event;
 use super::bitrix24::events::EventSpec;
 use super::bitrix24::portal::{Echo, Field, Item, OWNER_ID, Owner, Portal, User};
+use super::bitrix24::traits::PortalTraits;
 use super::bitrix24::tree::{NotMade, OnTaken, ROOT_ID};
 use super::bitrix24::{CommandLine, Ctx};
 use super::callbacks::{CallbackPolicy, CallbackSpec, deliver};
@@ -74,7 +76,7 @@ pub(crate) struct Setting {
     pub(crate) control_key: Option<Secret>,
     pub(crate) callback_policy: CallbackPolicy,
     /// `http://host:port` of each site, in the order of [`Site::ALL`].
-    pub(crate) origins: [String; 3],
+    pub(crate) origins: [String; 5],
 }
 
 /// Whether a side can be reached at all.
@@ -120,7 +122,7 @@ pub(crate) struct Beginning {
 pub struct World {
     setting: Setting,
     state: Mutex<State>,
-    gates: [Gate; 3],
+    gates: [Gate; 5],
     runtime: Handle,
     http: reqwest::Client,
 }
@@ -142,7 +144,7 @@ impl World {
             callback_url,
             easydocs,
         };
-        let gates = [Gate::new(), Gate::new(), Gate::new()];
+        let gates = Site::ALL.map(|_| Gate::new());
         Self { setting, state: Mutex::new(state), gates, runtime, http }
     }
 
@@ -225,6 +227,10 @@ impl World {
         self.state().ledger.write(now_ms(), side, call, note, fault, status);
     }
 
+    pub(crate) fn with_portal<R>(&self, f: impl FnOnce(&mut Portal) -> R) -> R {
+        f(&mut self.state().portal)
+    }
+
     pub(crate) fn with_documents<R>(&self, f: impl FnOnce(&mut Documents) -> R) -> R {
         f(&mut self.state().documents)
     }
@@ -240,8 +246,17 @@ impl World {
             let state = &mut *state;
             let now_ms = now_ms();
             let origin = self.origin(state.portal.address);
-            let (events, lines) = (Vec::new(), Vec::new());
-            let mut ctx = Ctx { portal: &mut state.portal, origin, now_ms, events, lines };
+            let mut ctx = Ctx {
+                portal: &mut state.portal,
+                origin,
+                oauth: self.origin(Site::OAuth),
+                push: self.origin(Site::Push),
+                now_ms,
+                caller: Caller::Webhook,
+                connector: String::new(),
+                events: Vec::new(),
+                lines: Vec::new(),
+            };
             let reply = call(&mut ctx);
             let Ctx { events, lines, .. } = ctx;
             for CommandLine { call, note, fault, status } in lines {
@@ -275,7 +290,14 @@ impl World {
 impl World {
     /// `http://host:port/` of the portal at its present address.
     pub fn bitrix_url(&self) -> Url {
-        parsed(&format!("{}/", self.origin(self.portal_address())))
+        self.site_url(self.portal_address())
+    }
+    pub(crate) fn site_url(&self, site: Site) -> Url {
+        parsed(&format!("{}/", self.origin(site)))
+    }
+    /// Scheme, host and port of the portal at its present address.
+    pub(crate) fn bitrix_origin(&self) -> String {
+        self.origin(self.portal_address()).to_owned()
     }
     /// The incoming webhook at the portal's present address: a secret.
     pub fn webhook_url(&self) -> Url {
@@ -284,7 +306,7 @@ impl World {
     }
     /// `http://host:port/` of the signing service.
     pub fn easydocs_url(&self) -> Url {
-        parsed(&format!("{}/", self.origin(Site::EasyDocs)))
+        self.site_url(Site::EasyDocs)
     }
     /// Sets where events go.
     pub fn set_event_target(&self, target: Option<Url>) {
@@ -305,6 +327,18 @@ impl World {
     /// Sets the scopes of the webhook.
     pub fn set_scopes(&self, scopes: &[&str]) {
         self.state().portal.scopes = scopes.iter().map(|s| (*s).to_owned()).collect();
+    }
+    /// Sets what kind of portal it is and what it lacks.
+    pub fn set_traits(&self, traits: PortalTraits) {
+        self.state().portal.traits = traits;
+    }
+    /// Sets a feature of the plan, as `feature.get` tells it.
+    pub fn set_feature(&self, code: &str, on: bool) {
+        self.state().portal.traits.features.insert(code.to_owned(), on);
+    }
+    /// Sets until when the incoming webhook works, UTC milliseconds; none: for ever.
+    pub fn set_webhook_expiry(&self, until_ms: Option<i64>) {
+        self.state().portal.webhook_until_ms = until_ms;
     }
     /// Sets the portal's limits; what was counted so far stays.
     pub fn set_limits(&self, limits: Limits) {
@@ -394,8 +428,20 @@ impl World {
     pub fn add_user(&self, name: &str, last_name: &str) -> u64 {
         let mut state = self.state();
         let id = state.portal.fresh_id();
-        state.portal.users.insert(id, User { name: name.to_owned(), last_name: last_name.to_owned() });
+        state.portal.users.insert(id, User::employee(name, last_name));
         id
+    }
+    /// Dismisses somebody: his tokens are refused, `user.get` says that he is not active.
+    pub fn dismiss_user(&self, id: u64) {
+        if let Some(user) = self.state().portal.users.get_mut(&id) {
+            user.active = false;
+        }
+    }
+    /// Makes somebody an administrator, or an ordinary employee again.
+    pub fn set_admin(&self, id: u64, admin: bool) {
+        if let Some(user) = self.state().portal.users.get_mut(&id) {
+            user.admin = admin;
+        }
     }
     /// Makes a folder.
     ///

@@ -25,6 +25,7 @@ pub(super) enum Command {
     Settle { id: NoticeId, fate: Fate, reply: Reply<()> },
     Discard { id: NoticeId, reply: Reply<bool> },
     PutPortal { key: Vec<u8>, value: Bytes, reply: Reply<()> },
+    PutInstallation { key: Vec<u8>, value: Option<Bytes>, reply: Reply<()> },
     Forget { sagas: Vec<SagaId>, before: Timestamp, reply: Reply<usize> },
 }
 
@@ -35,7 +36,9 @@ impl Command {
         match self {
             Self::Accept { reply, .. } => drop(reply.send(Err(error))),
             Self::Commit { reply, .. } => drop(reply.send(Err(error.into()))),
-            Self::Settle { reply, .. } | Self::PutPortal { reply, .. } => drop(reply.send(Err(error))),
+            Self::Settle { reply, .. }
+            | Self::PutPortal { reply, .. }
+            | Self::PutInstallation { reply, .. } => drop(reply.send(Err(error))),
             Self::Discard { reply, .. } => drop(reply.send(Err(error))),
             Self::Forget { reply, .. } => drop(reply.send(Err(error))),
         }
@@ -49,6 +52,7 @@ impl Command {
             | Self::Settle { .. }
             | Self::Discard { .. }
             | Self::PutPortal { .. }
+            | Self::PutInstallation { .. }
             | Self::Forget { .. } => false,
         }
     }

@@ -346,6 +346,16 @@ pub(super) fn put_portal(group: &Group<'_>, key: Vec<u8>, value: Bytes) -> Chang
     changes
 }
 
+/// Remembers an installation, or forgets it.
+pub(super) fn put_installation(group: &Group<'_>, key: Vec<u8>, value: Option<Bytes>) -> Changes {
+    let mut changes = Changes::new(group);
+    match value {
+        Some(value) => changes.put(Tree::Installation, key, value),
+        None => changes.del(Tree::Installation, key),
+    }
+    changes
+}
+
 /// Removes those of the sagas that are finished and were last changed before `before`.
 pub(super) fn forget(
     group: &Group<'_>,
@@ -394,7 +404,9 @@ fn forget_one(group: &Group<'_>, changes: &mut Changes, saga: &DocumentSaga) -> 
             | Claim::External(_)
             | Claim::ProviderDocument(_)
             | Claim::EchoName { .. }
-            | Claim::EchoFile { .. } => changes.del(Tree::Claim, claim_key),
+            | Claim::EchoFile { .. }
+            | Claim::EchoBytes { .. }
+            | Claim::Workflow { .. } => changes.del(Tree::Claim, claim_key),
         }
     }
     changes.del(Tree::SagaClaims, key);

@@ -155,6 +155,9 @@ impl Check<'_> {
         match tree {
             Tree::Meta => self.readable::<MetaV1>(tree, key, value),
             Tree::Portal => self.readable::<PortalState>(tree, key, value),
+            Tree::Installation => {
+                self.readable::<super::portal_installations::InstallationV1>(tree, key, value);
+            }
             Tree::Cursor => self.readable::<super::notice::Cursor>(tree, key, value),
             Tree::Saga => return self.saga(key, value),
             Tree::History => return self.history(key, value),

@@ -16,6 +16,7 @@
 //! | 11 | PORTAL | portal's name | PORTAL |
 //! | 12 | CURSOR | poll's name | CURSOR |
 //! | 13 | SPOOL_REF | SHA-256 of the file (32), saga (16) | empty |
+//! | 14 | INSTALLATION | application's name, zero, portal's member_id | INSTALLATION: secrets sealed |
 //!
 //! All numbers big-endian, so that bytes sort as numbers do. The codes are stored in the journal, in snapshots
 //! and in the names of the view's trees: they are never given to something else.
@@ -23,7 +24,7 @@
 //! A claim's text longer than [`CLAIM_TEXT_MAX`] is cut and completed by its SHA-256, under a kind of its own
 //! (the kind's code plus 128): keys stay short, and no two claims share one.
 
-use crate::domain::{FileDigest, NoticeId, SagaId, Timestamp};
+use crate::domain::{FileDigest, InstallationKey, NoticeId, SagaId, Timestamp};
 use crate::saga::document::{Claim, Step};
 use sha2::{Digest, Sha256};
 
@@ -45,10 +46,11 @@ pub(super) enum Tree {
     Portal = 11,
     Cursor = 12,
     SpoolRef = 13,
+    Installation = 14,
 }
 
 /// How many trees there are.
-pub(super) const TREES: usize = 14;
+pub(super) const TREES: usize = 15;
 
 impl Tree {
     /// Every tree, by code.
@@ -67,6 +69,7 @@ impl Tree {
         Self::Portal,
         Self::Cursor,
         Self::SpoolRef,
+        Self::Installation,
     ];
     /// The stored code.
     pub const fn code(self) -> u8 {
@@ -97,6 +100,7 @@ impl Tree {
             Self::Portal => "portal",
             Self::Cursor => "cursor",
             Self::SpoolRef => "spool_ref",
+            Self::Installation => "installation",
         }
     }
 }
@@ -109,6 +113,11 @@ pub(super) const CLAIM_TEXT_MAX: usize = 200;
 /// Key in SAGA, OUTBOX and SAGA_CLAIMS.
 pub(super) fn saga(id: SagaId) -> Vec<u8> {
     id.to_be_bytes().to_vec()
+}
+
+/// Key in INSTALLATION. Neither part holds a zero byte.
+pub(super) fn installation(key: &InstallationKey) -> Vec<u8> {
+    [key.app.as_str().as_bytes(), b"\0", key.member_id.as_str().as_bytes()].concat()
 }
 
 /// Key in HISTORY.
@@ -198,6 +207,11 @@ pub(super) fn claim_prefix(claim: &Claim) -> Vec<u8> {
         Claim::ProviderDocument(text) => claim_key(3, text.as_bytes()),
         Claim::EchoName { portal, folder_id, name } => claim_key(4, &echo(portal.as_str(), *folder_id, name)),
         Claim::EchoFile { portal, file_id } => claim_key(5, &echo(portal.as_str(), *file_id, "")),
+        Claim::EchoBytes { portal, item, digest } => {
+            let what = format!("{}/{}", item.entity_type_id, digest.to_hex());
+            claim_key(6, &echo(portal.as_str(), item.id, &what))
+        }
+        Claim::Workflow { portal, workflow_id } => claim_key(7, &echo(portal.as_str(), 0, workflow_id)),
     }
 }
 
@@ -237,7 +251,7 @@ pub(super) fn describe(tree: Tree, key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::PortalId;
+    use crate::domain::{CrmItem, PortalId};
     use std::collections::BTreeSet;
 
     const A: SagaId = SagaId::from_u128(7);
@@ -248,7 +262,7 @@ mod tests {
             assert_eq!(usize::from(tree.code()), index);
             assert_eq!(Tree::from_code(tree.code()), Some(tree));
         }
-        assert_eq!(Tree::from_code(14), None);
+        assert_eq!(Tree::from_code(15), None);
     }
 
     #[test]
@@ -276,6 +290,11 @@ mod tests {
             folder_id,
             name: name.into(),
         };
+        let echo_bytes = |entity_type_id, id, byte| Claim::EchoBytes {
+            portal: PortalId("p".into()),
+            item: CrmItem { entity_type_id, id },
+            digest: FileDigest([byte; 32]),
+        };
         let claims = [
             Claim::Source("a".into()),
             Claim::Source("ab".into()),
@@ -291,6 +310,12 @@ mod tests {
             echo_name("p", 1, &long),
             echo_name("p", 1, &longer),
             Claim::EchoFile { portal: PortalId("p".into()), file_id: 1 },
+            echo_bytes(2, 1, 1),
+            echo_bytes(1, 1, 1),
+            echo_bytes(2, 2, 1),
+            echo_bytes(2, 1, 2),
+            Claim::Workflow { portal: PortalId("p".into()), workflow_id: "w".into() },
+            Claim::Workflow { portal: PortalId("p".into()), workflow_id: long.clone() },
         ];
         let keys: BTreeSet<Vec<u8>> = claims.iter().map(claim_prefix).collect();
         assert_eq!(keys.len(), claims.len());

@@ -309,7 +309,8 @@ fn is_heavy(tree: Tree) -> bool {
         | Tree::Lookup
         | Tree::Portal
         | Tree::Cursor
-        | Tree::SpoolRef => false,
+        | Tree::SpoolRef
+        | Tree::Installation => false,
     }
 }
 

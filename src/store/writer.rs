@@ -170,6 +170,10 @@ impl Writer {
                 let outcome = Ok((decide::put_portal(group, key, value), ()));
                 self.stage(group, outcome, move |result| drop(reply.send(result)))
             }
+            Command::PutInstallation { key, value, reply } => {
+                let outcome = Ok((decide::put_installation(group, key, value), ()));
+                self.stage(group, outcome, move |result| drop(reply.send(result)))
+            }
             Command::Forget { sagas, before, reply } => {
                 let outcome = decide::forget(group, &sagas, before);
                 self.stage(group, outcome, move |result| drop(reply.send(result)))

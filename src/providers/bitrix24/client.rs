@@ -1,10 +1,11 @@
-//! Speaks with one portal through its incoming webhook: a call alone, or many in a batch.
+//! Speaks with one portal, by webhook or as an application: a call alone, or many in a batch.
 //!
 //! Spends no budget and waits for nothing: its owner does, told by what was [`Observed`]. The portal may have been
 //! renamed: then it answers 302, the request was not executed, and it is sent once more to the new host
 //! (`settings/how-to-call-rest-api/change-domen.md`).
 
 use super::batch;
+use super::credentials::{self, AppAccess, Credentials};
 use super::envelope::{self, Envelope, Spent};
 use super::error;
 use crate::domain::{Failure, Secret};
@@ -117,13 +118,12 @@ pub enum WebhookUrlError {
     Path,
 }
 
-/// One portal as seen through one incoming webhook.
+/// One portal as seen through one incoming webhook, or by one application.
 #[derive(Debug)]
 pub struct Client {
     http: HttpClient,
     origin: RwLock<Origin>,
-    /// `rest/<user>/<secret>/`
-    path: Secret,
+    credentials: Credentials,
     redactor: Redactor,
 }
 
@@ -154,9 +154,24 @@ impl Client {
         Ok(Self {
             http,
             origin: RwLock::new(place.map_err(WebhookUrlError::Url)?),
-            path: Secret::new(format!("rest/{user}/{secret}/")),
+            credentials: Credentials::Webhook { path: Secret::new(format!("rest/{user}/{secret}/")) },
             redactor: Redactor::new([Secret::new(*secret)]),
         })
+    }
+
+    /// A client of an application that is installed at `portal`. The caller has verified that place.
+    pub fn of_app(http: HttpClient, portal: Origin, access: AppAccess) -> Self {
+        Self {
+            http,
+            origin: RwLock::new(portal),
+            credentials: Credentials::App(access),
+            redactor: Redactor::default(),
+        }
+    }
+
+    /// The portal was found at another place by a way that proves it.
+    pub fn move_to(&self, place: Origin) {
+        *self.origin.write().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
     /// Where the portal is now.
@@ -186,7 +201,7 @@ impl Client {
                 let payload = Payload::Json(&call.params);
                 vec![self.request(&call.method, payload, &mut observed).await]
             }
-            many => match self.request("batch", Payload::Json(&batch::params(many)), &mut observed).await {
+            many => match self.batch(many, &mut observed).await {
                 Ok(outer) => batch::outcomes(many, &outer, &self.redactor, &mut observed),
                 Err(failure) => many.iter().map(|_| Err(failure.clone())).collect(),
             },
@@ -194,14 +209,56 @@ impl Client {
         Executed { results, observed }
     }
 
-    /// One request and the result of its envelope.
+    async fn batch(&self, calls: &[Call], observed: &mut Observed) -> Result<Value, Failure> {
+        let marked: Vec<Call> = calls.iter().map(|call| self.marked(call)).collect();
+        self.request("batch", Payload::Json(&batch::params(&marked)), observed).await
+    }
+
+    /// A call as it stands in a batch: the token goes with the batch, the connector with each call.
+    fn marked(&self, call: &Call) -> Call {
+        let connector = self.credentials.connector(&call.method);
+        match connector {
+            None => call.clone(),
+            Some(_) => Call::new(call.method.clone(), credentials::dressed(&call.params, None, connector)),
+        }
+    }
+
+    /// One request and the result of its envelope. An application's token that is refused as too old is renewed and
+    /// the request sent once more: it had no effect.
     pub(super) async fn request(
         &self,
         method: &str,
         payload: Payload<'_>,
         observed: &mut Observed,
     ) -> Result<Value, Failure> {
-        let answer = self.post(method, payload, observed).await?;
+        let token = self.credentials.token().await?;
+        let first = self.attempt(method, &payload, token.as_ref(), observed).await;
+        let Err(refused) = &first else { return first };
+        match self.credentials.after(refused, token.as_ref()).await {
+            None => first,
+            Some(renewed) => self.attempt(method, &payload, Some(&renewed?), observed).await,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        method: &str,
+        payload: &Payload<'_>,
+        token: Option<&Secret>,
+        observed: &mut Observed,
+    ) -> Result<Value, Failure> {
+        let connector = self.credentials.connector(method);
+        let answer = match payload {
+            _ if token.is_none() && connector.is_none() => self.post(method, payload, observed).await?,
+            Payload::Json(params) => {
+                let params = credentials::dressed(params, token, connector);
+                self.post(method, &Payload::Json(&params), observed).await?
+            }
+            Payload::Framed(framed) => {
+                let framed = credentials::dressed_file(framed, token, connector);
+                self.post(method, &Payload::Framed(&framed), observed).await?
+            }
+        };
         debug!(
             provider.name = "bitrix24",
             provider.call = method,
@@ -217,14 +274,15 @@ impl Client {
     async fn post(
         &self,
         method: &str,
-        payload: Payload<'_>,
+        payload: &Payload<'_>,
         observed: &mut Observed,
     ) -> Result<Answer, Failure> {
-        let first = self.send(method, &payload, observed).await?;
+        let first = self.send(method, payload, observed).await?;
         let Some(place) = self.new_place(&first) else { return Ok(first) };
         observed.moved_to = Some(place.to_string());
-        *self.origin.write().unwrap_or_else(PoisonError::into_inner) = place;
-        self.send(method, &payload, observed).await
+        self.credentials.moved(&place);
+        self.move_to(place);
+        self.send(method, payload, observed).await
     }
 
     async fn send(
@@ -248,7 +306,7 @@ impl Client {
 
     fn address(&self, method: &str) -> Result<Url, Failure> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'_';
-        let text = format!("{}/{}{method}.json", self.origin(), self.path.expose());
+        let text = format!("{}/{}{method}.json", self.origin(), self.credentials.path());
         match Url::parse(&text) {
             Ok(url) if method.bytes().all(plain) => Ok(url),
             Ok(_) | Err(_) => Err(error::from_code(404, "error_method_not_found", None, "")),
@@ -288,11 +346,13 @@ impl Caller for Client {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::credentials::{Stale, TokenSource};
     use super::*;
     use crate::domain::{FailureClass, FailureKind};
     use crate::providers::http_client::HttpSettings;
     use crate::providers::test_server::{Reply, TestServer};
     use serde_json::json;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     pub(crate) const SECRET: &str = "s3cretwebhook";
@@ -488,5 +548,102 @@ pub(super) mod tests {
         let executed = client_of(&server).execute(&[call]).await;
         assert!(executed.results[0].is_err());
         assert!(server.requests().is_empty());
+    }
+
+    /// Tokens `t0`, `t1`, …: each renewal gives the next.
+    #[derive(Debug, Default)]
+    struct Numbered {
+        renewed: Mutex<Vec<(String, Stale)>>,
+        moved: Mutex<Vec<String>>,
+    }
+
+    impl TokenSource for Numbered {
+        fn access(&self) -> BoxFuture<'_, Result<Secret, Failure>> {
+            let number = self.renewed.lock().unwrap().len();
+            Box::pin(async move { Ok(Secret::new(format!("t{number}"))) })
+        }
+        fn instead_of<'a>(
+            &'a self,
+            refused: &'a Secret,
+            why: Stale,
+        ) -> BoxFuture<'a, Result<Secret, Failure>> {
+            self.renewed.lock().unwrap().push((refused.expose().to_owned(), why));
+            self.access()
+        }
+        fn moved(&self, to: &Origin) {
+            self.moved.lock().unwrap().push(to.to_string());
+        }
+    }
+
+    fn app_of(server: &TestServer, connector: Option<&str>) -> (Client, Arc<Numbered>) {
+        let tokens = Arc::new(Numbered::default());
+        let access = AppAccess { tokens: tokens.clone(), auth_connector: connector.map(str::to_owned) };
+        let http = HttpClient::new(&HttpSettings::default()).unwrap();
+        (Client::of_app(http, Origin::parse(&server.url("/")).unwrap(), access), tokens)
+    }
+
+    #[tokio::test]
+    async fn an_application_sends_its_token_in_the_body_only() {
+        let server = TestServer::start(vec![
+            Reply::ok(r#"{"result":1}"#),
+            Reply::ok(r#"{"result":{"result":{"c0":1,"c1":2}}}"#),
+        ]);
+        let (client, _) = app_of(&server, Some("edo"));
+        client.execute(&[get(5)]).await.results.remove(0).unwrap();
+        client.execute(&[get(5), Call::new("im.notify.system.add", json!({"USER_ID": 1}))]).await;
+        let seen = server.requests();
+        assert_eq!(seen[0].line(), "POST /rest/disk.file.get.json HTTP/1.1");
+        assert_eq!(seen[0].json(), json!({"id": 5, "auth": "t0"}));
+        let batch = seen[1].json();
+        assert_eq!((batch["auth"].as_str(), batch["auth_connector"].as_str()), (Some("t0"), Some("edo")));
+        assert_eq!(batch["cmd"]["c0"], "disk.file.get?id=5");
+        let notice = batch["cmd"]["c1"].as_str().unwrap();
+        assert!(notice.contains("auth_connector=edo") && !notice.contains("t0"), "{notice}");
+    }
+
+    #[tokio::test]
+    async fn an_expired_token_is_renewed_once_and_the_call_repeated() {
+        let server = TestServer::start(vec![
+            Reply::status(401, "", r#"{"error":"expired_token"}"#),
+            Reply::ok(r#"{"result":7}"#),
+            Reply::status(401, "", r#"{"error":"EXPIRED_TOKEN"}"#),
+            Reply::status(401, "", r#"{"error":"expired_token"}"#),
+        ]);
+        let (client, tokens) = app_of(&server, None);
+        let executed = client.execute(&[get(5)]).await;
+        assert_eq!(executed.results[0], Ok(json!(7)));
+        assert_eq!(executed.observed.requests, 2);
+        assert_eq!(server.requests()[1].json()["auth"], "t1");
+        let failure = client.execute(&[get(5)]).await.results.remove(0).unwrap_err();
+        assert_eq!((failure.class, failure.code.as_str()), (FailureClass::Auth, "expired_token"));
+        assert_eq!(
+            *tokens.renewed.lock().unwrap(),
+            [("t0".into(), Stale::Expired), ("t1".into(), Stale::Expired)]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_401_with_another_code_renews_nothing() {
+        let codes = ["NO_AUTH_FOUND", "authorization_error", "METHOD_CONFIRM_WAITING", "PAYMENT_REQUIRED"];
+        let reply = |code: &&str| Reply::status(401, "", &format!(r#"{{"error":"{code}"}}"#));
+        let server = TestServer::start(codes.iter().map(reply).collect());
+        let (client, tokens) = app_of(&server, None);
+        for code in codes {
+            let failure = client.execute(&[get(5)]).await.results.remove(0).unwrap_err();
+            assert_eq!((failure.class, failure.code), (FailureClass::Auth, code.to_ascii_lowercase()));
+        }
+        assert!(tokens.renewed.lock().unwrap().is_empty());
+        assert_eq!(server.requests().len(), codes.len());
+    }
+
+    #[tokio::test]
+    async fn a_renamed_portal_is_told_to_whoever_keeps_the_installation() {
+        let new = TestServer::start(vec![Reply::ok(r#"{"result":1}"#)]);
+        let location = format!("Location: {}\r\n", new.url("/x"));
+        let old = TestServer::start(vec![Reply::status(302, &location, "")]);
+        let (client, tokens) = app_of(&old, None);
+        assert_eq!(client.execute(&[get(5)]).await.results[0], Ok(json!(1)));
+        assert_eq!(*tokens.moved.lock().unwrap(), [new.url("")]);
+        assert_eq!(new.requests()[0].json()["auth"], "t0");
     }
 }

@@ -89,18 +89,7 @@ impl IncomingEvent {
     /// # Errors
     /// [`EventError`]; never quotes the body.
     pub fn decode(content_type: Option<&str>, body: &[u8]) -> Result<Self, EventError> {
-        let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        let known = ["", "application/json", "text/json", "application/x-www-form-urlencoded", "text/plain"];
-        if !known.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
-            return Err(EventError::ContentType);
-        }
-        let looks_like_json = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-        let tree = if looks_like_json || kind.to_ascii_lowercase().ends_with("/json") {
-            strict_json::parse(body).map_err(EventError::Json)?
-        } else {
-            forms::decode(body).map_err(EventError::Form)?
-        };
-        Self::of_tree(tree)
+        Self::of_tree(tree(content_type, body)?)
     }
 
     fn of_tree(mut tree: Value) -> Result<Self, EventError> {
@@ -163,6 +152,21 @@ impl IncomingEvent {
     fn field(&self, name: &str) -> Option<u64> {
         let fields = wire::member(&self.data, "FIELDS").unwrap_or(&self.data);
         wire::member(fields, name).and_then(wire::id)
+    }
+}
+
+/// The body as a tree, form or JSON.
+pub(super) fn tree(content_type: Option<&str>, body: &[u8]) -> Result<Value, EventError> {
+    let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let known = ["", "application/json", "text/json", "application/x-www-form-urlencoded", "text/plain"];
+    if !known.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
+        return Err(EventError::ContentType);
+    }
+    let looks_like_json = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+    if looks_like_json || kind.to_ascii_lowercase().ends_with("/json") {
+        strict_json::parse(body).map_err(EventError::Json)
+    } else {
+        forms::decode(body).map_err(EventError::Form)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The adapter to Bitrix24 in incoming-webhook mode: calls, batches, files, events.
+//! The adapter to Bitrix24, by incoming webhook or as an application: calls, batches, files, events, tokens.
 //!
 //! Knows how the platform speaks (`apidocs.bitrix24.com`, and what its official SDKs were seen to handle): errors
 //! with HTTP 200, `[]` for an empty map, numbers as strings, a renamed portal's 302. It does not know who waits for
@@ -11,16 +11,21 @@ pub mod account;
 pub mod batch;
 pub mod budget;
 pub mod client;
+pub mod credentials;
 pub mod crm;
 pub mod drive;
 pub mod envelope;
 pub mod error;
 pub mod events;
 pub mod forms;
+pub mod lifecycle;
 pub mod notify;
+pub mod oauth;
 pub mod operating;
+pub mod registration;
 pub mod transfer;
 pub mod wire;
 
 pub use client::{Call, Caller, Client, Executed, LimitHit, Observed, Operating, WebhookUrlError};
+pub use credentials::{AppAccess, TokenSource};
 pub use events::{BitrixTrigger, IncomingEvent, token_matches};

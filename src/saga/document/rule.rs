@@ -1,6 +1,6 @@
 //! Which trigger at which origin sends which file along which route: matching, as pure functions.
 
-use super::state::{Delivery, Occasion};
+use super::state::{CommentFile, Delivery, DriveCopy, Occasion};
 use crate::domain::{CrmItem, PortalId, file_name};
 
 /// What is known of a source file when it is looked at.
@@ -40,6 +40,8 @@ pub enum Trigger {
         /// The file field, as `crm.item.get` spells it.
         file_field: String,
     },
+    /// The robot "Send for signature" of a workflow; the robot says which file.
+    Robot,
 }
 
 /// Whom to tell.
@@ -100,6 +102,32 @@ pub struct Rule {
     pub notify_on: Vec<Occasion>,
     /// Which CRM item a Drive file belongs to.
     pub item: ItemRule,
+    /// Whether a copy goes to the Drive.
+    pub drive: DriveCopy,
+    /// What happens to the CRM item.
+    pub into_item: IntoItem,
+}
+
+/// What happens to the CRM item when the document has come to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IntoItem {
+    /// The file field that gets the signed file, as `crm.item.get` spells it.
+    pub field: Option<String>,
+    /// Whether the comment carries the signed file.
+    pub comment_file: CommentFile,
+    /// The stage after a signature.
+    pub stage_on_signed: Option<String>,
+    /// The stage after a refusal.
+    pub stage_on_refused: Option<String>,
+    /// Stages besides that of the sending that the item may be moved out of.
+    pub stages_from: Vec<String>,
+}
+
+impl IntoItem {
+    /// Whether the item is moved at all, so that its stage must be known when the file is taken up.
+    pub fn moves(&self) -> bool {
+        self.stage_on_signed.is_some() || self.stage_on_refused.is_some()
+    }
 }
 
 impl Rule {
@@ -112,7 +140,7 @@ impl Rule {
         included && !excluded && sized
     }
 
-    /// How a file is to be handled, with people resolved.
+    /// How a file is to be handled, with people resolved. The item's stage is the caller's to fill in.
     pub fn delivery(&self, responsible: Option<u64>, creator: Option<u64>) -> Delivery {
         let mut notify: Vec<u64> = Vec::new();
         for addressee in &self.notify {
@@ -133,6 +161,13 @@ impl Rule {
             comment: self.comment,
             notify,
             notify_on: self.notify_on.clone(),
+            drive: self.drive,
+            field: self.into_item.field.clone(),
+            comment_file: self.into_item.comment_file,
+            stage_on_signed: self.into_item.stage_on_signed.clone(),
+            stage_on_refused: self.into_item.stage_on_refused.clone(),
+            stages_from: self.into_item.stages_from.clone(),
+            item_stage: None,
         }
     }
 
@@ -156,7 +191,7 @@ pub fn rule_for_file<'a>(rules: &'a [Rule], portal: &PortalId, facts: &SourceFac
             Trigger::FileEvent { folders } => {
                 folders.is_empty() || facts.folder_id.is_some_and(|f| folders.contains(&f))
             }
-            Trigger::Stage { .. } => false,
+            Trigger::Stage { .. } | Trigger::Robot => false,
         };
         here && rule.portal == *portal && rule.wants(facts)
     })
@@ -196,7 +231,7 @@ pub fn rule_for_field<'a>(
         Trigger::Stage { entity_type_id, file_field, .. } if *entity_type_id == type_id => {
             is_same_field(file_field, field).then_some((rule, file_field.as_str()))
         }
-        Trigger::Stage { .. } | Trigger::Folder { .. } | Trigger::FileEvent { .. } => None,
+        Trigger::Stage { .. } | Trigger::Folder { .. } | Trigger::FileEvent { .. } | Trigger::Robot => None,
     });
     let first = spelled.next();
     match rule_id {
@@ -301,6 +336,8 @@ mod tests {
             notify: Vec::new(),
             notify_on: Vec::new(),
             item: ItemRule::None,
+            drive: DriveCopy::Wanted,
+            into_item: IntoItem::default(),
         };
         let stage = |field: &str| Trigger::Stage {
             entity_type_id: 2,

@@ -269,7 +269,10 @@ impl Draft<'_> {
                 self.identity_taken(id, by);
                 Ok(())
             }
-            Claim::EchoName { .. } | Claim::EchoFile { .. } => Ok(()),
+            Claim::EchoName { .. }
+            | Claim::EchoFile { .. }
+            | Claim::EchoBytes { .. }
+            | Claim::Workflow { .. } => Ok(()),
         }
     }
 
@@ -291,8 +294,7 @@ impl Draft<'_> {
                     format!("Этот файл уже ведёт документ {by}."),
                     format!("This file already belongs to document {by}."),
                 );
-                self.not_wanted("duplicate", &reason);
-                Ok(())
+                self.not_wanted("duplicate", &reason)
             }
             // Only the two steps above ask for a source; a document that is out there is never dropped for one.
             _ => Ok(()),

@@ -1126,6 +1126,19 @@ async fn a_finished_notice_number_is_not_given_again_after_a_restart() {
     }
 }
 
+#[tokio::test]
+async fn what_a_store_makes_is_nobody_elses_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let around = tempfile::tempdir().expect("a directory for the test");
+    let data = around.path().join("data");
+    let (store, _) = Store::open(StoreOptions::new(data.join("store")), &mut |_| {}).expect("it opens");
+    for dir in [data.clone(), data.join("store")] {
+        let mode = std::fs::metadata(&dir).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{}", dir.display());
+    }
+    store.close().await.expect("closed");
+}
+
 // --- large stores ----------------------------------------------------------------------------------------------
 
 /// Resident memory of this process, bytes.

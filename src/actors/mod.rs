@@ -14,11 +14,19 @@ pub mod circuit;
 mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;
+mod fair_turns;
 pub mod folder;
 pub mod folder_watch;
+pub mod found;
+pub mod gap_report;
+pub mod item_reader;
+mod item_rules;
+pub mod item_sweep;
 pub mod notice_router;
+pub mod own_write;
 pub mod portal_session;
 pub mod retry_scheduler;
+pub mod second_channel;
 pub mod trigger;
 pub mod webhook_ingress;
 
@@ -40,9 +48,12 @@ use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::{FolderWatch, WatchedFolder};
+use gap_report::{Gap, GapReport, GapTotals};
+use item_reader::ItemReader;
 use notice_router::NoticeRouter;
-use portal_session::{PortalSession, View};
+use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
+use second_channel::ChannelSettings;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,6 +89,10 @@ pub struct Parts {
     pub small_upload_bytes_max: u64,
     /// When circuits open.
     pub circuit: CircuitSettings,
+    /// The budgets of the portals.
+    pub budgets: Budgets,
+    /// What the webhooks have missed.
+    pub gaps: Arc<GapReport>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -99,12 +114,18 @@ pub struct PortalSetup {
     pub client: Arc<Client>,
     /// Its budget; none = unlimited (a box).
     pub bucket: Option<LeakyBucket>,
+    /// Portals with one key share one budget: `member_id`. None: the address decides.
+    pub budget_key: Option<String>,
+    /// Users of the portal who are told when a block by the vendor is over.
+    pub administrators: Vec<u64>,
     /// Origins besides the portal's own that its files may come from.
     pub allowed_origins: Vec<Origin>,
     /// How long its limits are respected.
     pub pauses: PortalPauses,
     /// File transfers under way at one time: each holds a socket and a spool file.
     pub transfers_max: usize,
+    /// How changes are learned that its webhook did not tell.
+    pub channel: ChannelSettings,
 }
 
 /// How long the limits of a portal are respected, in milliseconds.
@@ -194,16 +215,18 @@ impl Engine {
         let remotes = Arbiter::new();
         let mut sessions = BTreeMap::new();
         for portal in portals {
-            let (id, shared) = (portal.id.clone(), parts.clone());
+            let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
+            second_channel::start(&parts, &id, &session, &channel, &remotes.handle());
             sessions.insert(id, session);
         }
         let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
         let (shared, run) = (parts.clone(), runner.clone());
+        let items = Arc::new(ItemReader::new(parts.clone(), Arc::new(sessions.clone())));
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
-            let router = Arc::new(NoticeRouter::new(shared.clone()));
+            let router = Arc::new(NoticeRouter::new(shared.clone(), items));
             RetryScheduler::new(shared, run, router)
         });
         let shared = parts.clone();
@@ -316,6 +339,11 @@ impl Engine {
         Ok((source, Some(rule.id.clone())))
     }
 
+    /// What the webhooks have missed, in numbers by portal and with the latest gaps, newest first.
+    pub fn gaps(&self) -> (BTreeMap<PortalId, GapTotals>, Vec<Gap>) {
+        self.parts.gaps.view(self.parts.clock.now())
+    }
+
     /// Whether work is taken, and why not.
     pub fn health(&self) -> EngineHealth {
         let store = self.parts.store.health();
@@ -331,6 +359,7 @@ impl Engine {
                 "The internal scheduler has stopped; restart the service.",
             ));
         }
+        reasons.extend(self.parts.budgets.alarms());
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -370,12 +399,20 @@ impl Engine {
         views
     }
 
+    /// Who used the budget of a portal; none if there is no such portal.
+    pub async fn budget(&self, portal: &PortalId) -> Option<BudgetReport> {
+        self.sessions.get(portal)?.send(GiveBudget).await.ok()
+    }
+
     /// Stops taking work and waits, at most [`STOP_PATIENCE`], for effects under way.
     pub async fn drain(&self) {
         self.parts.draining.store(true, Ordering::Relaxed);
         let until = tokio::time::Instant::now() + STOP_PATIENCE;
         while self.runner.running_count() > 0 && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for session in self.sessions.values() {
+            let _ = tokio::time::timeout_at(until, session.send(SaveAccount)).await;
         }
     }
 
@@ -397,6 +434,7 @@ impl Engine {
             };
             metrics.set_circuit(&remote, state);
         }
+        self.parts.gaps.tick(now);
         if let Ok(due) = self.parts.store.next_due().await {
             let lag = due.map_or(0, |due| now.ms_since(due));
             metrics.set_timer_lag(Duration::from_millis(lag));

@@ -16,6 +16,7 @@ pub mod document_saga;
 pub mod effect_runner;
 pub mod folder;
 pub mod folder_watch;
+mod item_work;
 pub mod notice_router;
 pub mod portal_session;
 pub mod retry_scheduler;

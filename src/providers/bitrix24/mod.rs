@@ -18,11 +18,14 @@ pub mod envelope;
 pub mod error;
 pub mod events;
 pub mod forms;
+pub mod item_access;
+pub mod item_fields;
 pub mod lifecycle;
 pub mod notify;
 pub mod oauth;
 pub mod operating;
 pub mod registration;
+pub mod robots;
 pub mod transfer;
 pub mod wire;
 

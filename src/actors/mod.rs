@@ -16,10 +16,17 @@ pub mod document_saga;
 pub mod effect_runner;
 pub mod folder;
 pub mod folder_watch;
+pub mod found;
+pub mod gap_report;
+pub mod item_reader;
+mod item_rules;
+pub mod item_sweep;
 mod item_work;
 pub mod notice_router;
+pub mod own_write;
 pub mod portal_session;
 pub mod retry_scheduler;
+pub mod second_channel;
 pub mod trigger;
 pub mod webhook_ingress;
 
@@ -40,9 +47,12 @@ use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::{FolderWatch, WatchedFolder};
+use gap_report::{Gap, GapReport, GapTotals};
+use item_reader::ItemReader;
 use notice_router::NoticeRouter;
 use portal_session::{PortalSession, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
+use second_channel::ChannelSettings;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,6 +88,8 @@ pub struct Parts {
     pub small_upload_bytes_max: u64,
     /// When circuits open.
     pub circuit: CircuitSettings,
+    /// What the webhooks have missed.
+    pub gaps: Arc<GapReport>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -105,6 +117,8 @@ pub struct PortalSetup {
     pub pauses: PortalPauses,
     /// File transfers under way at one time: each holds a socket and a spool file.
     pub transfers_max: usize,
+    /// How changes are learned that its webhook did not tell.
+    pub channel: ChannelSettings,
 }
 
 /// How long the limits of a portal are respected, in milliseconds.
@@ -194,16 +208,18 @@ impl Engine {
         let remotes = Arbiter::new();
         let mut sessions = BTreeMap::new();
         for portal in portals {
-            let (id, shared) = (portal.id.clone(), parts.clone());
+            let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
+            second_channel::start(&parts, &id, &session, &channel, &remotes.handle());
             sessions.insert(id, session);
         }
         let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
         let (shared, run) = (parts.clone(), runner.clone());
+        let items = Arc::new(ItemReader::new(parts.clone(), Arc::new(sessions.clone())));
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
-            let router = Arc::new(NoticeRouter::new(shared.clone()));
+            let router = Arc::new(NoticeRouter::new(shared.clone(), items));
             RetryScheduler::new(shared, run, router)
         });
         let shared = parts.clone();
@@ -288,6 +304,11 @@ impl Engine {
         }
     }
 
+    /// What the webhooks have missed, in numbers by portal and with the latest gaps, newest first.
+    pub fn gaps(&self) -> (BTreeMap<PortalId, GapTotals>, Vec<Gap>) {
+        self.parts.gaps.view(self.parts.clock.now())
+    }
+
     /// Whether work is taken, and why not.
     pub fn health(&self) -> EngineHealth {
         let store = self.parts.store.health();
@@ -369,6 +390,7 @@ impl Engine {
             };
             metrics.set_circuit(&remote, state);
         }
+        self.parts.gaps.tick(now);
         if let Ok(due) = self.parts.store.next_due().await {
             let lag = due.map_or(0, |due| now.ms_since(due));
             metrics.set_timer_lag(Duration::from_millis(lag));

@@ -2,6 +2,9 @@
 
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
+use crate::actors::gap_report::{GapReport, GapSettings};
+use crate::actors::item_sweep::{Rounds, SweepSettings};
+use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode, Push};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
@@ -151,6 +154,9 @@ fn trigger(trigger: &config::Trigger) -> Trigger {
             stages: stages.clone(),
             file_field: file_field.clone(),
         },
+        config::Trigger::GeneratedDocument { templates, entity_types } => {
+            Trigger::Generated { template_ids: templates.clone(), entity_type_ids: entity_types.clone() }
+        }
     }
 }
 
@@ -195,7 +201,9 @@ pub fn watches(config: &Config) -> Vec<WatchedFolder> {
                 config::Existing::Send => Existing::Send,
             },
         }),
-        config::Trigger::FileEvent { .. } | config::Trigger::DealStage { .. } => None,
+        config::Trigger::FileEvent { .. }
+        | config::Trigger::DealStage { .. }
+        | config::Trigger::GeneratedDocument { .. } => None,
     };
     let mut all: Vec<WatchedFolder> = Vec::new();
     for folder in config.rules.iter().filter_map(watch) {
@@ -271,10 +279,12 @@ pub fn parts(
     metrics: Arc<Metrics>,
 ) -> Result<Parts, WiringError> {
     let first = config.portals.first();
+    let gaps = Arc::new(GapReport::new(gap_settings(config), clock.now(), metrics.clone()));
     Ok(Parts {
         store,
         clock,
         metrics,
+        gaps,
         policy: policy(config),
         rules: rules(config),
         easydocs: Arc::new(easydocs_settings(config)?),
@@ -286,6 +296,15 @@ pub fn parts(
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
+}
+
+/// Whose webhooks may miss something, and how long their events may be under way.
+fn gap_settings(config: &Config) -> GapSettings {
+    let mute = config.portals.iter().filter(|portal| portal.application_tokens.is_empty());
+    GapSettings {
+        grace_ms: config.portals.iter().map(|p| (p.id.clone(), p.second_channel.grace.as_ms())).collect(),
+        without_webhook: mute.map(|portal| portal.id.clone()).collect(),
+    }
 }
 
 /// Where EasyDocs is told to send callbacks.
@@ -317,10 +336,35 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
                 gather_ms: portal.batch_gather.as_ms(),
             },
             transfers_max: portal.transfers_max as usize,
+            channel: channel(&portal.second_channel),
             allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
         });
     }
     Ok(setups)
+}
+
+/// The second channels of a portal.
+fn channel(channel: &config::SecondChannelConfig) -> ChannelSettings {
+    ChannelSettings {
+        mode: match channel.mode {
+            config::SecondChannelMode::Auto => Mode::Auto,
+            config::SecondChannelMode::Sweep => Mode::Sweep,
+            config::SecondChannelMode::Both => Mode::Both,
+            config::SecondChannelMode::Off => Mode::Off,
+        },
+        called_as: CalledAs::Webhook,
+        sweep: SweepSettings {
+            interval_ms: channel.sweep_interval.as_ms(),
+            overlap_ms: channel.sweep_overlap.as_ms(),
+            first_ms: channel.sweep_first.as_ms(),
+            rounds: Rounds::ForEver,
+        },
+        offline_interval_ms: channel.offline_interval.as_ms(),
+        push: match channel.push {
+            config::PushMode::On => Push::On,
+            config::PushMode::Off => Push::Off,
+        },
+    }
 }
 
 /// A client of one portal.

@@ -9,6 +9,7 @@
 //! - CF-3: `default.toml` is the only source of defaults.
 //! - CF-4: only `environment` reads the variables of the process.
 
+mod channel;
 mod decode;
 mod easydocs;
 mod environment;
@@ -26,6 +27,7 @@ mod source;
 mod units;
 mod validate;
 
+pub use channel::{PushMode, SecondChannelConfig, SecondChannelMode};
 pub use easydocs::{
     AuthConfig, CallbackConfig, CallbackFields, CallbackStatuses, CreateConfig, CreateFields, CreateMethod,
     CreateMode, CreateResponse, DownloadConfig, EasydocsConfig, EasydocsLimits, EasydocsTimeouts,

@@ -1,5 +1,6 @@
 //! `[[portals]]`: one Bitrix24 each, in incoming-webhook mode.
 
+use super::channel::SecondChannelConfig;
 use super::network::Network;
 use super::problem::bilingual;
 use super::secret_ref::SecretRef;
@@ -47,6 +48,8 @@ pub struct PortalConfig {
     pub allowed_download_origins: Vec<Url>,
     /// How long we wait for the portal.
     pub timeouts: PortalTimeouts,
+    /// How changes are learned that its webhook did not tell.
+    pub second_channel: SecondChannelConfig,
     /// `CLIENT_ID` of our notices; webhooks need one for notices with a tag.
     pub notify_client_id: String,
     /// Allows `http://` to a loopback address, for the sandbox. Refused for any other host.

@@ -279,7 +279,7 @@ fn copy_origins(origins: &mut Origins, from: &str, to: &str) {
 }
 
 fn split_triggers(rule_defaults: &mut Table) -> Table {
-    ["folder", "file_event", "deal_stage"]
+    ["folder", "file_event", "deal_stage", "item_stage", "lead_stage", "generated_document"]
         .into_iter()
         .filter_map(|kind| Some((kind.to_owned(), rule_defaults.remove(kind)?)))
         .collect()

@@ -87,6 +87,8 @@ label_values! {
         FileEvent = "file_event",
         /// The stage of a CRM item.
         DealStage = "deal_stage",
+        /// A document of the document generator.
+        Generated = "generated_document",
         /// A person or a program asked.
         Request = "request",
     }
@@ -105,6 +107,28 @@ label_values! {
         Echo = "echo",
         /// Name, size, folder or stage did not fit.
         Filtered = "filtered",
+        /// One of several events that one reading of the item has answered.
+        Coalesced = "coalesced",
+    }
+}
+
+label_values! {
+    /// A way besides the webhook by which changes of a portal are learned.
+    HealingChannel {
+        /// The portal's offline queue.
+        OfflineQueue = "offline_queue",
+        /// A periodic question for what changed.
+        Sweep = "sweep",
+    }
+}
+
+label_values! {
+    /// Why a change was not told by the webhook, as far as that can be known.
+    GapCause {
+        /// We were listening, and nothing came.
+        Lost = "lost",
+        /// It was made before this process started.
+        BeforeStart = "before_start",
     }
 }
 
@@ -213,5 +237,8 @@ label_sets! {
     PortalLabels { portal: String }
     PortalMethodLabels { portal: String, method: &'static str }
     RequestLabels { portal: String, kind: RequestKind }
+    GapLabels { portal: String, channel: HealingChannel, cause: GapCause }
+    PortalChannelLabels { portal: String, channel: HealingChannel }
+    PortalOutcomeLabels { portal: String, outcome: CallOutcome }
     BuildLabels { version: &'static str }
 }

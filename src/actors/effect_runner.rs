@@ -373,7 +373,7 @@ impl PortalWork<'_> {
             Source::CrmFile { item, field, file_id } => {
                 self.fetch_crm_file(*item, field, *file_id, rule_id).await
             }
-            Source::Generated { .. } => Err(not_built("generated documents")),
+            Source::Generated { document_id } => self.fetch_generated(*document_id, rule_id).await,
             Source::CrmItem { item } | Source::OfItem { item, .. } => Err(local(
                 FailureClass::Permanent,
                 "no_file",
@@ -433,7 +433,7 @@ impl PortalWork<'_> {
     }
 
     /// Who is responsible for the item and where it stands, asked only if the rule tells that person or moves it.
-    async fn item_facts(
+    pub(super) async fn item_facts(
         &self,
         rule: &Rule,
         item: Option<CrmItem>,
@@ -614,15 +614,6 @@ fn not_done(mut failure: Failure) -> Failure {
 
 pub(super) fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {
     Failure::new(class, FailureKind::Local, code, Text::new(ru, en))
-}
-
-fn not_built(what: &str) -> Failure {
-    local(
-        FailureClass::Permanent,
-        "not_built",
-        &format!("Ещё не умеем: {what}."),
-        &format!("Not built yet: {what}."),
-    )
 }
 
 pub(super) fn stopping() -> Failure {

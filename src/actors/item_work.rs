@@ -2,16 +2,19 @@
 //! to a workflow. A part of the runner: it translates and decides nothing about a document.
 
 use super::effect_runner::{PortalWork, local, not_wanted, stopping};
+use super::own_write;
 use super::portal_session::{Learned, TransferPass};
-use crate::domain::{CrmItem, Failure, FailureClass, SpoolFile};
+use crate::domain::{CrmItem, Failure, FailureClass, FailureKind, SpoolFile, Text};
+use crate::providers::bitrix24::documentgenerator::{self, GeneratedDocument, Pdf};
+use crate::providers::bitrix24::item_access::{self, Change};
 use crate::providers::bitrix24::item_fields::{self, FieldState, Written};
-use crate::providers::bitrix24::{crm, drive, item_access, robots};
+use crate::providers::bitrix24::{crm, drive, robots};
 use crate::providers::spool_io::FileSource;
-use crate::saga::document::rule::Rule;
+use crate::saga::document::rule::{self, GeneratedFacts, Rule, SourceFacts};
 use crate::saga::document::stage::{self, StageMove};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
-    Answer, Delivery, EventToken, ItemPick, NamedFile, RobotHeard, RobotReply, Source, WantedFile,
+    Answer, Delivery, EventToken, ItemPick, NamedFile, RobotHeard, RobotReply, Source, WantedFile, words,
 };
 use serde_json::json;
 
@@ -40,7 +43,9 @@ impl PortalWork<'_> {
         let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
         let source = self.file_source(file.bytes);
         let written = item_fields::attach(&self.items, &pass.client, item, &state, &file.name, &source).await;
-        let file_id = match self.learned(written).await? {
+        let attached = self.learned(written).await?;
+        self.remember_change(item, attached.change).await?;
+        let file_id = match attached.file_id {
             Some(file_id) => Some(file_id),
             None => self.new_file(item, field, &file.bytes, &state.file_ids).await?,
         };
@@ -87,6 +92,14 @@ impl PortalWork<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The portal tells us of our own change as of anybody's: it must start nothing.
+    async fn remember_change(&self, item: CrmItem, change: Option<Change>) -> Result<(), Failure> {
+        let Some(change) = change else { return Ok(()) };
+        let kept = own_write::remember(self.parts, &self.portal, item, change.at, change.by).await;
+        // Written in any case: the outcome is looked for, or harmlessly repeated.
+        kept.map_err(|error| Failure::new(FailureClass::Ambiguous, FailureKind::Local, "store", error.text()))
     }
 
     fn file_source(&self, bytes: SpoolFile) -> FileSource {
@@ -136,7 +149,10 @@ impl PortalWork<'_> {
         match stage::decide(&present, to, from, &order) {
             StageMove::Keep(why) => return Ok(Answer::StageKept { stage: present, why }),
             StageMove::Reached => {}
-            StageMove::Go => self.items.set_stage(&self.caller, item, to).await?,
+            StageMove::Go => {
+                let change = self.items.set_stage(&self.caller, item, to).await?;
+                self.remember_change(item, change).await?;
+            }
         }
         Ok(Answer::StageMoved { from: present })
     }
@@ -154,7 +170,7 @@ impl PortalWork<'_> {
         };
         match pick {
             ItemPick::Field(field) => self.pick_files(item, field, rule).await,
-            ItemPick::LatestGenerated => Err(local(FailureClass::Permanent, "not_built", "нет", "no")),
+            ItemPick::LatestGenerated => self.pick_generated(item, rule).await,
         }
     }
 
@@ -182,6 +198,68 @@ impl PortalWork<'_> {
         }
         let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
         Ok(Answer::ItemWanted { item, files, delivery })
+    }
+
+    async fn pick_generated(&self, item: CrmItem, rule: &Rule) -> Result<Answer, Failure> {
+        let listed = documentgenerator::of_item(&self.caller, item).await?;
+        let Some(latest) = listed.first() else {
+            return Ok(not_wanted(
+                "no_file",
+                format!("В карточке {item} нет документа, созданного по шаблону."),
+                format!("Item {item} has no document that was generated from a template."),
+            ));
+        };
+        if self.is_generated_taken(latest.id).await? {
+            return Ok(not_wanted(
+                "duplicate",
+                format!("Последний документ по шаблону ({}) уже отправлен на подпись.", latest.id),
+                format!("The latest generated document ({}) was sent for signature already.", latest.id),
+            ));
+        }
+        let read = self.items.get(&self.caller, item).await?;
+        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+        Ok(Answer::DocumentPicked { document_id: latest.id, delivery })
+    }
+
+    // ---- a generated document ------------------------------------------------------------------------------
+
+    pub(super) async fn fetch_generated(
+        &self,
+        document_id: u64,
+        rule_id: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let document = documentgenerator::get(&self.caller, document_id).await?;
+        let Some(rule) = self.rule_for_document(rule_id, &document) else {
+            return Ok(not_wanted(
+                "no_rule",
+                format!("Ни одно правило не подходит к документу {document_id}, созданному по шаблону."),
+                format!("No rule wants generated document {document_id}."),
+            ));
+        };
+        let url = match &document.pdf {
+            Pdf::NotYet => return Ok(Answer::PdfPending),
+            Pdf::Failed { message } => return Err(not_converted(message)),
+            Pdf::Ready { url } => url,
+        };
+        let (bytes, name) = self.download(url, rule.size_max).await?;
+        let facts = SourceFacts {
+            name: pdf_name(&document, name),
+            size_bytes: Some(bytes.size_bytes),
+            ..SourceFacts::default()
+        };
+        let (responsible, stage) = self.item_facts(rule, document.item).await?;
+        let delivery = delivery_in(rule, responsible, None, stage);
+        Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: document.item })
+    }
+
+    fn rule_for_document(&self, rule_id: Option<&str>, document: &GeneratedDocument) -> Option<&Rule> {
+        match rule_id {
+            Some(id) => self.parts.rules.iter().find(|r| r.id == id && r.portal == self.portal),
+            None => {
+                let facts = GeneratedFacts { template_id: document.template_id, item: document.item };
+                rule::rule_for_generated(&self.parts.rules, &self.portal, facts)
+            }
+        }
     }
 
     // ---- the answer to a workflow --------------------------------------------------------------------------
@@ -239,6 +317,35 @@ pub(super) fn delivery_in(
     stage: Option<String>,
 ) -> Delivery {
     Delivery { item_stage: stage, ..rule.delivery(responsible, creator) }
+}
+
+/// By its title where it has one: the download calls every document alike.
+fn pdf_name(document: &GeneratedDocument, downloaded: Option<String>) -> String {
+    let title = document.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
+    match (title, downloaded) {
+        (Some(title), _) if title.to_lowercase().ends_with(".pdf") => title.to_owned(),
+        (Some(title), _) => {
+            let plain: String =
+                title.chars().map(|c| if matches!(c, '/' | '\\') { '-' } else { c }).collect();
+            format!("{plain}.pdf")
+        }
+        (None, Some(name)) => name,
+        (None, None) => format!("document-{}.pdf", document.id),
+    }
+}
+
+/// The portal's conversion has failed: only a person can make it anew.
+fn not_converted(message: &str) -> Failure {
+    let message = words::plain(message);
+    let reason = Text::new(
+        format!(
+            "Битрикс24 не смог преобразовать документ в PDF: {message}. Откройте документ в карточке, обновите его (или проверьте модуль transformer на коробке) и повторите."
+        ),
+        format!(
+            "Bitrix24 could not convert the document to PDF: {message}. Open the document in its item, update it (or check the module transformer of a self-hosted portal), then retry."
+        ),
+    );
+    Failure::new(FailureClass::Permanent, FailureKind::Refused, "transformation_failed", reason)
 }
 
 fn rule_is_gone(rule_id: &str) -> Answer {

@@ -8,8 +8,9 @@ use super::client::{Call, Caller};
 use super::crm::{self, Item, item_of};
 use super::drive::read;
 use super::error::misshapen;
+use super::item_pages::moment;
 use super::wire;
-use crate::domain::{CrmItem, Failure};
+use crate::domain::{CrmItem, Failure, Timestamp};
 use crate::providers::remote::Nature;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,7 +100,12 @@ impl ItemAccess {
     ///
     /// # Errors
     /// `access_denied`, or `refused` where the stage's rights forbid it; an unknown outcome is ambiguous.
-    pub async fn set_stage(&self, caller: &dyn Caller, item: CrmItem, stage: &str) -> Result<(), Failure> {
+    pub async fn set_stage(
+        &self,
+        caller: &dyn Caller,
+        item: CrmItem,
+        stage: &str,
+    ) -> Result<Option<Change>, Failure> {
         if let Spoken::Old(name) = self.methods_for(item.entity_type_id) {
             return old_set_stage(caller, name, item, stage).await;
         }
@@ -107,7 +113,7 @@ impl ItemAccess {
             "entityTypeId": item.entity_type_id, "id": item.id, "fields": { "stageId": stage }
         });
         match caller.call(Call::new("crm.item.update", params)).await {
-            Ok(_) => Ok(()),
+            Ok(answer) => Ok(change_of(&answer)),
             Err(failure) if self.learns_from(item.entity_type_id, &failure) => {
                 let name = old_name(item.entity_type_id).unwrap_or_default();
                 old_set_stage(caller, name, item, stage).await
@@ -142,6 +148,22 @@ impl ItemAccess {
             }
         }))
     }
+}
+
+/// A change that we made, as the portal tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// When it was made, by the portal's clock.
+    pub at: Timestamp,
+    /// As whom.
+    pub by: u64,
+}
+
+/// What the answer to `crm.item.update` tells of the change; old methods and old portals tell nothing.
+pub(super) fn change_of(answer: &Value) -> Option<Change> {
+    let item = wire::member(answer, "item")?;
+    let at = wire::member(item, "updatedTime").and_then(wire::text).and_then(|text| moment(&text))?;
+    Some(Change { at, by: wire::member(item, "updatedBy").and_then(wire::id)? })
 }
 
 /// How a portal's items of one type are spoken to.
@@ -202,10 +224,15 @@ fn modern(members: Map<String, Value>) -> Value {
     Value::Object(renamed.collect())
 }
 
-async fn old_set_stage(caller: &dyn Caller, name: &str, item: CrmItem, stage: &str) -> Result<(), Failure> {
+async fn old_set_stage(
+    caller: &dyn Caller,
+    name: &str,
+    item: CrmItem,
+    stage: &str,
+) -> Result<Option<Change>, Failure> {
     let field = if matches!(item.entity_type_id, 1 | 7) { "STATUS_ID" } else { "STAGE_ID" };
     let params = json!({ "id": item.id, "fields": { field: stage } });
-    caller.call(Call::new(format!("crm.{name}.update"), params)).await.map(|_| ())
+    caller.call(Call::new(format!("crm.{name}.update"), params)).await.map(|_| None)
 }
 
 /// The stages of an item's funnel in their order, from `crm.status.list`: the way from the first to the last.
@@ -295,13 +322,22 @@ mod tests {
     async fn a_stage_is_set_by_whatever_the_portal_has() {
         let portal = Scripted::new([missing(), Ok(json!(true)), Ok(json!(true))]);
         let access = ItemAccess::default();
-        access.set_stage(&portal, DEAL, "C1:WON").await.unwrap();
+        assert_eq!(access.set_stage(&portal, DEAL, "C1:WON").await, Ok(None));
         access.set_stage(&portal, CrmItem { entity_type_id: 1, id: 7 }, "CONVERTED").await.unwrap();
         let calls = portal.calls();
         assert_eq!(calls[0].params["fields"], json!({"stageId": "C1:WON"}));
         assert_eq!(calls[1].params, json!({"id": 501, "fields": {"STAGE_ID": "C1:WON"}}));
         assert_eq!(calls[2].method, "crm.lead.update");
         assert_eq!(calls[2].params["fields"], json!({"STATUS_ID": "CONVERTED"}));
+    }
+
+    #[tokio::test]
+    async fn a_change_of_ours_is_told_by_its_moment_and_its_user() {
+        let item =
+            json!({"item": {"id": 501, "updatedTime": "2026-01-01T10:00:00+03:00", "updatedBy": "17"}});
+        let portal = Scripted::ok([item]);
+        let change = ItemAccess::default().set_stage(&portal, DEAL, "C1:WON").await.unwrap();
+        assert_eq!(change, Some(Change { at: Timestamp(1_767_250_800_000), by: 17 }));
     }
 
     #[tokio::test]

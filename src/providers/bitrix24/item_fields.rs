@@ -9,7 +9,7 @@
 use super::client::{Caller, Client, Observed, Payload};
 use super::crm::{Item, item_of};
 use super::error::misshapen;
-use super::item_access::{FieldKind, ItemAccess, Spoken};
+use super::item_access::{Change, FieldKind, ItemAccess, Spoken, change_of};
 use super::wire;
 use crate::domain::{CrmItem, Failure, FailureClass, FailureKind, Text};
 use crate::providers::spool_io::{Coding, FileSource, FramedFile};
@@ -58,8 +58,16 @@ pub fn ids(item: &Item, field: &str) -> Vec<u64> {
     item.files(field).unwrap_or_default().into_iter().map(|file| file.id).collect()
 }
 
-/// Puts a file into the field beside those of `state`, which must have been read just now. Answers the id that the
-/// file got, or none where the portal does not tell it (old methods).
+/// A file that was put into a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attached {
+    /// The id that it got; none where the portal does not tell it (old methods).
+    pub file_id: Option<u64>,
+    /// The change that this was to the item.
+    pub change: Option<Change>,
+}
+
+/// Puts a file into the field beside those of `state`, which must have been read just now.
 ///
 /// Not safe to repeat: class `probe`.
 ///
@@ -72,7 +80,7 @@ pub async fn attach(
     state: &FieldState,
     name: &str,
     source: &FileSource,
-) -> Written<Option<u64>> {
+) -> Written<Attached> {
     let mut observed = Observed::default();
     if state.kind == FieldKind::One && !state.file_ids.is_empty() {
         return Written { result: Err(field_is_taken(item, &state.name)), observed };
@@ -85,8 +93,11 @@ pub async fn attach(
     let framed = attach_body(spoken, item, state, name, source);
     let result = client.request(&method, Payload::Framed(&framed), &mut observed).await;
     let result = result.and_then(|answer| match spoken {
-        Spoken::Universal => new_file(&answer, &method, item, state).map(Some),
-        Spoken::Old(_) => Ok(None),
+        Spoken::Universal => {
+            let file_id = Some(new_file(&answer, &method, item, state)?);
+            Ok(Attached { file_id, change: change_of(&answer) })
+        }
+        Spoken::Old(_) => Ok(Attached { file_id: None, change: None }),
     });
     Written { result, observed }
 }
@@ -223,11 +234,7 @@ mod tests {
         FieldState { name: "UF_CRM_SIGNED".into(), kind, file_ids: file_ids.to_vec() }
     }
 
-    async fn attached(
-        methods: ItemMethods,
-        state: &FieldState,
-        answer: &str,
-    ) -> (Written<Option<u64>>, Value) {
+    async fn attached(methods: ItemMethods, state: &FieldState, answer: &str) -> (Written<Attached>, Value) {
         let dir = TempDir::new().unwrap();
         let server = TestServer::start(vec![Reply::ok(answer)]);
         let access = ItemAccess::new(methods);
@@ -243,7 +250,7 @@ mod tests {
             {"id":5,"urlMachine":"u"},{"id":"6","urlMachine":"u"},{"id":9,"urlMachine":"u"}]}}}"#;
         let (written, body) =
             attached(ItemMethods::Universal, &state(FieldKind::Several, &[5, 6]), answer).await;
-        assert_eq!(written.result, Ok(Some(9)));
+        assert_eq!(written.result.map(|attached| attached.file_id), Ok(Some(9)));
         assert_eq!(written.observed.requests, 1);
         let files = json!([{"id": 5}, {"id": 6}, ["договор \"1\".pdf", "JVBERi0xLjc="]]);
         assert_eq!(
@@ -256,7 +263,7 @@ mod tests {
     async fn an_empty_single_field_gets_the_file_alone() {
         let answer = r#"{"result":{"item":{"id":501,"UF_CRM_SIGNED":{"id":9,"urlMachine":"u"}}}}"#;
         let (written, body) = attached(ItemMethods::Universal, &state(FieldKind::One, &[]), answer).await;
-        assert_eq!(written.result, Ok(Some(9)));
+        assert_eq!(written.result.map(|attached| attached.file_id), Ok(Some(9)));
         assert_eq!(body["fields"]["UF_CRM_SIGNED"], json!(["договор \"1\".pdf", "JVBERi0xLjc="]));
     }
 
@@ -278,7 +285,7 @@ mod tests {
     async fn an_old_box_is_given_the_file_in_its_own_form() {
         let (written, body) =
             attached(ItemMethods::Old, &state(FieldKind::Several, &[5]), r#"{"result":true}"#).await;
-        assert_eq!(written.result, Ok(None));
+        assert_eq!(written.result, Ok(Attached { file_id: None, change: None }));
         let files = json!([{"id": 5}, {"fileData": ["договор \"1\".pdf", "JVBERi0xLjc="]}]);
         assert_eq!(body, json!({"id": 501, "fields": {"UF_CRM_SIGNED": files}}));
     }

@@ -22,6 +22,7 @@ pub mod gap_report;
 pub mod item_reader;
 mod item_rules;
 pub mod item_sweep;
+mod item_work;
 pub mod notice_router;
 pub mod own_write;
 pub mod portal_session;

@@ -17,7 +17,7 @@ use crate::providers::easydocs::{self, settings};
 use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
 use crate::providers::url_rules::{Origin, UrlRefused};
 use crate::saga::document::rule::{Addressee, IntoItem, ItemRule, Rule, Trigger};
-use crate::saga::document::{DriveCopy, Occasion, Policy};
+use crate::saga::document::{CommentFile, DriveCopy, Occasion, Policy};
 use crate::saga::retry::Schedule;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::telemetry::Metrics;
@@ -61,8 +61,8 @@ pub fn policy(config: &Config) -> Policy {
         deadline_ms: easydocs.deadline.as_ms(),
         lease_ms: lease_ms(config),
         throttled_ms: THROTTLED_MS,
-        pdf_pause_ms: 35_000,
-        pdf_wait_ms: 3_600_000,
+        pdf_pause_ms: retry.pdf_pause.as_ms(),
+        pdf_wait_ms: retry.pdf_wait.as_ms(),
         language: config.language.into(),
     }
 }
@@ -128,7 +128,7 @@ fn rule(rule: &config::RuleConfig) -> Rule {
         size_max: rule.max_size.bytes(),
         route_id: rule.route_id.clone(),
         deliver_to: match rule.deliver_to {
-            config::Delivery::Same => None,
+            config::Delivery::Same | config::Delivery::Nowhere => None,
             config::Delivery::Folder(id) => Some(id),
         },
         suffix: rule.suffix.clone(),
@@ -136,13 +136,28 @@ fn rule(rule: &config::RuleConfig) -> Rule {
         notify: rule.notify.iter().map(addressee).collect(),
         notify_on: rule.notify_on.iter().map(occasion).collect(),
         item: item(&rule.crm_item),
-        drive: DriveCopy::Wanted,
-        into_item: IntoItem::default(),
+        drive: match rule.deliver_to {
+            config::Delivery::Nowhere => DriveCopy::NotWanted,
+            config::Delivery::Same | config::Delivery::Folder(_) => DriveCopy::Wanted,
+        },
+        into_item: into_item(rule),
+    }
+}
+
+fn into_item(rule: &config::RuleConfig) -> IntoItem {
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    IntoItem {
+        field: given(&rule.into_field),
+        comment_file: if rule.comment_file { CommentFile::Attached } else { CommentFile::None },
+        stage_on_signed: given(&rule.stage_on_signed),
+        stage_on_refused: given(&rule.stage_on_refused),
+        stages_from: rule.stages_from.clone(),
     }
 }
 
 fn trigger(trigger: &config::Trigger) -> Trigger {
     match trigger {
+        config::Trigger::Robot => Trigger::Robot,
         config::Trigger::Folder { folder_id, .. } => Trigger::Folder { folder_id: *folder_id },
         config::Trigger::FileEvent { folders: config::Folders::Any } => {
             Trigger::FileEvent { folders: Vec::new() }
@@ -204,7 +219,8 @@ pub fn watches(config: &Config) -> Vec<WatchedFolder> {
         }),
         config::Trigger::FileEvent { .. }
         | config::Trigger::DealStage { .. }
-        | config::Trigger::GeneratedDocument { .. } => None,
+        | config::Trigger::GeneratedDocument { .. }
+        | config::Trigger::Robot => None,
     };
     let mut all: Vec<WatchedFolder> = Vec::new();
     for folder in config.rules.iter().filter_map(watch) {

@@ -22,6 +22,7 @@ pub mod item_reader;
 mod item_rules;
 pub mod item_sweep;
 pub mod notice_router;
+pub mod offline_queue;
 pub mod own_write;
 pub mod portal_session;
 pub mod retry_scheduler;
@@ -49,6 +50,7 @@ use folder_watch::{FolderWatch, WatchedFolder};
 use gap_report::{Gap, GapReport, GapTotals};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
+use offline_queue::QueueBells;
 use portal_session::{PortalSession, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
@@ -89,6 +91,8 @@ pub struct Parts {
     pub circuit: CircuitSettings,
     /// What the webhooks have missed.
     pub gaps: Arc<GapReport>,
+    /// Rung when something lies in a portal's offline queue.
+    pub queue_bells: QueueBells,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.

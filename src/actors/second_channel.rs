@@ -6,10 +6,12 @@
 use super::Parts;
 use super::item_rules;
 use super::item_sweep::{ItemSweep, Rounds, SweepSettings};
+use super::offline_queue::OfflineQueue;
 use super::portal_session::{PortalCaller, PortalSession};
 use crate::domain::PortalId;
 use actix::prelude::*;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which second channels are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct ChannelSettings {
     pub mode: Mode,
     /// As what we call the portal.
     pub called_as: CalledAs,
+    /// `auth_connector` of our application, if it has one.
+    pub connector: Option<String>,
     /// The sweep; its rounds are decided at the start.
     pub sweep: SweepSettings,
     /// Pause between two looks at the offline queue, in milliseconds.
@@ -87,9 +91,25 @@ pub fn start(
         return;
     }
     let caller = PortalCaller::background(session.clone());
+    let sweep = |rounds| {
+        let settings = SweepSettings { rounds, ..settings.sweep };
+        ItemSweep::new(parts.clone(), portal.clone(), caller.clone(), settings)
+    };
     if let Some(rounds) = settings.sweep_rounds() {
-        let swept = SweepSettings { rounds, ..settings.sweep };
-        arbiter.spawn(ItemSweep::new(parts.clone(), portal.clone(), caller, swept).run());
+        arbiter.spawn(sweep(rounds).run());
+    }
+    if settings.has_queue() {
+        let instead = (sweep(Rounds::AtStart), Duration::from_millis(settings.sweep.interval_ms));
+        let (connector, interval_ms) = (settings.connector.clone(), settings.offline_interval_ms);
+        let queue = OfflineQueue::new(
+            parts.clone(),
+            portal.clone(),
+            caller.clone(),
+            connector,
+            interval_ms,
+            instead,
+        );
+        arbiter.spawn(queue.run());
     }
 }
 
@@ -99,7 +119,7 @@ mod tests {
 
     fn settings(mode: Mode, called_as: CalledAs) -> ChannelSettings {
         let sweep = SweepSettings { interval_ms: 1, overlap_ms: 0, first_ms: 0, rounds: Rounds::ForEver };
-        ChannelSettings { mode, called_as, sweep, offline_interval_ms: 1, push: Push::Off }
+        ChannelSettings { mode, called_as, connector: None, sweep, offline_interval_ms: 1, push: Push::Off }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
 use crate::actors::item_sweep::{Rounds, SweepSettings};
+use crate::actors::offline_queue::QueueBells;
 use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode, Push};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
@@ -285,6 +286,7 @@ pub fn parts(
         clock,
         metrics,
         gaps,
+        queue_bells: QueueBells::default(),
         policy: policy(config),
         rules: rules(config),
         easydocs: Arc::new(easydocs_settings(config)?),
@@ -353,6 +355,7 @@ fn channel(channel: &config::SecondChannelConfig) -> ChannelSettings {
             config::SecondChannelMode::Off => Mode::Off,
         },
         called_as: CalledAs::Webhook,
+        connector: None,
         sweep: SweepSettings {
             interval_ms: channel.sweep_interval.as_ms(),
             overlap_ms: channel.sweep_overlap.as_ms(),

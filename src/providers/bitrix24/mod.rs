@@ -23,6 +23,7 @@ pub mod item_pages;
 pub mod lifecycle;
 pub mod notify;
 pub mod oauth;
+pub mod offline;
 pub mod operating;
 pub mod registration;
 pub mod transfer;

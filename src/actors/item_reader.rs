@@ -315,7 +315,9 @@ impl Work {
 
     /// Items of one type, at most a page.
     async fn chunk(&self, turns: Vec<Turn>) -> Vec<Answered> {
-        let Some(caller) = self.reader.caller(&self.portal) else { return turns.into_iter().map(left_without_portal).collect() };
+        let Some(caller) = self.reader.caller(&self.portal) else {
+            return turns.into_iter().map(left_without_portal).collect();
+        };
         let type_id = turns[0].item.entity_type_id;
         let ids: Vec<u64> = turns.iter().map(|turn| turn.item.id).collect();
         let (_, fields) = item_rules::wishes(&self.reader.parts, &self.portal, type_id);

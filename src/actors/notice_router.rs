@@ -259,8 +259,9 @@ impl NoticeRouter {
     }
 
     fn wants_file_events(&self, portal: &PortalId) -> bool {
-        let of_files =
-            |trigger: &RuleTrigger| matches!(trigger, RuleTrigger::Folder { .. } | RuleTrigger::FileEvent { .. });
+        let of_files = |trigger: &RuleTrigger| {
+            matches!(trigger, RuleTrigger::Folder { .. } | RuleTrigger::FileEvent { .. })
+        };
         self.parts.rules.iter().any(|r| r.portal == *portal && of_files(&r.trigger))
     }
 

@@ -101,14 +101,8 @@ pub fn start(
     if settings.has_queue() {
         let instead = (sweep(Rounds::AtStart), Duration::from_millis(settings.sweep.interval_ms));
         let (connector, interval_ms) = (settings.connector.clone(), settings.offline_interval_ms);
-        let queue = OfflineQueue::new(
-            parts.clone(),
-            portal.clone(),
-            caller.clone(),
-            connector,
-            interval_ms,
-            instead,
-        );
+        let queue =
+            OfflineQueue::new(parts.clone(), portal.clone(), caller.clone(), connector, interval_ms, instead);
         arbiter.spawn(queue.run());
     }
 }

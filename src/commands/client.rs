@@ -9,6 +9,7 @@ use crate::http::admin_request::{
 };
 use crate::http::document_view::{DocumentCard, DocumentLine};
 use crate::http::error::ErrorBody;
+use crate::http::gap_view::GapList;
 use crate::http::operator_token::{self, TokenError};
 use crate::http::operator_view::{
     Discarded, DocumentList, ParkedNoticeList, ParkedNoticeView, PortalList, RetriedMany, Sent,
@@ -263,6 +264,13 @@ impl AdminClient {
     /// [`ClientError`].
     pub async fn portals(&self) -> Answer<PortalList> {
         self.get("portals", &()).await
+    }
+    /// What the portals' webhooks have missed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn gaps(&self) -> Answer<GapList> {
+        self.get("gaps", &()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &(impl Serialize + Sync)) -> Answer<T> {

@@ -17,6 +17,7 @@ pub mod body;
 pub mod document_view;
 pub mod easydocs;
 pub mod error;
+pub mod gap_view;
 pub mod headers;
 pub mod health;
 pub mod intake;

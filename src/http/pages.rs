@@ -6,6 +6,7 @@
 use super::admin::Desk;
 use super::document_view::display_name;
 use super::error::{ApiError, Code};
+use super::gap_view::{self, GapList};
 use crate::actors::EngineHealth;
 use crate::domain::{Language, Text, Timestamp};
 use crate::saga::document::{DocumentSaga, Step, words};
@@ -36,6 +37,7 @@ pub struct Overview {
     counts: Counts,
     stopped: Vec<DocumentSaga>,
     recent: Vec<DocumentSaga>,
+    gaps: GapList,
     now: Timestamp,
 }
 
@@ -53,6 +55,7 @@ pub async fn overview(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResp
         counts: engine.store().counts().await,
         stopped: newest(engine.store(), &[Step::Parked], ROWS_MAX).await?,
         recent: recent(engine.store()).await?,
+        gaps: gap_view::of_engine(engine),
         now: engine.clock().now(),
     };
     let accepted = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
@@ -186,6 +189,7 @@ fn render(overview: &Overview, language: Language) -> String {
     counts(&mut html, &overview.counts, overview.now);
     stopped(&mut html, &overview.stopped, overview.now);
     recent_table(&mut html, &overview.recent, overview.now);
+    gaps(&mut html, &overview.gaps);
     html.markup("</body></html>");
     html.out
 }
@@ -253,6 +257,22 @@ fn recent_table(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
     html.markup("</tbody></table>");
 }
 
+/// Only if there is something to tell: a webhook that loses nothing needs no table.
+fn gaps(html: &mut Html, gaps: &GapList) {
+    if gaps.items.is_empty() {
+        return;
+    }
+    html.markup("<h2>").words("События, которые не пришли", "Events that never came").markup("</h2>");
+    html.head_row(&[("Объект", "Object"), ("Найдено позже на", "Found later by"), ("Почему", "Why")]);
+    for gap in gaps.items.iter().take(ROWS_MAX) {
+        html.markup("<tr><td>").text(&gap.subject).markup("<br><code>").text(&gap.portal);
+        html.markup("</code></td><td>");
+        html.text(&gap.late_ms.map(|ms| duration(ms, html.language)).unwrap_or_default()).markup("</td><td>");
+        html.both(&gap.words).markup("</td></tr>");
+    }
+    html.markup("</tbody></table>");
+}
+
 /// Opens a row: name and id, and the beginning of the next cell.
 fn document_cell(html: &mut Html, saga: &DocumentSaga) {
     html.markup("<tr><td>").text(&display_name(saga)).markup("<br><code>");
@@ -278,6 +298,7 @@ fn duration(ms: u64, language: Language) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gap_view::GapLine;
     use super::super::test_support::{live_saga, stopped_saga};
     use super::*;
     use crate::store::StepCount;
@@ -298,6 +319,19 @@ mod tests {
             },
             stopped,
             recent: vec![live_saga(Step::Create)],
+            gaps: GapList {
+                portals: Vec::new(),
+                items: vec![GapLine {
+                    portal: "main".into(),
+                    subject: "deal:<b>".into(),
+                    channel: "sweep".into(),
+                    cause: "lost".into(),
+                    changed_at: None,
+                    healed_at: String::new(),
+                    late_ms: Some(7_500),
+                    words: Text::new("Событие не пришло.", "The event never came."),
+                }],
+            },
             now: Timestamp(7_200_000),
         }
     }
@@ -309,6 +343,7 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&#39;&amp;"), "{page}");
         assert!(page.contains("The disk is &lt;full&gt;."));
+        assert!(page.contains("deal:&lt;b&gt;") && page.contains("7 s"), "{page}");
     }
 
     #[test]

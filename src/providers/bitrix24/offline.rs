@@ -95,11 +95,7 @@ async fn has(caller: &dyn Caller, code: &str) -> Result<bool, Failure> {
 /// # Errors
 /// `wrong_auth_type` or `access_denied` by webhook. An unknown outcome is ambiguous: rows may be reserved under an id
 /// that nobody knows ([`reserved`] finds it), or deleted.
-pub async fn fetch(
-    caller: &dyn Caller,
-    how: Fetch<'_>,
-    connector: Option<&str>,
-) -> Result<Package, Failure> {
+pub async fn fetch(caller: &dyn Caller, how: Fetch<'_>, connector: Option<&str>) -> Result<Package, Failure> {
     let mut params = Map::new();
     params.insert("limit".into(), json!(PACKAGE_ROWS));
     params.insert("order".into(), json!({ "ID": "ASC" }));
@@ -211,7 +207,10 @@ mod tests {
     #[tokio::test]
     async fn forgotten_reservations_are_found_over_all_pages() {
         let page: Vec<Value> = (0..50).map(|n| json!({"ID": n, "PROCESS_ID": "lost"})).collect();
-        let portal = Scripted::ok([json!(page), json!([{"ID": 51, "PROCESS_ID": ""}, {"ID": 52, "PROCESS_ID": "other"}])]);
+        let portal = Scripted::ok([
+            json!(page),
+            json!([{"ID": 51, "PROCESS_ID": ""}, {"ID": 52, "PROCESS_ID": "other"}]),
+        ]);
         let found = reserved(&portal, None).await.unwrap();
         assert_eq!(found.into_iter().collect::<Vec<_>>(), ["lost", "other"]);
     }

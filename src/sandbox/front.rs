@@ -263,7 +263,11 @@ impl Connection {
             Before::Answer(reply) => reply,
             Before::GoOn => {
                 request.deliveries = if fault == Some(FaultKind::Duplicate) { 2 } else { 1 };
-                site.answer(world, &request).await
+                let reply = site.answer(world, &request).await;
+                if request.head.segments().first() == Some(&"rest") {
+                    tokio::time::sleep(world.time_of_calls(request.command_faults.len().max(1))).await;
+                }
+                reply
             }
         };
         self.deliver(site, world, &call, &request.head, reply, fault).await

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -72,6 +73,7 @@ pub(crate) struct Setting {
     pub(crate) application_token: Secret,
     pub(crate) easydocs_api_key: Secret,
     pub(crate) callback_secret: Secret,
+    pub(crate) control_key: Option<Secret>,
     pub(crate) callback_policy: CallbackPolicy,
     /// `http://host:port` of each site, in the order of [`Site::ALL`].
     pub(crate) origins: [String; 5],
@@ -172,11 +174,18 @@ impl World {
     pub(crate) fn callback_secret(&self) -> &str {
         self.setting.callback_secret.expose()
     }
+    pub(crate) fn control_key(&self) -> Option<&Secret> {
+        self.setting.control_key.as_ref()
+    }
     pub(crate) fn callback_policy(&self) -> CallbackPolicy {
         self.setting.callback_policy
     }
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.http
+    }
+    /// How long the portal takes for `calls` calls.
+    pub(crate) fn time_of_calls(&self, calls: usize) -> Duration {
+        self.state().portal.limits.call_time.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
     }
     pub(crate) fn portal_address(&self) -> Site {
         self.state().portal.address
@@ -496,12 +505,7 @@ impl World {
         name: &str,
         bytes: impl Into<Bytes>,
     ) -> Result<u64, WorldError> {
-        let mut state = self.state();
-        let id = state.portal.add_crm_file(name, bytes.into());
-        let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-        found.fields.insert(field.to_owned(), Field::File(Some(id)));
-        found.updated_ms = now_ms();
-        Ok(id)
+        self.into_field(item, field, name, bytes.into(), |_, id| Field::File(Some(id)))
     }
     /// The same for a user field with several files; adds to those that are there.
     ///
@@ -515,17 +519,35 @@ impl World {
         name: &str,
         bytes: impl Into<Bytes>,
     ) -> Result<u64, WorldError> {
+        self.into_field(item, field, name, bytes.into(), |present, id| {
+            let mut ids = match present {
+                Some(Field::Files(ids)) => ids.clone(),
+                Some(Field::File(one)) => one.iter().copied().collect(),
+                Some(Field::Plain(_)) | None => Vec::new(),
+            };
+            ids.push(id);
+            Field::Files(ids)
+        })
+    }
+
+    /// Puts a new file of the CRM into a field; `with` makes the field's new value of its present one.
+    fn into_field(
+        &self,
+        item: CrmItem,
+        field: &str,
+        name: &str,
+        bytes: Bytes,
+        with: impl FnOnce(Option<&Field>, u64) -> Field,
+    ) -> Result<u64, WorldError> {
         let mut state = self.state();
-        let id = state.portal.add_crm_file(name, bytes.into());
-        let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-        let mut ids = match found.fields.get(field) {
-            Some(Field::Files(ids)) => ids.clone(),
-            Some(Field::File(one)) => one.iter().copied().collect(),
-            Some(Field::Plain(_)) | None => Vec::new(),
-        };
-        ids.push(id);
-        found.fields.insert(field.to_owned(), Field::Files(ids));
-        found.updated_ms = now_ms();
+        let portal = &mut state.portal;
+        let found = portal.items.get(&item).ok_or_else(|| missing("CRM item", item))?;
+        let present = found.fields.get(field).cloned();
+        let id = portal.add_crm_file(name, bytes);
+        if let Some(found) = portal.items.get_mut(&item) {
+            found.fields.insert(field.to_owned(), with(present.as_ref(), id));
+            found.updated_ms = now_ms();
+        }
         Ok(id)
     }
     /// Changes a field of an item by hand, with the event of it (`ONCRMDEALUPDATE` and the like).

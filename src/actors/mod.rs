@@ -26,6 +26,7 @@ pub mod notice_router;
 pub mod offline_queue;
 pub mod own_write;
 pub mod portal_session;
+pub mod push_channel;
 pub mod retry_scheduler;
 pub mod second_channel;
 pub mod trigger;

@@ -8,7 +8,9 @@ use super::item_rules;
 use super::item_sweep::{ItemSweep, Rounds, SweepSettings};
 use super::offline_queue::OfflineQueue;
 use super::portal_session::{PortalCaller, PortalSession};
+use super::push_channel::PushChannel;
 use crate::domain::PortalId;
+use crate::providers::http_client::HttpClient;
 use actix::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,15 +28,6 @@ pub enum Mode {
     Off,
 }
 
-/// Whether the portal's push server is listened to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Push {
-    /// It is, and wakes the reading of the offline queue.
-    On,
-    /// It is not.
-    Off,
-}
-
 /// As what we call the portal: `event.*` and `pull.*` are for applications only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CalledAs {
@@ -45,7 +38,7 @@ pub enum CalledAs {
 }
 
 /// The second channels of one portal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ChannelSettings {
     /// Which ways are gone.
     pub mode: Mode,
@@ -57,8 +50,8 @@ pub struct ChannelSettings {
     pub sweep: SweepSettings,
     /// Pause between two looks at the offline queue, in milliseconds.
     pub offline_interval_ms: u64,
-    /// Whether the push server is listened to.
-    pub push: Push,
+    /// The client for the push server, with a timeout longer than it holds a poll; none: it is not listened to.
+    pub push: Option<HttpClient>,
 }
 
 impl ChannelSettings {
@@ -104,6 +97,9 @@ pub fn start(
         let queue =
             OfflineQueue::new(parts.clone(), portal.clone(), caller.clone(), connector, interval_ms, instead);
         arbiter.spawn(queue.run());
+        if let Some(http) = settings.push.clone() {
+            arbiter.spawn(PushChannel::new(parts.clone(), portal.clone(), caller.clone(), http).run());
+        }
     }
 }
 
@@ -113,7 +109,7 @@ mod tests {
 
     fn settings(mode: Mode, called_as: CalledAs) -> ChannelSettings {
         let sweep = SweepSettings { interval_ms: 1, overlap_ms: 0, first_ms: 0, rounds: Rounds::ForEver };
-        ChannelSettings { mode, called_as, connector: None, sweep, offline_interval_ms: 1, push: Push::Off }
+        ChannelSettings { mode, called_as, connector: None, sweep, offline_interval_ms: 1, push: None }
     }
 
     #[test]

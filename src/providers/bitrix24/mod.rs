@@ -25,6 +25,7 @@ pub mod notify;
 pub mod oauth;
 pub mod offline;
 pub mod operating;
+pub mod push;
 pub mod registration;
 pub mod transfer;
 pub mod wire;

@@ -74,7 +74,7 @@ impl Package {
     }
 }
 
-/// `feature.get` for both features. A portal that does not know one does not have it.
+/// `feature.get` for both features. A portal that does not know one, or an old box without the method, has neither.
 ///
 /// # Errors
 /// As any read.
@@ -86,7 +86,10 @@ pub async fn features(caller: &dyn Caller) -> Result<Features, Failure> {
 }
 
 async fn has(caller: &dyn Caller, code: &str) -> Result<bool, Failure> {
-    let answer = read(caller, "feature.get", json!({ "CODE": code })).await?;
+    let answer = match read(caller, "feature.get", json!({ "CODE": code })).await {
+        Err(failure) if failure.code == "error_method_not_found" => return Ok(false),
+        other => other?,
+    };
     Ok(wire::member(&answer, "value").and_then(wire::truth).unwrap_or(false))
 }
 

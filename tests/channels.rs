@@ -8,9 +8,9 @@ use edobridge::actors::second_channel::CalledAs;
 use edobridge::commands::wiring;
 use edobridge::config::{Config, Environment};
 use edobridge::domain::{CrmItem, Failure, Secret, Timestamp};
+use edobridge::providers::bitrix24::Client;
 use edobridge::providers::bitrix24::credentials::{AppAccess, Stale, TokenSource};
 use edobridge::providers::bitrix24::registration::bind_event;
-use edobridge::providers::bitrix24::Client;
 use edobridge::providers::http_client::{HttpClient, HttpSettings};
 use edobridge::providers::url_rules::Origin;
 use edobridge::saga::document::Step;
@@ -312,9 +312,11 @@ impl AsApplication {
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
                 let config = &loaded.config;
-                let (store, _) = Store::open(wiring::store_options(config), &mut |_| {}).expect("the store opens");
+                let (store, _) =
+                    Store::open(wiring::store_options(config), &mut |_| {}).expect("the store opens");
                 let metrics = Arc::new(Metrics::new());
-                let parts = wiring::parts(config, store.clone(), Arc::new(SystemClock), metrics).expect("usable");
+                let parts =
+                    wiring::parts(config, store.clone(), Arc::new(SystemClock), metrics).expect("usable");
                 let mut portals = wiring::portals(config, &store).await.expect("usable");
                 portals[0].client = Arc::new(client);
                 portals[0].channel.called_as = CalledAs::Application;
@@ -392,8 +394,12 @@ fn rows_reserved_by_an_answer_that_was_lost_are_found_and_taken_up() {
 
 #[test]
 fn a_queue_that_cannot_be_read_is_replaced_by_the_sweep() {
-    let stage = silent_stage("offline_interval = \"100ms\"\nsweep_interval = \"200ms\"\nsweep_overlap = \"10s\"");
-    stage.world.add_fault(Fault::always("event.offline.*", FaultKind::status(500, "INTERNAL_SERVER_ERROR"))).expect("set");
+    let stage =
+        silent_stage("offline_interval = \"100ms\"\nsweep_interval = \"200ms\"\nsweep_overlap = \"10s\"");
+    stage
+        .world
+        .add_fault(Fault::always("event.offline.*", FaultKind::status(500, "INTERNAL_SERVER_ERROR")))
+        .expect("set");
     let app = AsApplication::start(&stage);
     wait_for("the sweep has its cursor", || {
         ask(&app, async |engine| engine.store().cursor("items/main/2").await.expect("readable").is_some())

@@ -247,16 +247,13 @@ mod tests {
     }
 
     fn http() -> HttpClient {
-        let settings =
-            HttpSettings { read_timeout: Duration::from_millis(300), ..HttpSettings::default() };
+        let settings = HttpSettings { read_timeout: Duration::from_millis(300), ..HttpSettings::default() };
         HttpClient::new(&settings).unwrap()
     }
 
     #[tokio::test]
     async fn both_kinds_of_servers_are_understood_and_the_place_moves_on() {
-        let row = |mid: u32| {
-            json!({"mid": mid.to_string(), "tag": "7", "time": "100", "text": {"module_id": "application", "command": "x"}})
-        };
+        let row = |mid: u32| json!({"mid": mid.to_string(), "tag": "7", "time": "100", "text": {"module_id": "application", "command": "x"}});
         let old = format!("{}{}{}", FRAME.0, row(5), FRAME.1);
         for (version, body) in [(5, json!([row(5)]).to_string()), (3, old)] {
             let server = TestServer::start(vec![Reply::ok(&body), Reply::status(304, "", "")]);
@@ -265,7 +262,10 @@ mod tests {
             assert_eq!(heard, Heard::Messages(vec![Message::Published]));
             assert_eq!(poll(&http(), &config, &mut place).await.unwrap(), Heard::Nothing);
             let line = server.requests()[1].line();
-            assert!(line.contains("CHANNEL_ID=ch4nnel%3Aone%2Fch4nnel%3Atwo") && line.contains("mid=5"), "{line}");
+            assert!(
+                line.contains("CHANNEL_ID=ch4nnel%3Aone%2Fch4nnel%3Atwo") && line.contains("mid=5"),
+                "{line}"
+            );
             assert_eq!(line.contains("format=json"), version >= JSON_FROM, "{line}");
             assert!(!format!("{config:?}").contains("ch4nnel"));
         }

@@ -24,8 +24,10 @@ mod item_rules;
 pub mod item_sweep;
 mod item_work;
 pub mod notice_router;
+pub mod offline_queue;
 pub mod own_write;
 pub mod portal_session;
+pub mod push_channel;
 pub mod retry_scheduler;
 pub mod second_channel;
 pub mod trigger;
@@ -52,6 +54,7 @@ use folder_watch::{FolderWatch, WatchedFolder};
 use gap_report::{Gap, GapReport, GapTotals};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
+use offline_queue::QueueBells;
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
@@ -94,6 +97,8 @@ pub struct Parts {
     pub budgets: Budgets,
     /// What the webhooks have missed.
     pub gaps: Arc<GapReport>,
+    /// Rung when something lies in a portal's offline queue.
+    pub queue_bells: QueueBells,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.

@@ -4,8 +4,9 @@ use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
 use crate::actors::item_sweep::{Rounds, SweepSettings};
+use crate::actors::offline_queue::QueueBells;
 use crate::actors::portal_session::Budgets;
-use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode, Push};
+use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
@@ -24,6 +25,7 @@ use crate::telemetry::Metrics;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What the store is told.
@@ -302,6 +304,7 @@ pub fn parts(
         clock,
         metrics,
         gaps,
+        queue_bells: QueueBells::default(),
         policy: policy(config),
         rules: rules(config),
         easydocs: Arc::new(easydocs_settings(config)?),
@@ -356,7 +359,7 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
                 gather_ms: portal.batch_gather.as_ms(),
             },
             transfers_max: portal.transfers_max as usize,
-            channel: channel(&portal.second_channel),
+            channel: channel(&portal.second_channel)?,
             allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
         });
     }
@@ -364,8 +367,8 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
 }
 
 /// The second channels of a portal.
-fn channel(channel: &config::SecondChannelConfig) -> ChannelSettings {
-    ChannelSettings {
+fn channel(channel: &config::SecondChannelConfig) -> Result<ChannelSettings, WiringError> {
+    Ok(ChannelSettings {
         mode: match channel.mode {
             config::SecondChannelMode::Auto => Mode::Auto,
             config::SecondChannelMode::Sweep => Mode::Sweep,
@@ -373,6 +376,7 @@ fn channel(channel: &config::SecondChannelConfig) -> ChannelSettings {
             config::SecondChannelMode::Off => Mode::Off,
         },
         called_as: CalledAs::Webhook,
+        connector: None,
         sweep: SweepSettings {
             interval_ms: channel.sweep_interval.as_ms(),
             overlap_ms: channel.sweep_overlap.as_ms(),
@@ -381,11 +385,18 @@ fn channel(channel: &config::SecondChannelConfig) -> ChannelSettings {
         },
         offline_interval_ms: channel.offline_interval.as_ms(),
         push: match channel.push {
-            config::PushMode::On => Push::On,
-            config::PushMode::Off => Push::Off,
+            config::PushMode::On => Some(HttpClient::new(&HttpSettings {
+                read_timeout: PUSH_POLL_MAX,
+                total_timeout: PUSH_POLL_MAX,
+                ..HttpSettings::default()
+            })?),
+            config::PushMode::Off => None,
         },
-    }
+    })
 }
+
+/// Longer than a push server holds a poll without news (40 s in the vendor's default).
+const PUSH_POLL_MAX: Duration = Duration::from_secs(90);
 
 /// A client of one portal.
 ///

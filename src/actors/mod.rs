@@ -16,9 +16,12 @@ pub mod document_saga;
 pub mod effect_runner;
 pub mod folder;
 pub mod folder_watch;
+pub mod installations;
 pub mod notice_router;
 pub mod portal_session;
 pub mod retry_scheduler;
+pub mod session_registry;
+pub mod token_keeper;
 pub mod trigger;
 pub mod webhook_ingress;
 
@@ -38,10 +41,12 @@ use actix::prelude::*;
 use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
-use folder_watch::{FolderWatch, WatchedFolder};
+use folder_watch::WatchedFolder;
+use installations::{Apps, InstallationView, Registry};
 use notice_router::NoticeRouter;
 use portal_session::{PortalSession, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
+use session_registry::Sessions;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -128,7 +133,8 @@ pub struct Engine {
     runner: Arc<EffectRunner>,
     ingress: Addr<WebhookIngress>,
     scheduler: Addr<RetryScheduler>,
-    sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>,
+    sessions: Sessions,
+    installations: Arc<Registry>,
     arbiters: Arc<[ArbiterHandle]>,
 }
 
@@ -166,6 +172,8 @@ pub struct PortalView {
     pub circuit: String,
     /// The last failure, in words.
     pub last_error: Option<Text>,
+    /// How it is reached, if by an application.
+    pub installation: Option<InstallationView>,
 }
 
 /// Whether the engine can take work.
@@ -188,16 +196,19 @@ impl Engine {
         portals: Vec<PortalSetup>,
         easydocs: Arc<easydocs::Client>,
         watches: Vec<WatchedFolder>,
+        apps: Option<Apps>,
     ) -> Self {
         let decisions = Arbiter::new();
         let remotes = Arbiter::new();
-        let mut sessions = BTreeMap::new();
+        let sessions = Sessions::new(parts.circuit);
+        let mut by_webhook = Vec::new();
         for portal in portals {
             let (id, shared) = (portal.id.clone(), parts.clone());
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
-            sessions.insert(id, session);
+            sessions.insert(id.clone(), session.clone());
+            by_webhook.push((id, session));
         }
         let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
         let (shared, run) = (parts.clone(), runner.clone());
@@ -208,16 +219,17 @@ impl Engine {
         let shared = parts.clone();
         let ingress =
             WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
-        for folder in watches {
-            if let Some(session) = sessions.get(&folder.portal).cloned() {
-                let shared = parts.clone();
-                FolderWatch::start_in_arbiter(&remotes.handle(), move |_| {
-                    FolderWatch::new(shared, session, folder)
-                });
-            }
+        let installations = Registry::start(parts.clone(), apps, sessions.clone(), remotes.handle(), watches);
+        for (id, session) in by_webhook {
+            installations.watch(&id, &session);
         }
         let arbiters = [decisions.handle(), remotes.handle()].into();
-        Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions), arbiters }
+        Self { parts, runner, ingress, scheduler, sessions, installations, arbiters }
+    }
+
+    /// The installations of our applications.
+    pub fn installations(&self) -> &Arc<Registry> {
+        &self.installations
     }
 
     /// The store, for reading.
@@ -268,7 +280,7 @@ impl Engine {
         source: Source,
         rule: Option<String>,
     ) -> Result<SagaId, OperateError> {
-        if !self.sessions.contains_key(&portal) {
+        if !self.sessions.contains(&portal) {
             let text = format!("\"{portal}\"");
             return Err(OperateError::Rejected(Text::new(
                 format!("Портала {text} нет в конфигурации."),
@@ -302,6 +314,7 @@ impl Engine {
                 "The internal scheduler has stopped; restart the service.",
             ));
         }
+        reasons.extend(self.installations.complaints());
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -325,10 +338,12 @@ impl Engine {
     pub async fn portals(&self) -> Vec<PortalView> {
         let circuits: BTreeMap<String, CircuitView> = self.runner.circuits().into_iter().collect();
         let mut views = Vec::new();
-        for (id, session) in self.sessions.iter() {
-            let Ok(view) = session.send(View).await else { continue };
+        let installed = self.installations.views();
+        for (id, entry) in self.sessions.all() {
+            let Ok(view) = entry.session.send(View).await else { continue };
             let circuit = circuits.get(id.as_str()).copied().unwrap_or(CircuitView::Closed);
             views.push(PortalView {
+                installation: installed.iter().find(|it| it.portal == id).cloned(),
                 id: view.id,
                 address: view.address,
                 bucket_level: view.bucket_level,

@@ -146,10 +146,7 @@ impl NoticeRouter {
     }
 
     fn wants_file_events(&self, portal: &PortalId) -> bool {
-        self.parts
-            .rules
-            .iter()
-            .any(|r| r.portal == *portal && !matches!(r.trigger, RuleTrigger::Stage { .. }))
+        self.parts.rules.iter().any(|r| r.is_for(portal) && !matches!(r.trigger, RuleTrigger::Stage { .. }))
     }
 
     async fn trigger(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {

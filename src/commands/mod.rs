@@ -25,6 +25,7 @@ pub mod serve;
 pub mod service;
 pub mod table;
 pub mod wiring;
+pub mod wiring_apps;
 
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;

@@ -67,6 +67,12 @@ pub struct RekeyReport {
     pub unreadable: usize,
 }
 
+impl std::fmt::Debug for Installations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Installations").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
 impl Installations {
     /// Over `store`, with the keys of `ring`.
     pub fn new(store: Store, ring: SealRing) -> Self {

@@ -5,10 +5,11 @@
 
 mod exposition;
 mod labels;
+mod tokens;
 
 pub use labels::{
     CallOutcome, CircuitState, NoticeOutcome, NoticeSource, Provider, RefusalReason, RequestKind,
-    TriggerKind, TriggerOutcome,
+    TokenOutcome, TriggerKind, TriggerOutcome,
 };
 
 use crate::domain::{FailureKind, Timestamp};
@@ -62,6 +63,7 @@ pub struct Metrics {
     saga: Saga,
     effect: Effect,
     portal: Portal,
+    tokens: tokens::Tokens,
     process: Process,
 }
 
@@ -176,6 +178,7 @@ impl Metrics {
             store: Store::register(&mut registry),
             saga: Saga::register(&mut registry),
             effect: Effect::register(&mut registry),
+            tokens: tokens::Tokens::register(&mut registry),
             portal: Portal::register(&mut registry),
             process: Process::register(&mut registry),
             registry,

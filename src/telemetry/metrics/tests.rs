@@ -43,6 +43,8 @@ fn busy() -> Metrics {
     m.set_operating("main", "disk.file.get", 1.5);
     m.set_waiting_calls("main", 3);
     m.set_portal_blocked("main", false);
+    m.token_renewed(TokenOutcome::Renewed);
+    m.set_installations("active", 2);
     m.set_started(Timestamp(1_766_000_000_000));
     m.panicked();
     m

@@ -108,6 +108,10 @@ fn saga(number: u128, step: Step) -> DocumentSaga {
         notified: 0,
         dead_letter: None,
         last_failure: None,
+        field_baseline: None,
+        field_file: None,
+        robots: Vec::new(),
+        ending: None,
     }
 }
 

@@ -123,7 +123,7 @@ fn triggers(wants: Wants<'_>) -> Vec<Binding> {
                 names.extend(["ONCRMDEALADD", "ONCRMDEALUPDATE", "ONCRMDEALMOVETOCATEGORY"]);
             }
             Trigger::Stage { .. } => names.extend(["ONCRMDYNAMICITEMADD", "ONCRMDYNAMICITEMUPDATE"]),
-            Trigger::FileEvent { .. } | Trigger::Folder { .. } => {}
+            Trigger::FileEvent { .. } | Trigger::Folder { .. } | Trigger::Robot => {}
         }
     }
     names.into_iter().map(Binding::event).collect()

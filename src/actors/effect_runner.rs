@@ -206,7 +206,7 @@ impl EffectRunner {
             Effect::FindUpload { folder_id, name, bytes, above_id } => {
                 self.portal(order)?.find_upload(*folder_id, name, bytes, *above_id).await
             }
-            Effect::AddComment { item, text } => {
+            Effect::AddComment { item, text, file: _ } => {
                 let comment_id = crm::comment_add(&self.portal(order)?.caller, *item, text).await?;
                 Ok(Answer::Commented { comment_id })
             }
@@ -219,6 +219,12 @@ impl EffectRunner {
                 notify::system(&portal.caller, *user_id, text, tag, &self.parts.notify_client_id).await?;
                 Ok(Answer::Notified)
             }
+            Effect::PickSource { .. }
+            | Effect::ScanField { .. }
+            | Effect::AttachField { .. }
+            | Effect::FindFieldFile { .. }
+            | Effect::MoveStage { .. }
+            | Effect::AnswerRobot { .. } => Err(not_built(order.effect.name())),
         }
     }
 
@@ -343,7 +349,8 @@ impl PortalWork<'_> {
             Source::CrmFile { item, field, file_id } => {
                 self.fetch_crm_file(*item, field, *file_id, rule_id).await
             }
-            Source::CrmItem { item } => Err(local(
+            Source::Generated { .. } => Err(not_built("generated documents")),
+            Source::CrmItem { item } | Source::OfItem { item, .. } => Err(local(
                 FailureClass::Permanent,
                 "no_file",
                 &format!("У карточки {item} файл ещё не выбран."),
@@ -572,6 +579,15 @@ fn not_done(mut failure: Failure) -> Failure {
 
 fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {
     Failure::new(class, FailureKind::Local, code, Text::new(ru, en))
+}
+
+fn not_built(what: &str) -> Failure {
+    local(
+        FailureClass::Permanent,
+        "not_built",
+        &format!("Ещё не умеем: {what}."),
+        &format!("Not built yet: {what}."),
+    )
 }
 
 fn stopping() -> Failure {

@@ -33,6 +33,7 @@ use crate::providers::bitrix24::Client;
 use crate::providers::bitrix24::budget::LeakyBucket;
 use crate::providers::easydocs;
 use crate::providers::url_rules::Origin;
+use crate::saga::document::rule::rule_for_field;
 use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, Policy, Rule, Source};
 use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
 use crate::telemetry::metrics::CircuitState;
@@ -287,6 +288,7 @@ impl Engine {
                 format!("There is no portal {text} in the configuration."),
             )));
         }
+        let (source, rule) = self.with_rule_of_field(&portal, source, rule)?;
         let create = retry_scheduler::Create { portal, source, rule, notice: None };
         match self.scheduler.send(create).await {
             Ok(Ok(record)) => Ok(record.id),
@@ -297,6 +299,33 @@ impl Engine {
             Ok(Err(error)) => Err(operate_error(error)),
             Err(_) => Err(OperateError::Unavailable { reason: stopping() }),
         }
+    }
+
+    /// A file of a file field gets its rule at once, and its one name: see [`rule_for_field`].
+    fn with_rule_of_field(
+        &self,
+        portal: &PortalId,
+        source: Source,
+        rule: Option<String>,
+    ) -> Result<(Source, Option<String>), OperateError> {
+        let Source::CrmFile { item, field, file_id } = source else {
+            return Ok((source, rule));
+        };
+        let rules = &self.parts.rules;
+        let Some((rule, spelled)) =
+            rule_for_field(rules, portal, item.entity_type_id, &field, rule.as_deref())
+        else {
+            return Err(OperateError::Rejected(Text::new(
+                format!(
+                    "Ни одно правило портала не берёт файлы из поля {field}, или названного правила нет: укажите правило (rule)."
+                ),
+                format!(
+                    "No rule of the portal takes files from field {field}, or the one named does not exist: name a rule."
+                ),
+            )));
+        };
+        let source = Source::CrmFile { item, field: spelled.to_owned(), file_id };
+        Ok((source, Some(rule.id.clone())))
     }
 
     /// Whether work is taken, and why not.

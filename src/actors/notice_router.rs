@@ -13,7 +13,7 @@ use crate::limits;
 use crate::providers::bitrix24::{BitrixTrigger, IncomingEvent};
 use crate::providers::easydocs::callback::{self, Callback};
 use crate::saga::document::rule::{self, Trigger as RuleTrigger};
-use crate::saga::document::transition::{reading_claim, source_claim};
+use crate::saga::document::transition::{reading_claim_of, source_claim};
 use crate::saga::document::{Claim, Event, Source};
 use crate::store::{Fate, Notice, NoticeKind, StoreError};
 use crate::telemetry::metrics::{NoticeOutcome, TriggerKind, TriggerOutcome};
@@ -62,6 +62,10 @@ impl NoticeRouter {
             NoticeKind::EasyDocsCallback => self.easydocs_callback(&notice, scheduler).await,
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
                 self.trigger(&notice, scheduler).await
+            }
+            NoticeKind::Robot => {
+                self.park(&notice, unreadable("роботы ещё не поддержаны", "robots are not built yet"), None)
+                    .await
             }
         };
         match outcome {
@@ -200,10 +204,7 @@ impl NoticeRouter {
     }
 
     async fn owner(&self, portal: &PortalId, source: &Source) -> Result<Option<SagaId>, RouteError> {
-        let claim = match source {
-            Source::CrmItem { item } => reading_claim(portal, *item),
-            Source::DriveFile { .. } | Source::CrmFile { .. } => source_claim(portal, source),
-        };
+        let claim = reading_claim_of(portal, source).unwrap_or_else(|| source_claim(portal, source));
         Ok(self.parts.store.claimed(&claim).await?)
     }
 
@@ -275,7 +276,7 @@ fn kind_of(kind: NoticeKind) -> TriggerKind {
         NoticeKind::FolderFile => TriggerKind::Folder,
         NoticeKind::FieldFile => TriggerKind::DealStage,
         NoticeKind::BitrixEvent | NoticeKind::EasyDocsCallback => TriggerKind::FileEvent,
-        NoticeKind::Operator => TriggerKind::Request,
+        NoticeKind::Operator | NoticeKind::Robot => TriggerKind::Request,
     }
 }
 

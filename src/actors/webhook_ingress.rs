@@ -83,7 +83,9 @@ pub(super) async fn accept(parts: &Parts, notice: NewNotice) -> Result<Accepted,
 
 pub(super) fn source_of(kind: NoticeKind) -> NoticeSource {
     match kind {
-        NoticeKind::BitrixEvent | NoticeKind::FolderFile | NoticeKind::FieldFile => NoticeSource::Bitrix24,
+        NoticeKind::BitrixEvent | NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Robot => {
+            NoticeSource::Bitrix24
+        }
         NoticeKind::EasyDocsCallback => NoticeSource::Easydocs,
         NoticeKind::Operator => NoticeSource::Operator,
     }

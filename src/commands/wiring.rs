@@ -12,8 +12,8 @@ use crate::providers::bitrix24::{Client, WebhookUrlError};
 use crate::providers::easydocs::{self, settings};
 use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
 use crate::providers::url_rules::{Origin, UrlRefused};
-use crate::saga::document::rule::{Addressee, ItemRule, Rule, Trigger};
-use crate::saga::document::{Occasion, Policy};
+use crate::saga::document::rule::{Addressee, IntoItem, ItemRule, Rule, Trigger};
+use crate::saga::document::{DriveCopy, Occasion, Policy};
 use crate::saga::retry::Schedule;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::telemetry::Metrics;
@@ -57,6 +57,8 @@ pub fn policy(config: &Config) -> Policy {
         deadline_ms: easydocs.deadline.as_ms(),
         lease_ms: lease_ms(config),
         throttled_ms: THROTTLED_MS,
+        pdf_pause_ms: 35_000,
+        pdf_wait_ms: 3_600_000,
         language: config.language.into(),
     }
 }
@@ -131,6 +133,8 @@ fn rule(rule: &config::RuleConfig) -> Rule {
         notify: rule.notify.iter().map(addressee).collect(),
         notify_on: rule.notify_on.iter().map(occasion).collect(),
         item: item(&rule.crm_item),
+        drive: DriveCopy::Wanted,
+        into_item: IntoItem::default(),
     }
 }
 
@@ -546,8 +550,14 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
                 protocol: Arc::new(easydocs_settings(config)?),
             }),
         },
-        operator: http::OperatorSettings { listen: config.operator.listen, token },
+        operator: http::OperatorSettings { listen: config.operator.listen, token, zone: zone(config) },
     })
+}
+
+/// In which zone people read times.
+pub fn zone(config: &Config) -> jiff::tz::TimeZone {
+    // validation has refused unknown names: what is left is a zone that the system's database lost meanwhile
+    jiff::tz::TimeZone::get(&config.time.zone).unwrap_or(jiff::tz::TimeZone::UTC)
 }
 
 fn portal_gate(portal: &config::PortalConfig) -> http::PortalGate {

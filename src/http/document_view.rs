@@ -4,7 +4,9 @@
 //! The command line reads the same structs back.
 
 use crate::domain::{SagaId, SpoolFile, Text, Timestamp};
-use crate::saga::document::{DocumentSaga, HistoryEntry, Outcome, Source, Step, TimerKind, Work, words};
+use crate::saga::document::{
+    DocumentSaga, HistoryEntry, ItemPick, Outcome, Source, Step, TimerKind, Work, words,
+};
 use serde::{Deserialize, Serialize};
 
 /// A moment as text: `2026-02-03T04:05:06.789Z`.
@@ -271,6 +273,9 @@ fn source_words(source: &Source) -> String {
         Source::DriveFile { file_id } => format!("drive file {file_id}"),
         Source::CrmItem { item } => format!("{item}"),
         Source::CrmFile { item, field, file_id } => format!("{item} {field} file {file_id}"),
+        Source::Generated { document_id } => format!("generated document {document_id}"),
+        Source::OfItem { item, pick: ItemPick::Field(field) } => format!("{item} {field}"),
+        Source::OfItem { item, pick: ItemPick::LatestGenerated } => format!("{item} generated document"),
     }
 }
 

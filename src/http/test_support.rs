@@ -126,6 +126,10 @@ pub fn stopped_saga(name: &str, reason: &str) -> DocumentSaga {
             answer: None,
         }),
         last_failure: Some(LastFailure { at: Timestamp(60_000), code: "http_422".into(), reason: text }),
+        field_baseline: None,
+        field_file: None,
+        robots: Vec::new(),
+        ending: None,
     }
 }
 

@@ -13,6 +13,7 @@
 //!   person orders it (`send-again`, another folder) or has accepted doubles where no look is possible
 //!   (`Policy::repeat_create_on_server_error`).
 //! * **SG-6** A dead letter carries a reason and a next action in words.
+//! * **SG-7** No workflow of the portal waits for a finished document: its answer comes before the end.
 
 pub mod document;
 pub mod retry;

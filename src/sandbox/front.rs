@@ -10,7 +10,7 @@
 use super::faults::{ErrorAnswer, FaultKind};
 use super::ledger::{Note, Side};
 use super::world::World;
-use super::{bitrix24, control, easydocs};
+use super::{bitrix24, control, easydocs, oauth, push};
 use actix_web::rt::net::{TcpListener, TcpStream};
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::Value;
@@ -41,16 +41,23 @@ pub(crate) enum Site {
     RenamedPortal,
     /// The signing service.
     EasyDocs,
+    /// The authorisation server.
+    OAuth,
+    /// The push server.
+    Push,
 }
 
 impl Site {
     /// All of them, in the order of their gates.
-    pub(crate) const ALL: [Self; 3] = [Self::Portal, Self::RenamedPortal, Self::EasyDocs];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Portal, Self::RenamedPortal, Self::EasyDocs, Self::OAuth, Self::Push];
 
     pub(crate) fn side(self) -> Side {
         match self {
             Self::Portal | Self::RenamedPortal => Side::Bitrix24,
             Self::EasyDocs => Side::EasyDocs,
+            Self::OAuth => Side::OAuth,
+            Self::Push => Side::Push,
         }
     }
 
@@ -58,6 +65,8 @@ impl Site {
         match self {
             Self::Portal | Self::RenamedPortal => bitrix24::call_name(head),
             Self::EasyDocs => easydocs::call_name(head),
+            Self::OAuth => oauth::call_name(head),
+            Self::Push => push::call_name(head),
         }
     }
 
@@ -65,6 +74,8 @@ impl Site {
         match self {
             Self::Portal | Self::RenamedPortal => bitrix24::answer(world, self, request).await,
             Self::EasyDocs => easydocs::answer(world, request).await,
+            Self::OAuth => oauth::answer(world, request),
+            Self::Push => push::answer(world, request).await,
         }
     }
 }
@@ -252,7 +263,11 @@ impl Connection {
             Before::Answer(reply) => reply,
             Before::GoOn => {
                 request.deliveries = if fault == Some(FaultKind::Duplicate) { 2 } else { 1 };
-                site.answer(world, &request).await
+                let reply = site.answer(world, &request).await;
+                if request.head.segments().first() == Some(&"rest") {
+                    tokio::time::sleep(world.time_of_calls(request.command_faults.len().max(1))).await;
+                }
+                reply
             }
         };
         self.deliver(site, world, &call, &request.head, reply, fault).await
@@ -475,7 +490,8 @@ fn command_faults(
 
 fn error_reply(site: Site, answer: &ErrorAnswer) -> Reply {
     match site {
-        Site::Portal | Site::RenamedPortal => bitrix24::error_reply(answer),
+        Site::Portal | Site::RenamedPortal | Site::Push => bitrix24::error_reply(answer),
+        Site::OAuth => oauth::error_reply(answer),
         Site::EasyDocs => easydocs::error_reply(answer),
     }
 }

@@ -23,6 +23,11 @@ pub enum Side {
     Bitrix24,
     /// The signing service; `callback` is a call that the service makes.
     EasyDocs,
+    /// The authorisation server of the portal.
+    #[serde(rename = "oauth")]
+    OAuth,
+    /// The push server of the portal.
+    Push,
 }
 
 /// One call.

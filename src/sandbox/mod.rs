@@ -1,5 +1,5 @@
-//! The emulated outside world: one Bitrix24 portal in webhook mode and EasyDocs, as two real HTTP servers on
-//! loopback, for the demo, for tests over real sockets, and for integrators (`edobridge sandbox`).
+//! The emulated outside world: one Bitrix24 portal with its authorisation and push servers, and EasyDocs, as real HTTP
+//! servers on loopback, for the demo, for tests over real sockets, and for integrators (`edobridge sandbox`).
 //!
 //! Written from the references alone. It shares no wire code with the adapters and knows nothing of the rest of the
 //! crate but `domain`: were a spelling shared, it would be wrong on both sides and no test would notice.
@@ -7,7 +7,8 @@
 //! | file | subject |
 //! |---|---|
 //! | `front` | sockets, HTTP/1.1, where faults strike |
-//! | `bitrix24/` | the portal: methods by family, limits, events |
+//! | `bitrix24/` | the portal: methods by family, limits, events, applications, robots |
+//! | `oauth`, `push` | the authorisation server, the push server |
 //! | `easydocs`, `documents`, `callbacks` | the signing service |
 //! | `faults`, `ledger` | what goes wrong on order, what happened |
 //! | `world` | the handle: what people do, what a witness sees |
@@ -27,12 +28,18 @@ mod bitrix24;
 mod control;
 mod easydocs;
 mod front;
+mod oauth;
+mod push;
 #[cfg(test)]
 mod tests;
 
-pub use bitrix24::events::{EventSpec, MEMBER_ID};
-pub use bitrix24::portal::{DownloadLinks, Echo, LinkUses, Owner};
+pub use bitrix24::apps::{AppKind, AppSpec, AppStatus, Interface, NewToken, Payment, TokenLives};
+pub use bitrix24::events::{Actor, EventSpec, MEMBER_ID};
+pub use bitrix24::lifecycle::{AppView, Clean, Frame, FrameAnswer, FrameSpec, Installed};
+pub use bitrix24::portal::{Confirmation, DownloadLinks, Echo, LinkUses, Owner};
+pub use bitrix24::traits::{FrameFields, PortalKind, PortalTraits};
 pub use callbacks::{CallbackPolicy, CallbackSpec, Member, Repeats, Signature};
+pub use control::KEY_HEADER;
 pub use documents::{Chosen, Outcome, Script, signed_copy};
 pub use easydocs::{Capability, EasyDocsOptions};
 pub use faults::{ErrorAnswer, Fault, FaultKind, OnCalls};
@@ -91,12 +98,20 @@ pub struct Limits {
     pub operating_call_ms: u64,
     /// How long a call counts; ten minutes on a portal.
     pub operating_window: Duration,
+    /// How long the portal takes for a call, and for each command of a batch, one after another.
+    pub call_time: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let operating_window = Duration::from_secs(600);
-        Self { bucket_rate: None, operating_limit_ms: None, operating_call_ms: 40, operating_window }
+        Self {
+            bucket_rate: None,
+            operating_limit_ms: None,
+            operating_call_ms: 40,
+            operating_window,
+            call_time: Duration::ZERO,
+        }
     }
 }
 
@@ -107,6 +122,14 @@ pub struct SandboxOptions {
     pub bitrix_addr: SocketAddr,
     /// Where the signing service listens; port 0 takes a free one.
     pub easydocs_addr: SocketAddr,
+    /// Where the authorisation server listens; port 0 takes a free one.
+    pub oauth_addr: SocketAddr,
+    /// Where the push server listens; port 0 takes a free one.
+    pub push_addr: SocketAddr,
+    /// The portal's lasting id: several sandboxes in one test need different ones.
+    pub member_id: String,
+    /// Cloud or box, and what it lacks.
+    pub traits: PortalTraits,
     /// What becomes of documents by themselves.
     pub mode: Mode,
     /// The secret in the incoming webhook's path.
@@ -117,6 +140,8 @@ pub struct SandboxOptions {
     pub easydocs_api_key: Secret,
     /// The key of the callbacks' signature.
     pub callback_secret: Secret,
+    /// What the buttons (`/_sandbox/`) ask for; none: nothing, which is allowed on loopback only.
+    pub control_key: Option<Secret>,
     /// Limits of the portal.
     pub limits: Limits,
     /// How download links live.
@@ -139,11 +164,16 @@ impl Default for SandboxOptions {
         Self {
             bitrix_addr: any_port,
             easydocs_addr: any_port,
+            oauth_addr: any_port,
+            push_addr: any_port,
+            member_id: MEMBER_ID.into(),
+            traits: PortalTraits::cloud(),
             mode: Mode::Auto { sign_after: Duration::from_millis(200), intermediate: Chosen::No },
             webhook_secret: Secret::new("sandboxwebhooksecret"),
             application_token: Secret::new("sandboxapplicationtoken"),
             easydocs_api_key: Secret::new("sandbox-easydocs-key"),
             callback_secret: Secret::new("sandbox-callback-secret"),
+            control_key: None,
             limits: Limits::default(),
             links: DownloadLinks { lifetime: Duration::from_secs(600), uses: LinkUses::Many },
             event_target: None,
@@ -169,7 +199,8 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// A port cannot be opened, or no thread or HTTP client can be made.
+    /// A port cannot be opened, no thread or HTTP client can be made, or the buttons would be open to the network
+    /// without a key.
     pub async fn start(options: SandboxOptions) -> io::Result<Self> {
         let (ready, begun) = spawn(options)?;
         begun.finish(ready.await)
@@ -200,6 +231,10 @@ impl Sandbox {
     /// `http://host:port/` of the signing service.
     pub fn easydocs_url(&self) -> Url {
         self.world.easydocs_url()
+    }
+    /// `http://host:port/` of the authorisation server.
+    pub fn oauth_url(&self) -> Url {
+        self.world.oauth_url()
     }
 
     /// Closes everything and waits until it is closed.
@@ -266,15 +301,28 @@ fn run(
     });
 }
 
+impl SandboxOptions {
+    /// Whether strangers could press the buttons: they send files to wherever the buttons say.
+    pub fn is_open_to_strangers(&self) -> bool {
+        let addresses = [self.bitrix_addr, self.easydocs_addr];
+        self.control_key.is_none() && addresses.iter().any(|address| !address.ip().is_loopback())
+    }
+}
+
 async fn open(options: SandboxOptions) -> io::Result<Arc<World>> {
+    if options.is_open_to_strangers() {
+        let why = "the control plane needs a key where the sandbox does not listen on loopback";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
     let after_rename = SocketAddr::new(options.bitrix_addr.ip(), 0);
     let mut listeners = Vec::new();
-    for addr in [options.bitrix_addr, after_rename, options.easydocs_addr] {
+    let SandboxOptions { bitrix_addr, easydocs_addr, oauth_addr, push_addr, .. } = options;
+    for addr in [bitrix_addr, after_rename, easydocs_addr, oauth_addr, push_addr] {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         listeners.push((listener, addr));
     }
-    let origins = [0, 1, 2].map(|i: usize| format!("http://{}", listeners[i].1));
+    let origins = [0, 1, 2, 3, 4].map(|i: usize| format!("http://{}", listeners[i].1));
     let world = Arc::new(world(options, origins)?);
     for (site, (listener, addr)) in Site::ALL.into_iter().zip(listeners) {
         actix_web::rt::spawn(front::keep(site, listener, addr, Arc::clone(&world)));
@@ -282,15 +330,18 @@ async fn open(options: SandboxOptions) -> io::Result<Arc<World>> {
     Ok(world)
 }
 
-fn world(options: SandboxOptions, origins: [String; 3]) -> io::Result<World> {
+fn world(options: SandboxOptions, origins: [String; 5]) -> io::Result<World> {
     let http = http_client(options.callback_policy.timeout)?;
-    let portal = Portal::new(options.limits, options.links, options.echo, world::now_ms());
+    let mut portal = Portal::new(options.limits, options.links, options.echo, world::now_ms());
+    portal.member_id = options.member_id;
+    portal.traits = options.traits;
     let setting = Setting {
         mode: options.mode,
         webhook_secret: options.webhook_secret,
         application_token: options.application_token,
         easydocs_api_key: options.easydocs_api_key,
         callback_secret: options.callback_secret,
+        control_key: options.control_key,
         callback_policy: options.callback_policy,
         origins,
     };

@@ -6,9 +6,11 @@
 //! Invariants: an operation that people do by hand changes the world and says so by the same events and callbacks
 //! as the real services; reading changes nothing.
 
+use super::bitrix24::access::Caller;
 use super::bitrix24::crm::update_event;
 use super::bitrix24::events::EventSpec;
 use super::bitrix24::portal::{Echo, Field, Item, OWNER_ID, Owner, Portal, User};
+use super::bitrix24::traits::PortalTraits;
 use super::bitrix24::tree::{NotMade, OnTaken, ROOT_ID};
 use super::bitrix24::{CommandLine, Ctx};
 use super::callbacks::{CallbackPolicy, CallbackSpec, deliver};
@@ -25,6 +27,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -70,9 +73,10 @@ pub(crate) struct Setting {
     pub(crate) application_token: Secret,
     pub(crate) easydocs_api_key: Secret,
     pub(crate) callback_secret: Secret,
+    pub(crate) control_key: Option<Secret>,
     pub(crate) callback_policy: CallbackPolicy,
     /// `http://host:port` of each site, in the order of [`Site::ALL`].
-    pub(crate) origins: [String; 3],
+    pub(crate) origins: [String; 5],
 }
 
 /// Whether a side can be reached at all.
@@ -118,7 +122,7 @@ pub(crate) struct Beginning {
 pub struct World {
     setting: Setting,
     state: Mutex<State>,
-    gates: [Gate; 3],
+    gates: [Gate; 5],
     runtime: Handle,
     http: reqwest::Client,
 }
@@ -140,7 +144,7 @@ impl World {
             callback_url,
             easydocs,
         };
-        let gates = [Gate::new(), Gate::new(), Gate::new()];
+        let gates = Site::ALL.map(|_| Gate::new());
         Self { setting, state: Mutex::new(state), gates, runtime, http }
     }
 
@@ -170,11 +174,18 @@ impl World {
     pub(crate) fn callback_secret(&self) -> &str {
         self.setting.callback_secret.expose()
     }
+    pub(crate) fn control_key(&self) -> Option<&Secret> {
+        self.setting.control_key.as_ref()
+    }
     pub(crate) fn callback_policy(&self) -> CallbackPolicy {
         self.setting.callback_policy
     }
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.http
+    }
+    /// How long the portal takes for `calls` calls.
+    pub(crate) fn time_of_calls(&self, calls: usize) -> Duration {
+        self.state().portal.limits.call_time.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
     }
     pub(crate) fn portal_address(&self) -> Site {
         self.state().portal.address
@@ -216,6 +227,10 @@ impl World {
         self.state().ledger.write(now_ms(), side, call, note, fault, status);
     }
 
+    pub(crate) fn with_portal<R>(&self, f: impl FnOnce(&mut Portal) -> R) -> R {
+        f(&mut self.state().portal)
+    }
+
     pub(crate) fn with_documents<R>(&self, f: impl FnOnce(&mut Documents) -> R) -> R {
         f(&mut self.state().documents)
     }
@@ -231,8 +246,17 @@ impl World {
             let state = &mut *state;
             let now_ms = now_ms();
             let origin = self.origin(state.portal.address);
-            let (events, lines) = (Vec::new(), Vec::new());
-            let mut ctx = Ctx { portal: &mut state.portal, origin, now_ms, events, lines };
+            let mut ctx = Ctx {
+                portal: &mut state.portal,
+                origin,
+                oauth: self.origin(Site::OAuth),
+                push: self.origin(Site::Push),
+                now_ms,
+                caller: Caller::Webhook,
+                connector: String::new(),
+                events: Vec::new(),
+                lines: Vec::new(),
+            };
             let reply = call(&mut ctx);
             let Ctx { events, lines, .. } = ctx;
             for CommandLine { call, note, fault, status } in lines {
@@ -266,7 +290,14 @@ impl World {
 impl World {
     /// `http://host:port/` of the portal at its present address.
     pub fn bitrix_url(&self) -> Url {
-        parsed(&format!("{}/", self.origin(self.portal_address())))
+        self.site_url(self.portal_address())
+    }
+    pub(crate) fn site_url(&self, site: Site) -> Url {
+        parsed(&format!("{}/", self.origin(site)))
+    }
+    /// Scheme, host and port of the portal at its present address.
+    pub(crate) fn bitrix_origin(&self) -> String {
+        self.origin(self.portal_address()).to_owned()
     }
     /// The incoming webhook at the portal's present address: a secret.
     pub fn webhook_url(&self) -> Url {
@@ -275,7 +306,7 @@ impl World {
     }
     /// `http://host:port/` of the signing service.
     pub fn easydocs_url(&self) -> Url {
-        parsed(&format!("{}/", self.origin(Site::EasyDocs)))
+        self.site_url(Site::EasyDocs)
     }
     /// Sets where events go.
     pub fn set_event_target(&self, target: Option<Url>) {
@@ -296,6 +327,18 @@ impl World {
     /// Sets the scopes of the webhook.
     pub fn set_scopes(&self, scopes: &[&str]) {
         self.state().portal.scopes = scopes.iter().map(|s| (*s).to_owned()).collect();
+    }
+    /// Sets what kind of portal it is and what it lacks.
+    pub fn set_traits(&self, traits: PortalTraits) {
+        self.state().portal.traits = traits;
+    }
+    /// Sets a feature of the plan, as `feature.get` tells it.
+    pub fn set_feature(&self, code: &str, on: bool) {
+        self.state().portal.traits.features.insert(code.to_owned(), on);
+    }
+    /// Sets until when the incoming webhook works, UTC milliseconds; none: for ever.
+    pub fn set_webhook_expiry(&self, until_ms: Option<i64>) {
+        self.state().portal.webhook_until_ms = until_ms;
     }
     /// Sets the portal's limits; what was counted so far stays.
     pub fn set_limits(&self, limits: Limits) {
@@ -385,8 +428,20 @@ impl World {
     pub fn add_user(&self, name: &str, last_name: &str) -> u64 {
         let mut state = self.state();
         let id = state.portal.fresh_id();
-        state.portal.users.insert(id, User { name: name.to_owned(), last_name: last_name.to_owned() });
+        state.portal.users.insert(id, User::employee(name, last_name));
         id
+    }
+    /// Dismisses somebody: his tokens are refused, `user.get` says that he is not active.
+    pub fn dismiss_user(&self, id: u64) {
+        if let Some(user) = self.state().portal.users.get_mut(&id) {
+            user.active = false;
+        }
+    }
+    /// Makes somebody an administrator, or an ordinary employee again.
+    pub fn set_admin(&self, id: u64, admin: bool) {
+        if let Some(user) = self.state().portal.users.get_mut(&id) {
+            user.admin = admin;
+        }
     }
     /// Makes a folder.
     ///
@@ -450,12 +505,7 @@ impl World {
         name: &str,
         bytes: impl Into<Bytes>,
     ) -> Result<u64, WorldError> {
-        let mut state = self.state();
-        let id = state.portal.add_crm_file(name, bytes.into());
-        let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-        found.fields.insert(field.to_owned(), Field::File(Some(id)));
-        found.updated_ms = now_ms();
-        Ok(id)
+        self.into_field(item, field, name, bytes.into(), |_, id| Field::File(Some(id)))
     }
     /// The same for a user field with several files; adds to those that are there.
     ///
@@ -469,17 +519,35 @@ impl World {
         name: &str,
         bytes: impl Into<Bytes>,
     ) -> Result<u64, WorldError> {
+        self.into_field(item, field, name, bytes.into(), |present, id| {
+            let mut ids = match present {
+                Some(Field::Files(ids)) => ids.clone(),
+                Some(Field::File(one)) => one.iter().copied().collect(),
+                Some(Field::Plain(_)) | None => Vec::new(),
+            };
+            ids.push(id);
+            Field::Files(ids)
+        })
+    }
+
+    /// Puts a new file of the CRM into a field; `with` makes the field's new value of its present one.
+    fn into_field(
+        &self,
+        item: CrmItem,
+        field: &str,
+        name: &str,
+        bytes: Bytes,
+        with: impl FnOnce(Option<&Field>, u64) -> Field,
+    ) -> Result<u64, WorldError> {
         let mut state = self.state();
-        let id = state.portal.add_crm_file(name, bytes.into());
-        let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-        let mut ids = match found.fields.get(field) {
-            Some(Field::Files(ids)) => ids.clone(),
-            Some(Field::File(one)) => one.iter().copied().collect(),
-            Some(Field::Plain(_)) | None => Vec::new(),
-        };
-        ids.push(id);
-        found.fields.insert(field.to_owned(), Field::Files(ids));
-        found.updated_ms = now_ms();
+        let portal = &mut state.portal;
+        let found = portal.items.get(&item).ok_or_else(|| missing("CRM item", item))?;
+        let present = found.fields.get(field).cloned();
+        let id = portal.add_crm_file(name, bytes);
+        if let Some(found) = portal.items.get_mut(&item) {
+            found.fields.insert(field.to_owned(), with(present.as_ref(), id));
+            found.updated_ms = now_ms();
+        }
         Ok(id)
     }
     /// Changes a field of an item by hand, with the event of it (`ONCRMDEALUPDATE` and the like).

@@ -404,7 +404,9 @@ fn forget_one(group: &Group<'_>, changes: &mut Changes, saga: &DocumentSaga) -> 
             | Claim::External(_)
             | Claim::ProviderDocument(_)
             | Claim::EchoName { .. }
-            | Claim::EchoFile { .. } => changes.del(Tree::Claim, claim_key),
+            | Claim::EchoFile { .. }
+            | Claim::EchoBytes { .. }
+            | Claim::Workflow { .. } => changes.del(Tree::Claim, claim_key),
         }
     }
     changes.del(Tree::SagaClaims, key);

@@ -207,6 +207,11 @@ pub(super) fn claim_prefix(claim: &Claim) -> Vec<u8> {
         Claim::ProviderDocument(text) => claim_key(3, text.as_bytes()),
         Claim::EchoName { portal, folder_id, name } => claim_key(4, &echo(portal.as_str(), *folder_id, name)),
         Claim::EchoFile { portal, file_id } => claim_key(5, &echo(portal.as_str(), *file_id, "")),
+        Claim::EchoBytes { portal, item, digest } => {
+            let what = format!("{}/{}", item.entity_type_id, digest.to_hex());
+            claim_key(6, &echo(portal.as_str(), item.id, &what))
+        }
+        Claim::Workflow { portal, workflow_id } => claim_key(7, &echo(portal.as_str(), 0, workflow_id)),
     }
 }
 
@@ -246,7 +251,7 @@ pub(super) fn describe(tree: Tree, key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::PortalId;
+    use crate::domain::{CrmItem, PortalId};
     use std::collections::BTreeSet;
 
     const A: SagaId = SagaId::from_u128(7);
@@ -285,6 +290,11 @@ mod tests {
             folder_id,
             name: name.into(),
         };
+        let echo_bytes = |entity_type_id, id, byte| Claim::EchoBytes {
+            portal: PortalId("p".into()),
+            item: CrmItem { entity_type_id, id },
+            digest: FileDigest([byte; 32]),
+        };
         let claims = [
             Claim::Source("a".into()),
             Claim::Source("ab".into()),
@@ -300,6 +310,12 @@ mod tests {
             echo_name("p", 1, &long),
             echo_name("p", 1, &longer),
             Claim::EchoFile { portal: PortalId("p".into()), file_id: 1 },
+            echo_bytes(2, 1, 1),
+            echo_bytes(1, 1, 1),
+            echo_bytes(2, 2, 1),
+            echo_bytes(2, 1, 2),
+            Claim::Workflow { portal: PortalId("p".into()), workflow_id: "w".into() },
+            Claim::Workflow { portal: PortalId("p".into()), workflow_id: long.clone() },
         ];
         let keys: BTreeSet<Vec<u8>> = claims.iter().map(claim_prefix).collect();
         assert_eq!(keys.len(), claims.len());

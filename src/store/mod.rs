@@ -32,6 +32,7 @@ mod command;
 pub mod commit;
 mod decide;
 pub mod disk;
+mod document_v1;
 pub mod error;
 pub mod faults;
 mod frame;

@@ -20,12 +20,20 @@ pub enum NoticeKind {
     FieldFile,
     /// A wish of an operator: send, retry, cancel, discard.
     Operator,
+    /// A robot of a workflow, after verification.
+    Robot,
 }
 
 impl NoticeKind {
     /// Every kind, in stored order.
-    pub const ALL: [Self; 5] =
-        [Self::BitrixEvent, Self::EasyDocsCallback, Self::FolderFile, Self::FieldFile, Self::Operator];
+    pub const ALL: [Self; 6] = [
+        Self::BitrixEvent,
+        Self::EasyDocsCallback,
+        Self::FolderFile,
+        Self::FieldFile,
+        Self::Operator,
+        Self::Robot,
+    ];
     /// Stable name for metrics, logs and the API.
     pub fn name(self) -> &'static str {
         match self {
@@ -34,6 +42,7 @@ impl NoticeKind {
             Self::FolderFile => "folder_file",
             Self::FieldFile => "field_file",
             Self::Operator => "operator",
+            Self::Robot => "robot",
         }
     }
 }

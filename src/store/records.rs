@@ -19,6 +19,7 @@
 //! * **SR-2** A version above the known one is [`DecodeError::Newer`]; the value is left untouched.
 //! * **SR-3** A flipped bit or a cut anywhere is an error, never another value.
 
+use super::document_v1::DocumentSagaV1;
 use super::notice::{Cursor, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use crate::domain::portal::PortalState;
@@ -71,7 +72,7 @@ pub enum Kind {
 impl Kind {
     /// Every kind with the newest version that this program reads and writes.
     pub const ALL: [(Self, u16); 11] = [
-        (Self::Document, 1),
+        (Self::Document, 2),
         (Self::History, 1),
         (Self::Notice, 1),
         (Self::Portal, 1),
@@ -144,8 +145,18 @@ macro_rules! first_version {
     )*};
 }
 
+impl Record for DocumentSaga {
+    const KIND: Kind = Kind::Document;
+    const VERSION: u16 = 2;
+    fn decode_payload(version: u16, payload: &[u8]) -> Result<Self, DecodeError> {
+        match version {
+            1 => strict_decode::<DocumentSagaV1>(payload).map(Self::from),
+            _ => strict_decode(payload),
+        }
+    }
+}
+
 first_version! {
-    DocumentSaga => Document,
     HistoryEntry => History,
     NoticeV1 => Notice,
     PortalState => Portal,
@@ -346,6 +357,20 @@ mod tests {
         keeps_its_bytes(&samples().meta());
         keeps_its_bytes(&samples().claims());
         keeps_its_bytes(&samples().installation());
+    }
+
+    /// A document of version 1 becomes the same document with none of the later wishes.
+    #[test]
+    fn a_document_of_the_first_version_is_read_as_it_was_meant() {
+        let old = Samples::new(0).saga_v1();
+        let frozen = golden(Kind::Document, 1);
+        assert_eq!(hex(&frozen[HEADER_BYTES..]), hex(&strict_encode(&old).expect("small")));
+        let read = decode::<DocumentSaga>(&frozen).expect("the frozen bytes decode");
+        assert_eq!(read, DocumentSaga::from(old.clone()));
+        assert_eq!((read.id, read.step, &read.source), (old.id, old.step, &old.source));
+        assert_eq!((&read.delivery.rule, read.delivery.comment), (&old.delivery.rule, old.delivery.comment));
+        assert_eq!(read.delivery.drive, crate::saga::document::DriveCopy::Wanted);
+        assert!(read.robots.is_empty() && read.ending.is_none() && read.delivery.field.is_none());
     }
 
     #[test]

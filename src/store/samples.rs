@@ -3,6 +3,7 @@
 //! Seed 0 gives the values whose bytes are frozen in `tests/data`: it fills every option and every list, so that
 //! each field has its place in the golden bytes. Never change what seed 0 gives.
 
+use super::document_v1::{DeliveryV1, DocumentSagaV1};
 use super::notice::{Cursor, NewNotice, NoticeKind, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use super::records::{Blob, ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
@@ -14,7 +15,8 @@ use crate::saga::document::state::{
     DeadLetter, DeliveredFile, LastFailure, Occasion, SourceFile, TimerKind, WaitWork, Waiting,
 };
 use crate::saga::document::{
-    Claim, Delivery, DocumentSaga, HistoryEntry, Outcome, Source, Step, Timer, Work,
+    Claim, CommentFile, Delivery, DocumentSaga, DriveCopy, Ending, EventToken, HistoryEntry, ItemPick,
+    Outcome, RobotOrder, RobotWait, Source, Step, Timer, Work,
 };
 
 /// Makes values; the same seed makes the same.
@@ -67,7 +69,9 @@ impl Samples {
         SagaId::from_u128(u128::from(self.number()) << 64 | u128::from(self.number()))
     }
     fn step(&mut self) -> Step {
-        Step::ALL[self.below(Step::ALL.len())]
+        // Seed 0 is frozen: it knows only what version 1 knew.
+        let known = if self.full { 17 } else { Step::ALL.len() };
+        Step::ALL[self.below(known)]
     }
     fn digest(&mut self) -> FileDigest {
         let mut digest = [0; 32];
@@ -97,8 +101,8 @@ impl Samples {
         const KINDS: [TimerKind; 4] = [TimerKind::Lease, TimerKind::Start, TimerKind::Wait, TimerKind::Grace];
         Timer { due: self.time(), kind: KINDS[self.below(KINDS.len())] }
     }
-    fn delivery(&mut self) -> Delivery {
-        Delivery {
+    fn delivery_v1(&mut self) -> DeliveryV1 {
+        DeliveryV1 {
             rule: self.word(),
             route_id: self.word(),
             folder_id: self.maybe(Self::number),
@@ -143,9 +147,57 @@ impl Samples {
         }
     }
 
+    /// Version 2: what version 1 has, and then the rest.
     pub fn saga(&mut self) -> DocumentSaga {
+        let mut saga = DocumentSaga::from(self.saga_v1());
+        if !self.full {
+            saga.source = self.any_source(saga.source);
+        }
+        saga.delivery = self.wishes(saga.delivery);
+        saga.field_baseline = self.maybe(|s| s.several(Self::number));
+        saga.field_file = self.maybe(Self::number);
+        saga.robots = self.several(Self::robot);
+        saga.ending = self.maybe(|s| Ending { step: s.step(), code: s.word(), reason: s.text() });
+        saga
+    }
+
+    fn any_source(&mut self, old: Source) -> Source {
+        match self.below(4) {
+            0 => Source::Generated { document_id: self.number() },
+            1 => Source::OfItem { item: self.item(), pick: ItemPick::Field(self.word()) },
+            2 => Source::OfItem { item: self.item(), pick: ItemPick::LatestGenerated },
+            _ => old,
+        }
+    }
+
+    fn wishes(&mut self, old: Delivery) -> Delivery {
+        const COPIES: [DriveCopy; 2] = [DriveCopy::Wanted, DriveCopy::NotWanted];
+        const FILES: [CommentFile; 2] = [CommentFile::None, CommentFile::Attached];
+        Delivery {
+            drive: COPIES[self.below(COPIES.len())],
+            field: self.maybe(Self::word),
+            comment_file: FILES[self.below(FILES.len())],
+            stage_on_signed: self.maybe(Self::word),
+            stage_on_refused: self.maybe(Self::word),
+            stages_from: self.several(Self::word),
+            item_stage: self.maybe(Self::word),
+            ..old
+        }
+    }
+
+    fn robot(&mut self) -> RobotOrder {
+        const WAITS: [RobotWait; 2] = [RobotWait::UntilTheEnd, RobotWait::No];
+        RobotOrder {
+            workflow_id: self.word(),
+            event_token: EventToken::new(self.word()),
+            waits: WAITS[self.below(WAITS.len())],
+            answered_at: self.maybe(Self::time),
+        }
+    }
+
+    pub fn saga_v1(&mut self) -> DocumentSagaV1 {
         const OUTCOMES: [Outcome; 3] = [Outcome::Open, Outcome::Signed, Outcome::Refused];
-        DocumentSaga {
+        DocumentSagaV1 {
             id: self.id(),
             revision: self.number(),
             created_at: self.time(),
@@ -161,7 +213,7 @@ impl Samples {
             portal: self.portal(),
             source: self.source(),
             read_again: self.small(),
-            delivery: self.delivery(),
+            delivery: self.delivery_v1(),
             crm_item: self.maybe(Self::item),
             file: self.maybe(Self::source_file),
             external_id: self.word(),
@@ -201,7 +253,7 @@ impl Samples {
     }
     pub fn new_notice(&mut self) -> NewNotice {
         NewNotice {
-            kind: NoticeKind::ALL[self.below(NoticeKind::ALL.len())],
+            kind: NoticeKind::ALL[self.below(if self.full { 5 } else { NoticeKind::ALL.len() })],
             portal: self.maybe(Self::portal),
             received_at: self.time(),
             content_type: self.word(),

@@ -125,16 +125,16 @@ impl Standing {
 
 fn place(step: Step) -> (u64, Mood) {
     match step {
-        Step::ReadItem | Step::FetchSource => (1, Mood::Working),
+        Step::ReadItem | Step::FetchSource | Step::AwaitPdf => (1, Mood::Working),
         Step::Create => (2, Mood::Working),
         Step::FindDocument => (2, Mood::Troubled),
         Step::AwaitSignature => (3, Mood::Waiting),
         Step::FetchSigned => (4, Mood::Working),
-        Step::ScanFolder | Step::Upload => (5, Mood::Working),
-        Step::FindUpload => (5, Mood::Troubled),
-        Step::Comment => (6, Mood::Working),
+        Step::ScanFolder | Step::Upload | Step::ScanField | Step::AttachField => (5, Mood::Working),
+        Step::FindUpload | Step::FindFieldFile => (5, Mood::Troubled),
+        Step::Comment | Step::MoveStage => (6, Mood::Working),
         Step::FindComment => (6, Mood::Troubled),
-        Step::Notify => (7, Mood::Working),
+        Step::Notify | Step::AnswerRobot => (7, Mood::Working),
         Step::Delivered => (STAGES, Mood::Signed),
         Step::Refused => (STAGES, Mood::Refused),
         Step::Ignored | Step::Cancelled | Step::Parked => (STAGES, Mood::Stopped),

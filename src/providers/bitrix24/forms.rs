@@ -189,7 +189,8 @@ impl Branch {
     fn name_of(&mut self, segment: &str) -> String {
         if segment.is_empty() {
             let index = self.next_index;
-            self.next_index += 1;
+            // At the end of all numbers the next one is taken twice, and so refused, as in PHP.
+            self.next_index = index.saturating_add(1);
             return index.to_string();
         }
         let index = segment.parse::<u64>().ok().filter(|n| n.to_string() == segment);

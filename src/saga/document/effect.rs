@@ -1,6 +1,6 @@
 //! Orders outward, in the imperative. Each is safe to repeat or has a look step before its repeat.
 
-use super::state::{DocumentSaga, Source, SourceFile};
+use super::state::{DeliveredFile, DocumentSaga, EventToken, ItemPick, Source, SourceFile};
 use crate::domain::{CrmItem, PortalId, SagaId, SpoolFile};
 use crate::saga::step::StepClass;
 
@@ -76,6 +76,8 @@ pub enum Effect {
         item: CrmItem,
         /// What it says; contains the mark.
         text: String,
+        /// The file that goes with it.
+        file: Option<NamedFile>,
     },
     /// Look whether a comment of unknown outcome stands there.
     FindComment {
@@ -93,6 +95,118 @@ pub enum Effect {
         /// A notice with the same tag replaces the earlier one: the idempotency key.
         tag: String,
     },
+    /// Pick the file to sign from a CRM item.
+    PickSource {
+        /// The item.
+        item: CrmItem,
+        /// How.
+        pick: ItemPick,
+        /// The rule that says how it is handled.
+        rule: String,
+    },
+    /// Read which files are in the file field.
+    ScanField {
+        /// The item.
+        item: CrmItem,
+        /// The field.
+        field: String,
+    },
+    /// Put the signed file into the file field, beside those that are there.
+    AttachField {
+        /// The item.
+        item: CrmItem,
+        /// The field.
+        field: String,
+        /// The file.
+        file: NamedFile,
+    },
+    /// Look whether a file of unknown outcome is in the file field.
+    FindFieldFile {
+        /// The item.
+        item: CrmItem,
+        /// The field.
+        field: String,
+        /// The bytes that were sent.
+        bytes: SpoolFile,
+        /// The files that were there before.
+        known: Vec<u64>,
+    },
+    /// Move the item to a stage, unless it was moved by others or would go backwards. Looks before it writes, so
+    /// that a repeat is harmless.
+    MoveStage {
+        /// The item.
+        item: CrmItem,
+        /// The wanted stage.
+        to: String,
+        /// The stages that it may be moved out of.
+        from: Vec<String>,
+    },
+    /// Answer a workflow that waits.
+    AnswerRobot {
+        /// What it recognises the answer by: the idempotency key.
+        event_token: EventToken,
+        /// The answer.
+        reply: RobotReply,
+    },
+}
+
+/// A file under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The name.
+    pub name: String,
+    /// The bytes.
+    pub bytes: SpoolFile,
+}
+
+/// What a workflow is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RobotReply {
+    /// What became of the document.
+    pub status: RobotStatus,
+    /// The signed copy on the Drive.
+    pub file: Option<DeliveredFile>,
+    /// In words, for people: why it ended so.
+    pub reason: String,
+    /// Our id of the document, if there is one.
+    pub document: Option<SagaId>,
+}
+
+/// What became of a document, for workflows. The words are a contract: conditions of templates compare them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RobotStatus {
+    /// Taken up; nothing final is known.
+    Accepted,
+    /// People have been asked to sign and have not yet.
+    Waiting,
+    /// Signed and delivered.
+    Signed,
+    /// A participant refused.
+    Refused,
+    /// A person stopped the work.
+    Cancelled,
+    /// It was not sent: no rule wants it, or the file is gone.
+    NotSent,
+    /// A person must look at it.
+    Stopped,
+    /// There is no document for what was asked.
+    Unknown,
+}
+
+impl RobotStatus {
+    /// The word for the workflow.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Waiting => "waiting",
+            Self::Signed => "signed",
+            Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
+            Self::NotSent => "not_sent",
+            Self::Stopped => "stopped",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl Effect {
@@ -106,9 +220,15 @@ impl Effect {
             | Self::FetchSigned { .. }
             | Self::ScanFolder { .. }
             | Self::FindUpload { .. }
-            | Self::FindComment { .. } => StepClass::Read,
-            Self::CreateDocument { .. } | Self::Upload { .. } | Self::AddComment { .. } => StepClass::Probe,
-            Self::Notify { .. } => StepClass::Keyed,
+            | Self::FindComment { .. }
+            | Self::PickSource { .. }
+            | Self::ScanField { .. }
+            | Self::FindFieldFile { .. } => StepClass::Read,
+            Self::CreateDocument { .. }
+            | Self::Upload { .. }
+            | Self::AddComment { .. }
+            | Self::AttachField { .. } => StepClass::Probe,
+            Self::Notify { .. } | Self::MoveStage { .. } | Self::AnswerRobot { .. } => StepClass::Keyed,
         }
     }
     /// Stable name for metrics and logs.
@@ -126,6 +246,12 @@ impl Effect {
             Self::AddComment { .. } => "add_comment",
             Self::FindComment { .. } => "find_comment",
             Self::Notify { .. } => "notify",
+            Self::PickSource { .. } => "pick_source",
+            Self::ScanField { .. } => "scan_field",
+            Self::AttachField { .. } => "attach_field",
+            Self::FindFieldFile { .. } => "find_field_file",
+            Self::MoveStage { .. } => "move_stage",
+            Self::AnswerRobot { .. } => "answer_robot",
         }
     }
     /// Whether the signing service is asked (else the portal).
@@ -144,7 +270,10 @@ impl Effect {
 pub fn external_id(portal: &PortalId, source: &Source, saga: SagaId) -> String {
     let what = match source {
         Source::DriveFile { file_id } => format!("file-{file_id}"),
-        Source::CrmItem { item } => format!("{}-{}", item.timeline_type(), item.id),
+        Source::CrmItem { item } | Source::OfItem { item, .. } => {
+            format!("{}-{}", item.timeline_type(), item.id)
+        }
+        Source::Generated { document_id } => format!("generated-{document_id}"),
         Source::CrmFile { item, file_id, .. } => format!("{}-{}-{file_id}", item.timeline_type(), item.id),
     };
     format!("b24-{portal}-{what}-{}", saga.short())

@@ -1,7 +1,7 @@
 //! Facts that happened, in the past tense. Every effect comes back as one of them, failure included.
 
 use super::rule::SourceFacts;
-use super::state::{Claim, DeliveredFile, Delivery, TimerKind};
+use super::state::{Claim, DeliveredFile, Delivery, RobotOrder, TimerKind};
 use crate::domain::{AttemptToken, CrmItem, Failure, SagaId, SpoolFile, Text};
 
 /// What a callback or a status query of the signing service says, normalised by its adapter.
@@ -74,6 +74,11 @@ pub enum Event {
     },
     /// A person decided.
     Operator(OperatorAction),
+    /// A robot of a workflow wants the same document.
+    RobotAsked {
+        /// Whom to answer.
+        order: RobotOrder,
+    },
 }
 
 impl Event {
@@ -90,6 +95,7 @@ impl Event {
             Self::ClaimTaken { .. } => "claim_taken",
             Self::Panicked { .. } => "panicked",
             Self::Operator(_) => "operator",
+            Self::RobotAsked { .. } => "robot_asked",
         }
     }
 }
@@ -122,6 +128,34 @@ pub struct Mend {
     pub route_id: Option<String>,
     /// Tell these people instead.
     pub notify: Option<Vec<u64>>,
+    /// Go on without these.
+    pub skip: Vec<Announcement>,
+}
+
+/// What a document can do without when it cannot be had: the signed file is in its place all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announcement {
+    /// The comment in the timeline of the CRM item.
+    Comment,
+    /// Notices to people, reminders included.
+    Notices,
+}
+
+impl Announcement {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Comment, Self::Notices];
+
+    /// Stable name, for orders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Comment => "comment",
+            Self::Notices => "notices",
+        }
+    }
+    /// The inverse of [`Announcement::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|what| what.name() == name)
+    }
 }
 
 /// A file field's file that a rule wants signed.
@@ -221,4 +255,67 @@ pub enum Answer {
     CommentNotFound,
     /// A person was told.
     Notified,
+    /// A generated document of the item was picked, and is wanted.
+    DocumentPicked {
+        /// The generator's id of it.
+        document_id: u64,
+        /// How to handle it.
+        delivery: Delivery,
+    },
+    /// The portal has not made the PDF of the generated document yet.
+    PdfPending,
+    /// The file field was read.
+    FieldScanned {
+        /// The ids of the files in it.
+        file_ids: Vec<u64>,
+    },
+    /// The signed file is in the file field.
+    FieldAttached {
+        /// Its id there.
+        file_id: u64,
+    },
+    /// The look into the file field found our file.
+    FieldFileFound {
+        /// Its id there.
+        file_id: u64,
+    },
+    /// The look into the file field found nothing of ours.
+    FieldFileNotFound,
+    /// The item stands in the wanted stage.
+    StageMoved {
+        /// The stage before; the same as the wanted one if it stood there already.
+        from: String,
+    },
+    /// The item was left where it stands.
+    StageKept {
+        /// Where it stands.
+        stage: String,
+        /// Why.
+        why: StageKept,
+    },
+    /// The workflow has our answer, or wants none any more.
+    RobotAnswered {
+        /// Which of the two.
+        heard: RobotHeard,
+    },
+}
+
+/// Why an item was not moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StageKept {
+    /// It stands in a stage that we may not move it out of: a person has moved it.
+    MovedByOthers,
+    /// The wanted stage comes before the one in which it stands.
+    Backwards,
+    /// It is in another funnel, where the wanted stage does not exist.
+    OtherFunnel,
+}
+
+/// Whether a workflow took our answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RobotHeard {
+    /// It did.
+    Yes,
+    /// The token is used or the workflow has ended: nobody waits there.
+    TooLate,
 }

@@ -20,11 +20,16 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
-pub use effect::Effect;
-pub use event::{Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};
+pub use effect::{Effect, NamedFile, RobotReply, RobotStatus};
+pub use event::{
+    Announcement, Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept, WantedFile,
+};
 pub use rule::{Rule, SourceFacts};
 pub use state::{
-    Claim, DeadLetter, DeliveredFile, Delivery, DocumentSaga, HistoryEntry, Occasion, Outcome, Source,
-    SourceFile, Step, Timer, TimerKind, Work,
+    Claim, CommentFile, DeadLetter, DeliveredFile, Delivery, DocumentSaga, DriveCopy, Ending, EventToken,
+    HistoryEntry, ItemPick, Occasion, Outcome, RobotOrder, RobotWait, Source, SourceFile, Step, Timer,
+    TimerKind, Work,
 };
-pub use transition::{Context, IllegalEvent, Next, Policy, Spawn, begin, transition};
+pub use transition::{
+    Context, IllegalEvent, Next, Policy, RobotWishes, Spawn, begin, begin_for_robot, transition,
+};

@@ -1,6 +1,6 @@
 //! Which trigger at which origin sends which file along which route: matching, as pure functions.
 
-use super::state::{Delivery, Occasion};
+use super::state::{CommentFile, Delivery, DriveCopy, Occasion};
 use crate::domain::{CrmItem, PortalId, file_name};
 
 /// What is known of a source file when it is looked at.
@@ -40,6 +40,8 @@ pub enum Trigger {
         /// The file field, as `crm.item.get` spells it.
         file_field: String,
     },
+    /// The robot "Send for signature" of a workflow; the robot says which file.
+    Robot,
 }
 
 /// The name of a portal in a rule that works for every one.
@@ -103,6 +105,32 @@ pub struct Rule {
     pub notify_on: Vec<Occasion>,
     /// Which CRM item a Drive file belongs to.
     pub item: ItemRule,
+    /// Whether a copy goes to the Drive.
+    pub drive: DriveCopy,
+    /// What happens to the CRM item.
+    pub into_item: IntoItem,
+}
+
+/// What happens to the CRM item when the document has come to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IntoItem {
+    /// The file field that gets the signed file, as `crm.item.get` spells it.
+    pub field: Option<String>,
+    /// Whether the comment carries the signed file.
+    pub comment_file: CommentFile,
+    /// The stage after a signature.
+    pub stage_on_signed: Option<String>,
+    /// The stage after a refusal.
+    pub stage_on_refused: Option<String>,
+    /// Stages besides that of the sending that the item may be moved out of.
+    pub stages_from: Vec<String>,
+}
+
+impl IntoItem {
+    /// Whether the item is moved at all, so that its stage must be known when the file is taken up.
+    pub fn moves(&self) -> bool {
+        self.stage_on_signed.is_some() || self.stage_on_refused.is_some()
+    }
 }
 
 impl Rule {
@@ -120,7 +148,7 @@ impl Rule {
         included && !excluded && sized
     }
 
-    /// How a file is to be handled, with people resolved.
+    /// How a file is to be handled, with people resolved. The item's stage is the caller's to fill in.
     pub fn delivery(&self, responsible: Option<u64>, creator: Option<u64>) -> Delivery {
         let mut notify: Vec<u64> = Vec::new();
         for addressee in &self.notify {
@@ -141,6 +169,13 @@ impl Rule {
             comment: self.comment,
             notify,
             notify_on: self.notify_on.clone(),
+            drive: self.drive,
+            field: self.into_item.field.clone(),
+            comment_file: self.into_item.comment_file,
+            stage_on_signed: self.into_item.stage_on_signed.clone(),
+            stage_on_refused: self.into_item.stage_on_refused.clone(),
+            stages_from: self.into_item.stages_from.clone(),
+            item_stage: None,
         }
     }
 
@@ -164,7 +199,7 @@ pub fn rule_for_file<'a>(rules: &'a [Rule], portal: &PortalId, facts: &SourceFac
             Trigger::FileEvent { folders } => {
                 folders.is_empty() || facts.folder_id.is_some_and(|f| folders.contains(&f))
             }
-            Trigger::Stage { .. } => false,
+            Trigger::Stage { .. } | Trigger::Robot => false,
         };
         here && rule.is_for(portal) && rule.wants(facts)
     })
@@ -185,6 +220,40 @@ pub fn rules_for_item<'a>(
         }
         _ => None,
     })
+}
+
+/// The rule for one file of a file field that a person sends, and the field as the rules spell it: the rule that was
+/// named, else the first that takes files from this field, whatever the item's stage.
+///
+/// A field has two spellings (`UF_CRM_MY_FILE`, `ufCrmMyFile`), but one file must have one name: else it would be sent
+/// twice, once by a person and once by its rule.
+pub fn rule_for_field<'a>(
+    rules: &'a [Rule],
+    portal: &PortalId,
+    type_id: u32,
+    field: &'a str,
+    rule_id: Option<&str>,
+) -> Option<(&'a Rule, &'a str)> {
+    let own = || rules.iter().filter(|rule| rule.portal == *portal);
+    let mut spelled = own().filter_map(|rule| match &rule.trigger {
+        Trigger::Stage { entity_type_id, file_field, .. } if *entity_type_id == type_id => {
+            is_same_field(file_field, field).then_some((rule, file_field.as_str()))
+        }
+        Trigger::Stage { .. } | Trigger::Folder { .. } | Trigger::FileEvent { .. } | Trigger::Robot => None,
+    });
+    let first = spelled.next();
+    match rule_id {
+        None => first,
+        Some(id) => {
+            let named = own().find(|rule| rule.id == id)?;
+            Some((named, first.map_or(field, |(_, spelling)| spelling)))
+        }
+    }
+}
+
+fn is_same_field(one: &str, other: &str) -> bool {
+    let letters = |name: &str| name.replace('_', "").to_ascii_lowercase();
+    letters(one) == letters(other)
 }
 
 /// Whether any rule listens to items of this type: others need not even be read.
@@ -257,6 +326,47 @@ fn number_after(name: &str, before: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_sent_by_hand_gets_the_rule_and_the_spelling_that_its_trigger_would_give_it() {
+        let rule = |id: &str, trigger| Rule {
+            id: id.into(),
+            portal: PortalId("main".into()),
+            trigger,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            size_min: 0,
+            size_max: u64::MAX,
+            route_id: "1".into(),
+            deliver_to: None,
+            suffix: "_signed".into(),
+            comment: true,
+            notify: Vec::new(),
+            notify_on: Vec::new(),
+            item: ItemRule::None,
+            drive: DriveCopy::Wanted,
+            into_item: IntoItem::default(),
+        };
+        let stage = |field: &str| Trigger::Stage {
+            entity_type_id: 2,
+            stages: vec!["C1:X".into()],
+            file_field: field.into(),
+        };
+        let rules = [
+            rule("a", stage("UF_CRM_OTHER")),
+            rule("b", stage("ufCrmMyFile")),
+            rule("c", Trigger::Folder { folder_id: 7 }),
+        ];
+        let portal = rules[0].portal.clone();
+        let chosen = |field, id| {
+            rule_for_field(&rules, &portal, 2, field, id).map(|(rule, field)| (rule.id.as_str(), field))
+        };
+        assert_eq!(chosen("UF_CRM_MY_FILE", None), Some(("b", "ufCrmMyFile")));
+        assert_eq!(chosen("UF_CRM_MY_FILE", Some("c")), Some(("c", "ufCrmMyFile")));
+        assert_eq!(chosen("UF_CRM_FREE", Some("c")), Some(("c", "UF_CRM_FREE")));
+        assert_eq!(chosen("UF_CRM_FREE", None), None);
+        assert_eq!(chosen("UF_CRM_MY_FILE", Some("nobody")), None);
+    }
 
     #[test]
     fn the_signed_copy_is_named_after_the_stem_whatever_the_extension() {

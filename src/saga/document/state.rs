@@ -1,11 +1,13 @@
 //! The record of one document's saga. Stored with strict bincode: see `store::records` before any change.
 //!
-//! **Frozen layout.** The types of this file are version 1 of the stored record. Enums grow only at the end;
-//! a struct is never changed in place: a new version gets a new struct and the old one moves to the store's
-//! history. The golden bytes in the store's tests fail when this is forgotten.
+//! **Frozen layout.** [`DocumentSaga`] and [`Delivery`] are version 2 of the stored record; version 1 lives in the
+//! store's history (`store::document_v1`), and shares the other types of this file. Enums grow only at the end; a
+//! struct is never changed in place: a new version gets a new struct and the old one moves to the store's history.
+//! The golden bytes in the store's tests fail when this is forgotten.
 
-use crate::domain::{AttemptToken, CrmItem, PortalId, SagaId, SpoolFile, Text, Timestamp};
+use crate::domain::{AttemptToken, CrmItem, FileDigest, PortalId, SagaId, SpoolFile, Text, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Where a document stands. Append-only: the order is the stored code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,11 +46,23 @@ pub enum Step {
     Cancelled,
     /// A dead letter: waits for a person (or a late callback).
     Parked,
+    /// The portal is still making the PDF of a generated document: it is asked again and again.
+    AwaitPdf,
+    /// The file field of the CRM item is read, so that a file of ours can be recognised afterwards.
+    ScanField,
+    /// The signed file is being put into the file field.
+    AttachField,
+    /// The outcome of that is unknown: the field is searched for the file.
+    FindFieldFile,
+    /// The CRM item is moved to another stage, if nobody has moved it meanwhile.
+    MoveStage,
+    /// Everything else is done; a workflow of the portal waits for our word.
+    AnswerRobot,
 }
 
 impl Step {
     /// Every step, in stored order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::ReadItem,
         Self::FetchSource,
         Self::Create,
@@ -66,6 +80,12 @@ impl Step {
         Self::Ignored,
         Self::Cancelled,
         Self::Parked,
+        Self::AwaitPdf,
+        Self::ScanField,
+        Self::AttachField,
+        Self::FindFieldFile,
+        Self::MoveStage,
+        Self::AnswerRobot,
     ];
     /// The stored code, one byte, for index keys.
     pub fn code(self) -> u8 {
@@ -95,6 +115,12 @@ impl Step {
             Self::Ignored => "ignored",
             Self::Cancelled => "cancelled",
             Self::Parked => "parked",
+            Self::AwaitPdf => "await_pdf",
+            Self::ScanField => "scan_field",
+            Self::AttachField => "attach_field",
+            Self::FindFieldFile => "find_field_file",
+            Self::MoveStage => "move_stage",
+            Self::AnswerRobot => "answer_robot",
         }
     }
     /// The inverse of [`Step::name`].
@@ -133,6 +159,47 @@ pub enum Source {
         /// The file's id within the field.
         file_id: u64,
     },
+    /// The PDF of a document that the CRM's document generator made.
+    Generated {
+        /// The generator's id of the document.
+        document_id: u64,
+    },
+    /// Something of a CRM item that must be picked first: the item itself says which file it is.
+    OfItem {
+        /// The item.
+        item: CrmItem,
+        /// How to pick.
+        pick: ItemPick,
+    },
+}
+
+/// How the file to sign is picked from a CRM item. Append-only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ItemPick {
+    /// The files of this field, as `crm.item.get` spells it.
+    Field(String),
+    /// The newest document that the document generator made for the item.
+    LatestGenerated,
+}
+
+/// Whether a copy of the signed file goes into a Drive folder. Append-only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum DriveCopy {
+    /// It does.
+    #[default]
+    Wanted,
+    /// It does not: the file field or the comment has it.
+    NotWanted,
+}
+
+/// Whether the comment in the timeline carries the signed file. Append-only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum CommentFile {
+    /// Words only.
+    #[default]
+    None,
+    /// With the file.
+    Attached,
 }
 
 /// How a rule wants the document to be handled; a copy, so that a later change of the configuration does not
@@ -153,6 +220,81 @@ pub struct Delivery {
     pub notify: Vec<u64>,
     /// What they are told of.
     pub notify_on: Vec<Occasion>,
+    /// Whether a copy goes to the Drive.
+    pub drive: DriveCopy,
+    /// The file field of the CRM item that gets the signed file.
+    pub field: Option<String>,
+    /// Whether the comment carries the signed file.
+    pub comment_file: CommentFile,
+    /// The stage that the item is moved to when the document is signed.
+    pub stage_on_signed: Option<String>,
+    /// The stage that the item is moved to when the document is refused.
+    pub stage_on_refused: Option<String>,
+    /// Stages besides [`Delivery::item_stage`] that the item may be moved out of.
+    pub stages_from: Vec<String>,
+    /// The stage in which the item stood when its file was taken up, if it was read then.
+    pub item_stage: Option<String>,
+}
+
+/// The token by which a workflow of the portal recognises our answer. A key to that one answer: never shown.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EventToken(String);
+
+impl EventToken {
+    /// Wraps what the robot's request carried.
+    pub fn new(token: impl Into<String>) -> Self {
+        Self(token.into())
+    }
+    /// The token, for the answer only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EventToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Whether a workflow stands still until we answer. Append-only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RobotWait {
+    /// Until the document has come to its end.
+    UntilTheEnd,
+    /// It went on as soon as the document was taken up.
+    No,
+}
+
+/// A robot in a workflow of the portal that ordered this document, and what became of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RobotOrder {
+    /// The workflow's instance.
+    pub workflow_id: String,
+    /// What the answer must carry.
+    pub event_token: EventToken,
+    /// Whether it waits.
+    pub waits: RobotWait,
+    /// When it was answered, or found not to be listening any more.
+    pub answered_at: Option<Timestamp>,
+}
+
+impl RobotOrder {
+    /// Whether the workflow stands still because of us.
+    pub fn is_pending(&self) -> bool {
+        self.waits == RobotWait::UntilTheEnd && self.answered_at.is_none()
+    }
+}
+
+/// How a document ends once the workflows that wait for it are answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// The finished step.
+    pub step: Step,
+    /// Code of the history line.
+    pub code: String,
+    /// In words.
+    pub reason: Text,
 }
 
 /// What people are told of.
@@ -360,6 +502,14 @@ pub struct DocumentSaga {
     pub dead_letter: Option<DeadLetter>,
     /// Why the present step has not succeeded yet.
     pub last_failure: Option<LastFailure>,
+    /// The ids of the files that were in the file field before ours; others may be ours.
+    pub field_baseline: Option<Vec<u64>>,
+    /// The signed file in the file field of the CRM item.
+    pub field_file: Option<u64>,
+    /// Robots that ordered this document, in the order in which they asked.
+    pub robots: Vec<RobotOrder>,
+    /// How it ends once the robots are answered.
+    pub ending: Option<Ending>,
 }
 
 /// One line of a saga's history.
@@ -402,6 +552,23 @@ pub enum Claim {
         /// The file.
         file_id: u64,
     },
+    /// These bytes were put into a file field of this item by us: not a trigger. A field tells no names, so that
+    /// only the content can be recognised. Not exclusive.
+    EchoBytes {
+        /// The portal.
+        portal: PortalId,
+        /// The item.
+        item: CrmItem,
+        /// What the bytes are.
+        digest: FileDigest,
+    },
+    /// This workflow of the portal ordered the document by a robot. Not exclusive.
+    Workflow {
+        /// The portal.
+        portal: PortalId,
+        /// The workflow's instance.
+        workflow_id: String,
+    },
 }
 
 impl Claim {
@@ -409,7 +576,10 @@ impl Claim {
     pub fn is_exclusive(&self) -> bool {
         match self {
             Self::Source(_) | Self::Reading(_) | Self::External(_) | Self::ProviderDocument(_) => true,
-            Self::EchoName { .. } | Self::EchoFile { .. } => false,
+            Self::EchoName { .. }
+            | Self::EchoFile { .. }
+            | Self::EchoBytes { .. }
+            | Self::Workflow { .. } => false,
         }
     }
 }

@@ -5,17 +5,21 @@
 
 mod answers;
 mod callbacks;
+mod crm;
 mod failures;
 mod orders;
 mod people;
+mod robots;
 mod waiting;
 
 pub use orders::effect_of;
+pub use robots::{RobotWishes, begin_for_robot, reply_of};
 
 use super::effect::{self, Effect};
 use super::event::{Answer, Event};
 use super::state::{
-    Claim, DeadLetter, Delivery, DocumentSaga, HistoryEntry, Outcome, Source, Step, Timer, TimerKind, Work,
+    Claim, DeadLetter, Delivery, DocumentSaga, Ending, HistoryEntry, ItemPick, LastFailure, Outcome,
+    RobotOrder, Source, Step, Timer, TimerKind, Work,
 };
 use super::words;
 use crate::domain::{AttemptToken, CrmItem, Language, PortalId, SagaId, Text, Timestamp};
@@ -59,6 +63,10 @@ pub struct Policy {
     pub lease_ms: u64,
     /// Pause after a limit of the remote that named no pause.
     pub throttled_ms: u64,
+    /// Pause between two looks whether the PDF of a generated document is there (Bitrix24 docs: 30 to 40 s).
+    pub pdf_pause_ms: u64,
+    /// How long the PDF of a generated document is waited for before a person is asked.
+    pub pdf_wait_ms: u64,
     /// Language of notices and comments.
     pub language: Language,
 }
@@ -148,16 +156,29 @@ pub fn begin(
     rule: Option<String>,
     cx: Context<'_>,
 ) -> Result<Next, IllegalEvent> {
-    let (step, claims) = match &source {
-        Source::CrmItem { item } => (Step::ReadItem, vec![reading_claim(portal, *item)]),
-        Source::DriveFile { .. } | Source::CrmFile { .. } => (
+    let mut draft = opened(id, portal, source, rule, cx);
+    draft.start()?;
+    Ok(draft.next)
+}
+
+/// The first record of a saga and its names; the first order is not given yet.
+fn opened<'a>(
+    id: SagaId,
+    portal: &PortalId,
+    source: Source,
+    rule: Option<String>,
+    cx: Context<'a>,
+) -> Draft<'a> {
+    let (step, claims) = match reading_claim_of(portal, &source) {
+        Some(reading) => (Step::ReadItem, vec![reading]),
+        None => (
             Step::FetchSource,
             vec![source_claim(portal, &source), Claim::External(effect::external_id(portal, &source, id))],
         ),
     };
     let crm_item = match &source {
-        Source::CrmFile { item, .. } => Some(*item),
-        Source::CrmItem { .. } | Source::DriveFile { .. } => None,
+        Source::CrmFile { item, .. } | Source::OfItem { item, .. } => Some(*item),
+        Source::CrmItem { .. } | Source::DriveFile { .. } | Source::Generated { .. } => None,
     };
     let saga = DocumentSaga {
         id,
@@ -191,12 +212,15 @@ pub fn begin(
         notified: 0,
         dead_letter: None,
         last_failure: None,
+        field_baseline: None,
+        field_file: None,
+        robots: Vec::new(),
+        ending: None,
     };
     let mut draft = Draft::of(&saga, cx);
     draft.next.claims = claims;
     draft.note("triggered", "Документ принят в работу", "The document was taken up");
-    draft.start()?;
-    Ok(draft.next)
+    draft
 }
 
 /// The exclusive name of a source: one saga per source file, for ever.
@@ -205,7 +229,27 @@ pub fn source_claim(portal: &PortalId, source: &Source) -> Claim {
         Source::DriveFile { file_id } => format!("{portal}/drive/{file_id}"),
         Source::CrmItem { item } => format!("{portal}/crm/{item}"),
         Source::CrmFile { item, field, file_id } => format!("{portal}/crm/{item}/{field}/{file_id}"),
+        Source::Generated { document_id } => format!("{portal}/generated/{document_id}"),
+        Source::OfItem { item, pick } => format!("{portal}/crm/{item}/{}", pick_name(pick)),
     })
+}
+
+fn pick_name(pick: &ItemPick) -> String {
+    match pick {
+        ItemPick::Field(field) => format!("field/{field}"),
+        ItemPick::LatestGenerated => "generated".to_owned(),
+    }
+}
+
+/// The exclusive name under which a source is being read that does not name its file yet; none if it does.
+pub fn reading_claim_of(portal: &PortalId, source: &Source) -> Option<Claim> {
+    match source {
+        Source::CrmItem { item } => Some(reading_claim(portal, *item)),
+        Source::OfItem { item, pick } => {
+            Some(Claim::Reading(format!("{portal}/crm/{item}/{}", pick_name(pick))))
+        }
+        Source::DriveFile { .. } | Source::CrmFile { .. } | Source::Generated { .. } => None,
+    }
 }
 
 /// The exclusive name under which a CRM item is being read: further triggers join the reader.
@@ -238,6 +282,7 @@ pub fn transition(saga: &DocumentSaga, event: &Event, cx: Context<'_>) -> Result
         Event::ClaimTaken { claim, by } => draft.claim_taken(claim, *by)?,
         Event::Panicked { text } => draft.panicked(text),
         Event::Operator(action) => draft.operator(action)?,
+        Event::RobotAsked { order } => draft.robot_asked(order)?,
     }
     Ok(draft.next)
 }
@@ -245,8 +290,8 @@ pub fn transition(saga: &DocumentSaga, event: &Event, cx: Context<'_>) -> Result
 /// The class of a step's effect and where its look step is.
 pub fn step_class(step: Step) -> StepClass {
     match step {
-        Step::Create | Step::Upload | Step::Comment => StepClass::Probe,
-        Step::Notify => StepClass::Keyed,
+        Step::Create | Step::Upload | Step::Comment | Step::AttachField => StepClass::Probe,
+        Step::Notify | Step::MoveStage | Step::AnswerRobot => StepClass::Keyed,
         Step::ReadItem
         | Step::FetchSource
         | Step::FindDocument
@@ -259,7 +304,10 @@ pub fn step_class(step: Step) -> StepClass {
         | Step::Refused
         | Step::Ignored
         | Step::Cancelled
-        | Step::Parked => StepClass::Read,
+        | Step::Parked
+        | Step::AwaitPdf
+        | Step::ScanField
+        | Step::FindFieldFile => StepClass::Read,
     }
 }
 
@@ -269,6 +317,7 @@ pub(crate) fn look_step(step: Step) -> Option<Step> {
         Step::Create => Some(Step::FindDocument),
         Step::Upload => Some(Step::FindUpload),
         Step::Comment => Some(Step::FindComment),
+        Step::AttachField => Some(Step::FindFieldFile),
         Step::ReadItem
         | Step::FetchSource
         | Step::FindDocument
@@ -282,7 +331,12 @@ pub(crate) fn look_step(step: Step) -> Option<Step> {
         | Step::Refused
         | Step::Ignored
         | Step::Cancelled
-        | Step::Parked => None,
+        | Step::Parked
+        | Step::AwaitPdf
+        | Step::ScanField
+        | Step::FindFieldFile
+        | Step::MoveStage
+        | Step::AnswerRobot => None,
     }
 }
 
@@ -393,8 +447,27 @@ impl<'a> Draft<'a> {
         saga.timer = Some(Timer { due, kind: TimerKind::Start });
     }
 
-    fn finish(&mut self, step: Step) {
-        self.enter(step);
+    /// Comes to the end: at once, or after the workflows that wait for it are answered.
+    fn close(&mut self, step: Step, code: &str, reason: Text) -> Result<(), IllegalEvent> {
+        let ending = Ending { step, code: code.to_owned(), reason };
+        if self.next.saga.robots.iter().any(RobotOrder::is_pending) {
+            self.saga().ending = Some(ending);
+            return self.go(Step::AnswerRobot);
+        }
+        self.seal(ending);
+        Ok(())
+    }
+
+    fn seal(&mut self, ending: Ending) {
+        let now = self.cx.now;
+        self.enter(ending.step);
+        let saga = self.saga();
+        saga.ending = None;
+        if ending.step == Step::Ignored {
+            let (code, reason) = (ending.code.clone(), ending.reason.clone());
+            saga.last_failure = Some(LastFailure { at: now, code, reason });
+        }
+        self.note(&ending.code, ending.reason.ru, ending.reason.en);
     }
 
     /// Stops for a person. A write that is under way has an unknown outcome: going on means looking (SG-5).

@@ -91,6 +91,19 @@ pub fn step(step: Step) -> Text {
         Step::Ignored => ("не требуется", "not wanted"),
         Step::Cancelled => ("отменён", "cancelled"),
         Step::Parked => ("остановлен, нужен человек", "stopped, needs a person"),
+        Step::AwaitPdf => ("ждём, пока Битрикс24 сделает PDF", "waiting for Bitrix24 to make the PDF"),
+        Step::ScanField => {
+            ("смотрим поле карточки перед записью", "looking at the item's field before the write")
+        }
+        Step::AttachField => {
+            ("кладём подписанный файл в поле карточки", "putting the signed file into the item's field")
+        }
+        Step::FindFieldFile => (
+            "исход записи в поле неизвестен: ищем файл в поле",
+            "the outcome of the write is unknown: looking into the field",
+        ),
+        Step::MoveStage => ("переводим карточку в другую стадию", "moving the item to another stage"),
+        Step::AnswerRobot => ("отвечаем бизнес-процессу", "answering the workflow"),
     };
     Text::new(ru, en)
 }

@@ -1,14 +1,15 @@
-//! The table of methods, the way to each, and the service methods (`scope`, `method.get`, `app.info`, `server.time`).
-//! Source: `api-reference/common/system/*.md` of the Bitrix24 docs.
+//! The table of methods and the way to each. Source: the pages of the methods in the Bitrix24 docs.
 //!
-//! Invariants: names are compared in lower case; a method outside the webhook's scopes, or one that needs an
-//! application, is refused before it is charged or run.
+//! Invariants: names are compared in lower case; a method that this portal lacks, one outside the caller's scopes, or
+//! one that needs an application, is refused before it is charged or run.
 
+use super::access::Caller;
+use super::bindings::given;
 use super::limits::Operating;
-use super::rows::text;
-use super::wire::{Answer, MethodError, date};
-use super::{Ctx, Outcome, crm, drive, notices};
-use serde_json::{Value, json};
+use super::portal::Confirmation;
+use super::wire::{Answer, MethodError};
+use super::{Ctx, Outcome, bindings, crm, drive, notices, service};
+use serde_json::Value;
 
 /// One method of the portal.
 struct Method {
@@ -27,11 +28,23 @@ const fn method(
 }
 
 const METHODS: &[Method] = &[
-    method("scope", None, scope),
+    method("scope", None, service::scope),
     method("profile", None, notices::profile),
-    method("method.get", None, method_get),
-    method("app.info", None, app_info),
-    method("server.time", None, server_time),
+    method("method.get", None, service::method_get),
+    method("methods", None, service::methods),
+    method("feature.get", None, service::feature_get),
+    method("app.info", None, service::app_info),
+    method("server.time", None, service::server_time),
+    method("user.admin", None, service::user_admin),
+    method("events", None, bindings::events),
+    method("event.bind", None, bindings::event_bind),
+    method("event.unbind", None, bindings::event_unbind),
+    method("event.get", None, bindings::event_get),
+    method("event.test", None, bindings::event_test),
+    method("placement.list", Some("placement"), bindings::placement_list),
+    method("placement.bind", Some("placement"), bindings::placement_bind),
+    method("placement.unbind", Some("placement"), bindings::placement_unbind),
+    method("placement.get", Some("placement"), bindings::placement_get),
     method("user.get", Some("user_brief"), notices::user_get),
     method("user.current", Some("user_brief"), notices::user_current),
     method("disk.storage.getlist", Some("disk"), drive::storage_list),
@@ -57,7 +70,18 @@ const METHODS: &[Method] = &[
 
 /// Beginnings of names that a webhook may not call.
 const APPLICATION_ONLY: &[&str] =
-    &["event.", "placement.", "userfieldtype.", "bizproc.robot.", "pull.application."];
+    &["event.", "placement.", "userfieldtype.", "bizproc.robot.", "pull.application.", "app.option."];
+
+/// Names of all methods that this portal has.
+pub(crate) fn names(ctx: &Ctx<'_>) -> Vec<&'static str> {
+    METHODS.iter().map(|m| m.name).filter(|name| !ctx.portal.traits.lacks(name)).collect()
+}
+
+/// Whether this portal has a method, and whether the caller's scopes allow it.
+pub(crate) fn presence(ctx: &Ctx<'_>, name: &str) -> (bool, bool) {
+    let method = METHODS.iter().find(|m| m.name == name).filter(|_| !ctx.portal.traits.lacks(name));
+    (method.is_some(), method.is_some_and(|m| in_scope(ctx, m)))
+}
 
 /// Calls one method, with everything that stands before it.
 pub(crate) fn dispatch(
@@ -65,48 +89,66 @@ pub(crate) fn dispatch(
     name: &str,
     params: &Value,
 ) -> Result<(Answer, Operating), MethodError> {
-    if name == "events" || APPLICATION_ONLY.iter().any(|prefix| name.starts_with(prefix)) {
-        let why = "Current authorization type is denied for this method";
-        return Err(MethodError::new(403, "WRONG_AUTH_TYPE", why));
+    if ctx.caller == Caller::Webhook && needs_application(name) {
+        return Err(wrong_auth_type());
     }
-    let Some(method) = METHODS.iter().find(|m| m.name == name) else {
+    let method = METHODS.iter().find(|m| m.name == name).filter(|_| !ctx.portal.traits.lacks(name));
+    let Some(method) = method else {
         return Err(MethodError::new(404, "ERROR_METHOD_NOT_FOUND", "Method not found!"));
     };
     if !in_scope(ctx, method) {
         let why = "The request requires higher privileges than provided by the webhook token";
         return Err(MethodError::new(403, "insufficient_scope", why));
     }
+    confirmed(ctx, name)?;
+    let key = format!("{}|{name}", ctx.caller.key());
     let portal = &mut *ctx.portal;
-    if let Some(operating) = portal.meter.blocked(&portal.limits, name, ctx.now_ms) {
+    if let Some(operating) = portal.meter.blocked(&portal.limits, &key, ctx.now_ms) {
         let why = "Method is blocked due to operation time limit.";
         let error = MethodError::new(429, "OPERATION_TIME_LIMIT", why);
         return Err(MethodError { operating: Some(operating), ..error });
     }
-    let operating = portal.meter.charge(&portal.limits, name, ctx.now_ms);
-    let answer = (method.run)(ctx, params)?;
+    let operating = portal.meter.charge(&portal.limits, &key, ctx.now_ms);
+    let answer = with_connector(ctx, params, method.run)?;
     Ok((answer, operating))
 }
 
+/// A command of a batch may have an `auth_connector` of its own; else that of the whole request counts.
+fn with_connector(ctx: &mut Ctx<'_>, params: &Value, run: fn(&mut Ctx<'_>, &Value) -> Outcome) -> Outcome {
+    let own = given(params, "auth_connector");
+    let outer = ctx.connector.clone();
+    if !own.is_empty() {
+        ctx.connector = own;
+    }
+    let outcome = run(ctx, params);
+    ctx.connector = outer;
+    outcome
+}
+
+fn needs_application(name: &str) -> bool {
+    matches!(name, "events" | "bizproc.event.send")
+        || APPLICATION_ONLY.iter().any(|prefix| name.starts_with(prefix))
+}
+
+pub(crate) fn wrong_auth_type() -> MethodError {
+    MethodError::new(403, "WRONG_AUTH_TYPE", "Current authorization type is denied for this method")
+}
+
+/// Some methods wait for an administrator, token by token.
+fn confirmed(ctx: &mut Ctx<'_>, name: &str) -> Result<(), MethodError> {
+    let Caller::App(app) = &ctx.caller else { return Ok(()) };
+    if !ctx.portal.guarded.contains(name) {
+        return Ok(());
+    }
+    match ctx.portal.confirmation(name, &app.client_id, &app.token) {
+        Confirmation::Granted => Ok(()),
+        Confirmation::Waiting => {
+            Err(MethodError::new(401, "METHOD_CONFIRM_WAITING", "Waiting for confirmation"))
+        }
+        Confirmation::Denied => Err(MethodError::new(403, "METHOD_CONFIRM_DENIED", "Method call denied")),
+    }
+}
+
 fn in_scope(ctx: &Ctx<'_>, method: &Method) -> bool {
-    method.scope.is_none_or(|needed| ctx.portal.scopes.iter().any(|s| s == needed))
-}
-
-fn scope(ctx: &mut Ctx<'_>, _: &Value) -> Outcome {
-    Ok(Answer::of(ctx.portal.scopes.clone()))
-}
-
-fn method_get(ctx: &mut Ctx<'_>, params: &Value) -> Outcome {
-    let name = params.get("name").map(text).unwrap_or_default().to_ascii_lowercase();
-    let method = METHODS.iter().find(|m| m.name == name);
-    let available = method.is_some_and(|m| in_scope(ctx, m));
-    Ok(Answer::of(json!({"isExisting": method.is_some(), "isAvailable": available})))
-}
-
-/// By webhook: the scopes and the licence only (b24pysdk), though the page says that an application is required.
-fn app_info(ctx: &mut Ctx<'_>, _: &Value) -> Outcome {
-    Ok(Answer::of(json!({"SCOPE": ctx.portal.scopes, "LICENSE": "ru_project"})))
-}
-
-fn server_time(ctx: &mut Ctx<'_>, _: &Value) -> Outcome {
-    Ok(Answer::of(date(ctx.now_ms)))
+    method.scope.is_none_or(|needed| ctx.scopes().iter().any(|s| s == needed))
 }

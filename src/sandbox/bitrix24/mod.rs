@@ -1,20 +1,28 @@
-//! The emulated Bitrix24 portal, called by an incoming webhook. Source: `settings/how-to-call-rest-api/**` of the
+//! The emulated Bitrix24 portal, called by an incoming webhook and by applications. Source: `settings/how-to-call-rest-api/**` of the
 //! Bitrix24 docs; where the docs and recorded answers disagree, the comment at the place says what was chosen.
 //!
-//! One file per family of methods; `wire` has the forms, `portal` and `tree` the state, `limits` the limits.
+//! One file per family of methods; `wire` has the forms, `portal`, `tree` and `apps` the state, `access` who is let
+//! in, `limits` the limits, `traits` what this portal lacks.
 //!
-//! Invariants: a call with a wrong secret, over a limit or outside the scopes changes nothing; events that calls
+//! Invariants: a call with a wrong secret or token, over a limit or outside the scopes changes nothing; events that calls
 //! set off are sent once, as the platform does, and never again.
 
+pub(crate) mod access;
+pub(crate) mod apps;
 pub(crate) mod batch;
+pub(crate) mod bindings;
 pub(crate) mod crm;
 pub(crate) mod drive;
 pub(crate) mod events;
+pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod methods;
 pub(crate) mod notices;
+pub(crate) mod offline;
 pub(crate) mod portal;
 pub(crate) mod rows;
+pub(crate) mod service;
+pub(crate) mod traits;
 pub(crate) mod transfers;
 pub(crate) mod tree;
 pub(crate) mod wire;
@@ -23,8 +31,9 @@ use super::faults::ErrorAnswer;
 use super::front::{Head, Reply, Request, Site};
 use super::ledger::Note;
 use super::world::World;
-use events::EventSpec;
-use portal::{LinkKind, OWNER_ID, Owner, Portal};
+use access::Caller;
+use events::{Actor, EventSpec};
+use portal::{LinkKind, OWNER_ID, Portal};
 use serde_json::Value;
 use std::sync::Arc;
 use wire::{Answer, MethodError, Span};
@@ -39,7 +48,14 @@ pub(crate) struct Ctx<'a> {
     pub(crate) portal: &'a mut Portal,
     /// Scheme, host and port under which the portal is reached now.
     pub(crate) origin: &'a str,
+    /// The same of the authorisation server.
+    pub(crate) oauth: &'a str,
+    /// The same of the push server.
+    pub(crate) push: &'a str,
     pub(crate) now_ms: i64,
+    pub(crate) caller: Caller,
+    /// `auth_connector` of the call.
+    pub(crate) connector: String,
     /// Events that the call set off.
     pub(crate) events: Vec<EventSpec>,
     /// Ledger lines of the commands of a batch.
@@ -58,9 +74,43 @@ impl Ctx<'_> {
     /// Sets off an event, if the portal is set to echo changes made through REST.
     pub(crate) fn echo(&mut self, name: &str, data: Value) {
         match self.portal.echo {
-            portal::Echo::On => self.events.push(EventSpec::new(name, data)),
+            portal::Echo::On => {
+                let by = Actor::User(self.caller.user_id());
+                let connector = self.connector.clone();
+                self.events.push(EventSpec { by, connector, ..EventSpec::new(name, data) });
+            }
             portal::Echo::Off => {}
         }
+    }
+
+    /// Whether the caller is an administrator of the portal.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.portal.users.get(&self.caller.user_id()).is_some_and(|user| user.admin)
+    }
+    /// Refuses everybody else.
+    pub(crate) fn must_be_admin(&self) -> Result<(), MethodError> {
+        if self.is_admin() { Ok(()) } else { Err(bindings::access_denied()) }
+    }
+    /// Scopes of the caller.
+    pub(crate) fn scopes(&self) -> Vec<String> {
+        match &self.caller {
+            Caller::Webhook => self.portal.scopes.clone(),
+            Caller::App(app) => app.scopes.clone(),
+        }
+    }
+    /// Host and port of the portal, as `auth[domain]` has them.
+    pub(crate) fn domain(&self) -> &str {
+        self.origin.strip_prefix("http://").unwrap_or(self.origin)
+    }
+    /// Host and port of the authorisation server.
+    pub(crate) fn oauth_domain(&self) -> &str {
+        self.oauth.strip_prefix("http://").unwrap_or(self.oauth)
+    }
+    pub(crate) fn client_endpoint(&self) -> String {
+        format!("{}/rest/", self.origin)
+    }
+    pub(crate) fn server_endpoint(&self) -> String {
+        format!("{}/rest/", self.oauth)
     }
 }
 
@@ -69,7 +119,8 @@ pub(crate) fn call_name(head: &Head) -> String {
     match head.segments()[..] {
         ["rest", "upload.json"] => "upload.second_step".into(),
         ["disk" | "crm", "download"] => "download".into(),
-        ["rest", _, _, method] => method_name(method),
+        ["oauth", "authorize"] => "oauth.authorize".into(),
+        ["rest", _, _, method] | ["rest", method] => method_name(method),
         _ => "unknown".into(),
     }
 }
@@ -88,7 +139,9 @@ pub(crate) async fn answer(world: &Arc<World>, site: Site, request: &Request) ->
         ["rest", "upload.json"] => transfers::second_step(world, request).await,
         ["disk", "download"] => transfers::download(world, request, LinkKind::Drive),
         ["crm", "download"] => transfers::download(world, request, LinkKind::Crm),
-        ["rest", user, secret, _] => rest(world, request, user, secret),
+        ["oauth", "authorize"] => super::oauth::answer(world, request),
+        ["rest", user, secret, _] => by_webhook(world, request, user, secret),
+        ["rest", _] => world.portal_call(request.deliveries, |ctx| spoken(called(ctx, request, Door::Token))),
         _ => Reply::html(404),
     }
 }
@@ -107,30 +160,43 @@ fn misdirected(world: &World, site: Site, head: &Head) -> Option<Reply> {
     Some(Reply::html(302).header("Location", target))
 }
 
-fn rest(world: &Arc<World>, request: &Request, user: &str, secret: &str) -> Reply {
+/// How a request says whose it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Path,
+    Token,
+}
+
+fn by_webhook(world: &Arc<World>, request: &Request, user: &str, secret: &str) -> Reply {
     if user != OWNER_ID.to_string() || secret != world.webhook_secret() {
         // 403 in the system table of the docs, 401 on live portals.
         return MethodError::new(401, "INVALID_CREDENTIALS", "Invalid request credentials").reply();
     }
-    world.portal_call(request.deliveries, |ctx| match called(ctx, request) {
-        Ok(reply) => reply,
-        Err(error) => error.reply(),
-    })
+    world.portal_call(request.deliveries, |ctx| spoken(called(ctx, request, Door::Path)))
 }
 
-fn called(ctx: &mut Ctx<'_>, request: &Request) -> Result<Reply, MethodError> {
+fn spoken(outcome: Result<Reply, MethodError>) -> Reply {
+    outcome.unwrap_or_else(|error| error.reply())
+}
+
+fn called(ctx: &mut Ctx<'_>, request: &Request, door: Door) -> Result<Reply, MethodError> {
     admit(ctx)?;
-    if ctx.portal.owner == Owner::Dismissed {
-        return Err(MethodError::new(401, "authorization_error", "Unable to authorize user"));
-    }
     let start_ms = ctx.now_ms;
     let name = call_name(&request.head);
-    let (answer, operating) = if name == "batch" {
-        batch::run(ctx, request)?
-    } else {
-        let params = wire::params(request).map_err(|why| MethodError::new(400, "INVALID_REQUEST", why))?;
-        methods::dispatch(ctx, &name, &params)?
+    let params = wire::params(request).map_err(|why| MethodError::new(400, "INVALID_REQUEST", why));
+    let mut params = match (params, name.as_str()) {
+        (Ok(params), _) => params,
+        // A batch reads its commands by itself, and more tolerantly.
+        (Err(_), "batch") if door == Door::Path => Value::Null,
+        (Err(error), _) => return Err(error),
     };
+    ctx.caller = match door {
+        Door::Path => access::webhook(ctx)?,
+        Door::Token => access::application(ctx, &mut params)?,
+    };
+    ctx.connector = bindings::given(&params, "auth_connector");
+    let (answer, operating) =
+        if name == "batch" { batch::run(ctx, request)? } else { methods::dispatch(ctx, &name, &params)? };
     Ok(wire::envelope(answer, Span { start_ms, finish_ms: super::world::now_ms(), operating }))
 }
 

@@ -4,7 +4,7 @@
 //! Invariants: by webhook a TAG counts only together with CLIENT_ID; a new notice with a TAG removes every earlier
 //! one with the same TAG and CLIENT_ID, whoever got it: the docs call it unique within the application.
 
-use super::portal::{Notice, OWNER_ID, User};
+use super::portal::{Notice, User};
 use super::rows::{self, text};
 use super::wire::{Answer, MethodError};
 use super::{Ctx, Outcome};
@@ -46,7 +46,7 @@ pub(crate) fn user_get(ctx: &mut Ctx<'_>, params: &Value) -> Outcome {
     // `user.get` takes the filter under both names, and bare field names too.
     asked.insert("filter".into(), given.get("FILTER").cloned().unwrap_or_else(|| bare_filter(&given)));
     asked.insert("start".into(), given.get("START").cloned().unwrap_or(Value::Null));
-    let rows = ctx.portal.users.iter().map(|(id, user)| user_row(*id, user)).collect();
+    let rows = ctx.portal.users.iter().map(|(id, user)| ctx.user_row(*id, user)).collect();
     Ok(rows::list(rows, &Value::Object(asked), &[], "ID")?.answer(|rows| rows))
 }
 
@@ -55,24 +55,32 @@ fn bare_filter(given: &Map<String, Value>) -> Value {
 }
 
 pub(crate) fn user_current(ctx: &mut Ctx<'_>, _: &Value) -> Outcome {
-    let user = ctx.portal.users.get(&OWNER_ID).map(|user| user_row(OWNER_ID, user));
+    let id = ctx.caller.user_id();
+    let user = ctx.portal.users.get(&id).map(|user| ctx.user_row(id, user));
     Ok(Answer::of(user.unwrap_or_default()))
 }
 
 pub(crate) fn profile(ctx: &mut Ctx<'_>, _: &Value) -> Outcome {
-    let (name, last_name) = match ctx.portal.users.get(&OWNER_ID) {
+    let id = ctx.caller.user_id();
+    let (name, last_name) = match ctx.portal.users.get(&id) {
         Some(user) => (user.name.clone(), user.last_name.clone()),
         None => Default::default(),
     };
     Ok(Answer::of(json!({
-        "ID": OWNER_ID.to_string(), "ADMIN": true, "NAME": name, "LAST_NAME": last_name, "PERSONAL_GENDER": "",
+        "ID": id.to_string(), "ADMIN": ctx.is_admin(), "NAME": name, "LAST_NAME": last_name, "PERSONAL_GENDER": "",
         "TIME_ZONE": "Europe/Moscow",
     })))
 }
 
-fn user_row(id: u64, user: &User) -> Map<String, Value> {
+impl Ctx<'_> {
+    fn user_row(&self, id: u64, user: &User) -> Map<String, Value> {
+        user_row(id, user, !self.portal.is_dismissed(id))
+    }
+}
+
+fn user_row(id: u64, user: &User, active: bool) -> Map<String, Value> {
     let row = json!({
-        "ID": id.to_string(), "ACTIVE": true, "NAME": user.name, "LAST_NAME": user.last_name, "SECOND_NAME": "",
+        "ID": id.to_string(), "ACTIVE": active, "NAME": user.name, "LAST_NAME": user.last_name, "SECOND_NAME": "",
         // Unreadable dates come as empty maps, which PHP writes with braces here.
         "LAST_ACTIVITY_DATE": {}, "TIMESTAMP_X": {}, "USER_TYPE": "employee", "WORK_POSITION": "",
     });

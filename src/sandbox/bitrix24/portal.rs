@@ -7,7 +7,9 @@
 
 use super::super::Limits;
 use super::super::front::Site;
+use super::apps::Apps;
 use super::limits::Meter;
+use super::traits::PortalTraits;
 use super::tree::{OnTaken, Tree};
 use crate::domain::CrmItem;
 use bytes::Bytes;
@@ -67,6 +69,26 @@ pub enum LinkUses {
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) last_name: String,
+    pub(crate) admin: bool,
+    pub(crate) active: bool,
+}
+
+impl User {
+    pub(crate) fn employee(name: &str, last_name: &str) -> Self {
+        Self { name: name.to_owned(), last_name: last_name.to_owned(), admin: false, active: true }
+    }
+}
+
+/// An administrator's answer to a method that wants permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirmation {
+    /// Nobody has answered yet.
+    Waiting,
+    /// The token may call it.
+    Granted,
+    /// The token may not.
+    Denied,
 }
 
 /// One CRM item; field names are those of `crm.item.*`.
@@ -148,6 +170,18 @@ pub(crate) struct Portal {
     /// Where the portal answers now.
     pub(crate) address: Site,
     pub(crate) links: DownloadLinks,
+    /// As `auth[member_id]` carries it.
+    pub(crate) member_id: String,
+    pub(crate) traits: PortalTraits,
+    pub(crate) apps: Apps,
+    /// When the incoming webhook ends.
+    pub(crate) webhook_until_ms: Option<i64>,
+    /// How many deliveries of events are lost from now on.
+    pub(crate) events_to_lose: u32,
+    /// Methods that want an administrator's permission.
+    pub(crate) guarded: BTreeSet<String>,
+    /// What was said to the tokens that asked, by method and token.
+    confirmations: BTreeMap<(String, String), (String, Confirmation)>,
     uploads: BTreeMap<String, PendingUpload>,
     used_links: BTreeSet<String>,
     link_key: [u8; 16],
@@ -156,7 +190,7 @@ pub(crate) struct Portal {
 
 impl Portal {
     pub(crate) fn new(limits: Limits, links: DownloadLinks, echo: Echo, now_ms: i64) -> Self {
-        let owner = User { name: "Анна".into(), last_name: "Песочникова".into() };
+        let owner = User { admin: true, ..User::employee("Анна", "Песочникова") };
         Self {
             tree: Tree::new(now_ms),
             users: BTreeMap::from([(OWNER_ID, owner)]),
@@ -171,11 +205,47 @@ impl Portal {
             echo,
             address: Site::Portal,
             links,
+            member_id: String::new(),
+            traits: PortalTraits::cloud(),
+            apps: Apps::default(),
+            webhook_until_ms: None,
+            events_to_lose: 0,
+            guarded: BTreeSet::new(),
+            confirmations: BTreeMap::new(),
             uploads: BTreeMap::new(),
             used_links: BTreeSet::new(),
             link_key: *uuid::Uuid::new_v4().as_bytes(),
             next_id: 16,
         }
+    }
+
+    /// Whether somebody worked here and does no more.
+    pub(crate) fn is_dismissed(&self, user_id: u64) -> bool {
+        let left = self.users.get(&user_id).is_some_and(|user| !user.active);
+        left || (user_id == OWNER_ID && self.owner == Owner::Dismissed)
+    }
+
+    /// What an administrator has said to this token about a guarded method; the first call asks.
+    pub(crate) fn confirmation(&mut self, method: &str, client_id: &str, token: &str) -> Confirmation {
+        let key = (method.to_owned(), token.to_owned());
+        self.confirmations.entry(key).or_insert_with(|| (client_id.to_owned(), Confirmation::Waiting)).1
+    }
+
+    /// Answers all that wait for a method; whose they are and by which tokens.
+    pub(crate) fn answer_confirmations(
+        &mut self,
+        method: &str,
+        answer: Confirmation,
+    ) -> Vec<(String, String)> {
+        let waiting = self.confirmations.iter_mut().filter(|((asked, _), _)| asked == method);
+        let mut told = Vec::new();
+        for ((_, token), (client_id, state)) in waiting {
+            if *state == Confirmation::Waiting {
+                *state = answer;
+                told.push((client_id.clone(), token.clone()));
+            }
+        }
+        told
     }
 
     /// A fresh id for anything but Drive objects.

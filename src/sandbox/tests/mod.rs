@@ -1,5 +1,6 @@
 //! The sandbox against its references, over real sockets.
 
+mod apps;
 mod control;
 mod faults;
 mod front;

@@ -354,11 +354,12 @@ async fn events_have_the_true_wire_form_and_are_never_resent() {
     until("the echo of the upload", || receiver.count() == 2).await;
     let (first, echo) = (&receiver.all()[0], &receiver.all()[1]);
     let host = stage.sandbox.bitrix_url().authority().replace(':', "%3A");
+    let oauth = stage.sandbox.oauth_url().authority().replace(':', "%3A");
     let body = first.text();
     let start = "event=ONCRMDEALUPDATE&event_handler_id=975&data%5BFIELDS%5D%5BID%5D=7405&ts=";
     let end = format!(
         "&auth%5Bdomain%5D={host}&auth%5Bclient_endpoint%5D=http%3A%2F%2F{host}%2Frest%2F\
-         &auth%5Bserver_endpoint%5D=https%3A%2F%2Foauth.bitrix24.tech%2Frest%2F\
+         &auth%5Bserver_endpoint%5D=http%3A%2F%2F{oauth}%2Frest%2F\
          &auth%5Bmember_id%5D={MEMBER_ID}&auth%5Bapplication_token%5D=sandboxapplicationtoken"
     );
     assert!(body.starts_with(start) && body.ends_with(&end), "{body}");

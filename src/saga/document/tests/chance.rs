@@ -2,17 +2,19 @@
 //! again without a look between (SG-5), and a world that becomes fair brings every document to its end.
 
 use super::super::effect::Effect;
-use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction};
-use super::super::state::{Claim, DocumentSaga, Source, Step, TimerKind, Work};
+use super::super::event::{
+    Announcement, Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept,
+};
+use super::super::state::{Claim, Delivery, DocumentSaga, DriveCopy, Source, Step, TimerKind, Work};
 use super::super::transition::{
-    Context, IllegalEvent, Policy, begin, effect_of, look_step, reading_claim, source_claim,
+    Context, IllegalEvent, Policy, begin, begin_for_robot, effect_of, look_step, reading_claim, source_claim,
 };
 use super::fixture::*;
 use crate::domain::{AttemptToken, Failure, FailureClass, FailureKind, Text, Timestamp};
 use crate::saga::retry::Schedule;
 use proptest::prelude::*;
 
-/// More than any fair world needs: nine calls, their looks, one healing by a person.
+/// More than any fair world needs: fifteen calls, their looks, one healing by a person.
 const FAIR_EVENTS_MAX: usize = 60;
 
 /// Which attempt an answer claims to belong to.
@@ -44,6 +46,8 @@ enum Act {
     Taken(u8),
     Panic,
     Person(OperatorAction),
+    /// A robot wants the same document.
+    Robot(u8),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,8 +107,9 @@ fn any_action() -> impl Strategy<Value = OperatorAction> {
         proptest::option::weighted(0.3, prop_oneof![Just(FOLDER), Just(OTHER_FOLDER)]),
         proptest::option::weighted(0.2, Just("route-2".to_owned())),
         proptest::option::weighted(0.3, proptest::collection::vec(1u64..10, 0..4)),
+        proptest::sample::subsequence(Announcement::ALL.to_vec(), 0..=2),
     )
-        .prop_map(|(folder_id, route_id, notify)| Mend { folder_id, route_id, notify });
+        .prop_map(|(folder_id, route_id, notify, skip)| Mend { folder_id, route_id, notify, skip });
     prop_oneof![
         6 => Just(retry()),
         3 => mend.prop_map(OperatorAction::Retry),
@@ -130,7 +135,7 @@ fn any_act() -> impl Strategy<Value = Act> {
     });
     prop_oneof![
         30 => found.prop_map(Act::Good),
-        3 => (0usize..17, any_token()).prop_map(|(n, token)| Act::Answer(n, token)),
+        3 => (0usize..27, any_token()).prop_map(|(n, token)| Act::Answer(n, token)),
         12 => (any_failure(), any_token()).prop_map(|(failure, token)| Act::Fail(failure, token)),
         4 => any_token().prop_map(Act::Lost),
         15 => Just(Act::Due),
@@ -138,9 +143,10 @@ fn any_act() -> impl Strategy<Value = Act> {
         4 => (0u64..40 * DAY).prop_map(Act::Later),
         5 => callback,
         1 => Just(Act::Triggered),
-        1 => (0u8..6).prop_map(Act::Taken),
+        1 => (0u8..8).prop_map(Act::Taken),
         1 => Just(Act::Panic),
         5 => any_action().prop_map(Act::Person),
+        2 => (1u8..4).prop_map(Act::Robot),
     ]
 }
 
@@ -163,15 +169,31 @@ fn any_source() -> impl Strategy<Value = Source> {
         3 => Just(Source::CrmItem { item: ITEM }),
         1 => Just(Source::DriveFile { file_id: 9_001 }),
         1 => Just(Source::CrmFile { item: ITEM, field: "ufCrmContract".into(), file_id: 9_001 }),
+        1 => Just(Source::Generated { document_id: 61 }),
+        2 => Just(generated()),
     ]
+}
+
+/// Steps that the plain rule does not know.
+fn needs_rich(step: Step) -> bool {
+    matches!(
+        step,
+        Step::AwaitPdf
+            | Step::ScanField
+            | Step::AttachField
+            | Step::FindFieldFile
+            | Step::MoveStage
+            | Step::AnswerRobot
+    )
 }
 
 /// The flow up to some step, so that the late ones are met as often as the early ones.
 fn any_beginning() -> impl Strategy<Value = (Source, Step)> {
-    let step = proptest::sample::select(Step::ALL.to_vec());
+    let plain: Vec<Step> = Step::ALL.into_iter().filter(|step| !needs_rich(*step)).collect();
     prop_oneof![
         1 => any_source().prop_map(|source| (source, Step::ReadItem)),
-        2 => step.prop_map(|step| (Source::CrmItem { item: ITEM }, step)),
+        2 => proptest::sample::select(plain).prop_map(|step| (Source::CrmItem { item: ITEM }, step)),
+        2 => proptest::sample::select(Step::ALL.to_vec()).prop_map(|step| (generated(), step)),
     ]
 }
 
@@ -187,15 +209,22 @@ struct Witness {
 impl Witness {
     fn new(policy: Policy, source: Source) -> Self {
         let cx = Context { now: START, policy: &policy, chance: 0 };
-        let saga = begin(saga_id(), &portal(), source, None, cx).expect("a beginning").saga;
+        let first = match source {
+            Source::OfItem { .. } => {
+                begin_for_robot(saga_id(), &portal(), source, Some(RICH.into()), wishes(), cx)
+            }
+            _ => begin(saga_id(), &portal(), source, None, cx),
+        };
+        let saga = first.expect("a beginning").saga;
         Self { policy, saga, now: START, unknown: Vec::new() }
     }
 
     /// From `step` on: what is unknown there follows from the way that leads to it.
     fn at(policy: Policy, source: Source, step: Step) -> Self {
-        let story = Story::new(source, policy).to(step);
+        let rich = matches!(source, Source::OfItem { .. });
+        let story = if rich { Story::rich(policy) } else { Story::new(source, policy) }.to(step);
         let stuck = story.saga.dead_letter.as_ref().map_or(story.saga.step, |d| d.from);
-        let unknown = [Step::Create, Step::Upload, Step::Comment]
+        let unknown = [Step::Create, Step::Upload, Step::AttachField, Step::Comment]
             .into_iter()
             .filter(|write| look_step(*write) == Some(stuck))
             .collect();
@@ -258,6 +287,7 @@ impl Witness {
             Act::Taken(n) => Event::ClaimTaken { claim: any_claim(*n), by: other_saga() },
             Act::Panic => Event::Panicked { text: "broken".into() },
             Act::Person(action) => Event::Operator(action.clone()),
+            Act::Robot(n) => Event::RobotAsked { order: robot(*n) },
         })
     }
 
@@ -268,7 +298,9 @@ impl Witness {
                 self.saga = next.saga;
                 self.look_after_writes(&before, event, next.effect.as_ref());
             }
-            Err(IllegalEvent::Rejected(_)) => assert!(matches!(event, Event::Operator(_))),
+            Err(IllegalEvent::Rejected(_)) => {
+                assert!(matches!(event, Event::Operator(_) | Event::RobotAsked { .. }));
+            }
             Err(IllegalEvent::WrongAnswer { .. }) => assert!(matches!(event, Event::Answered { .. })),
             Err(e @ IllegalEvent::Incomplete { .. }) => panic!("{e}: {event:?} at {before:#?}"),
         }
@@ -360,6 +392,7 @@ fn written(effect: &Effect) -> Option<Step> {
         Effect::CreateDocument { .. } => Some(Step::Create),
         Effect::Upload { .. } => Some(Step::Upload),
         Effect::AddComment { .. } => Some(Step::Comment),
+        Effect::AttachField { .. } => Some(Step::AttachField),
         Effect::ReadItem { .. }
         | Effect::FetchSource { .. }
         | Effect::FindDocument { .. }
@@ -368,6 +401,11 @@ fn written(effect: &Effect) -> Option<Step> {
         | Effect::ScanFolder { .. }
         | Effect::FindUpload { .. }
         | Effect::FindComment { .. }
+        | Effect::PickSource { .. }
+        | Effect::ScanField { .. }
+        | Effect::FindFieldFile { .. }
+        | Effect::MoveStage { .. }
+        | Effect::AnswerRobot { .. }
         | Effect::Notify { .. } => None,
     }
 }
@@ -381,6 +419,8 @@ fn is_look_answer(answer: &Answer) -> bool {
             | Answer::UploadNotFound
             | Answer::Commented { .. }
             | Answer::CommentNotFound
+            | Answer::FieldFileFound { .. }
+            | Answer::FieldFileNotFound
     )
 }
 
@@ -403,6 +443,16 @@ fn any_answer(n: usize) -> Answer {
         Answer::Commented { comment_id: 1 },
         Answer::CommentNotFound,
         Answer::Notified,
+        Answer::DocumentPicked { document_id: 61, delivery: rich_delivery() },
+        Answer::PdfPending,
+        Answer::FieldScanned { file_ids: vec![1] },
+        Answer::FieldAttached { file_id: 2 },
+        Answer::FieldFileFound { file_id: 2 },
+        Answer::FieldFileNotFound,
+        Answer::StageMoved { from: "C1:NEW".into() },
+        Answer::StageKept { stage: "C1:X".into(), why: StageKept::MovedByOthers },
+        Answer::RobotAnswered { heard: RobotHeard::TooLate },
+        source_fetched_for(Delivery { drive: DriveCopy::NotWanted, ..rich_delivery() }, None),
     ];
     all[n % all.len()].clone()
 }
@@ -414,7 +464,9 @@ fn any_claim(n: u8) -> Claim {
         2 => Claim::External("b24-x".into()),
         3 => Claim::ProviderDocument(DOCUMENT.into()),
         4 => Claim::EchoName { portal: portal(), folder_id: FOLDER, name: "x".into() },
-        _ => Claim::EchoFile { portal: portal(), file_id: 1 },
+        5 => Claim::EchoFile { portal: portal(), file_id: 1 },
+        6 => Claim::EchoBytes { portal: portal(), item: ITEM, digest: spool(2).digest },
+        _ => Claim::Workflow { portal: portal(), workflow_id: "workflow-1".into() },
     }
 }
 
@@ -445,6 +497,6 @@ proptest! {
         let mut witness = Witness::new(policy, source);
         witness.ends_fairly();
         prop_assert_eq!(witness.saga.step, Step::Delivered);
-        prop_assert!(witness.saga.last_token <= 9);
+        prop_assert!(witness.saga.last_token <= 14);
     }
 }

@@ -1,12 +1,15 @@
 //! A story is told step by step: `given(Step::Upload).fails(no_answer()).then([At(Step::FindUpload), …])`.
 
 use super::super::effect::Effect;
-use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction, WantedFile};
+use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, WantedFile};
 use super::super::rule::SourceFacts;
 use super::super::state::{
-    Claim, DeliveredFile, Delivery, DocumentSaga, Occasion, Outcome, Source, Step, TimerKind, Work,
+    Claim, CommentFile, DeliveredFile, Delivery, DocumentSaga, EventToken, ItemPick, Occasion, Outcome,
+    RobotOrder, RobotWait, Source, Step, TimerKind, Work,
 };
-use super::super::transition::{Context, IllegalEvent, Next, Policy, begin, effect_of, transition};
+use super::super::transition::{
+    Context, IllegalEvent, Next, Policy, RobotWishes, begin, begin_for_robot, effect_of, transition,
+};
 use super::super::{effect, invariant};
 use crate::domain::{
     AttemptToken, CrmItem, Failure, FailureClass, FailureKind, FileDigest, Language, PortalId, SagaId,
@@ -23,6 +26,8 @@ pub const ITEM: CrmItem = CrmItem { entity_type_id: 2, id: 501 };
 pub const FOLDER: u64 = 77;
 pub const OTHER_FOLDER: u64 = 88;
 pub const DOCUMENT: &str = "doc-1";
+/// The rule that wishes for everything.
+pub const RICH: &str = "rich";
 pub const COPY_NAME: &str = "contract_signed.pdf";
 
 /// No jitter, so that times can be told exactly.
@@ -44,6 +49,8 @@ pub fn policy() -> Policy {
         deadline_ms: 14 * DAY,
         lease_ms: 2 * MINUTE,
         throttled_ms: 10 * SECOND,
+        pdf_pause_ms: 35 * SECOND,
+        pdf_wait_ms: 30 * MINUTE,
         language: Language::Ru,
     }
 }
@@ -85,7 +92,45 @@ pub fn delivery() -> Delivery {
         comment: true,
         notify: vec![7, 8],
         notify_on: vec![Occasion::Signed, Occasion::Refused, Occasion::Reminder],
+        ..Delivery::default()
     }
+}
+
+/// Everything at once: Drive, field, comment with the file, stages.
+pub fn rich_delivery() -> Delivery {
+    Delivery {
+        rule: RICH.into(),
+        field: Some("UF_CRM_SIGNED".into()),
+        comment_file: CommentFile::Attached,
+        stage_on_signed: Some("C1:WON".into()),
+        stage_on_refused: Some("C1:LOSE".into()),
+        stages_from: vec!["C1:NEW".into()],
+        item_stage: Some("C1:EXECUTING".into()),
+        ..delivery()
+    }
+}
+
+fn delivery_of(rule: Option<&str>) -> Delivery {
+    if rule == Some(RICH) { rich_delivery() } else { delivery() }
+}
+
+/// A workflow that waits for the end.
+pub fn robot(n: u8) -> RobotOrder {
+    RobotOrder {
+        workflow_id: format!("workflow-{n}"),
+        event_token: EventToken::new(format!("token-{n}")),
+        waits: RobotWait::UntilTheEnd,
+        answered_at: None,
+    }
+}
+
+pub fn wishes() -> RobotWishes {
+    RobotWishes { order: Some(robot(1)), item: Some(ITEM), ..RobotWishes::default() }
+}
+
+/// The newest generated document of a deal.
+pub fn generated() -> Source {
+    Source::OfItem { item: ITEM, pick: ItemPick::LatestGenerated }
 }
 
 pub fn copy() -> DeliveredFile {
@@ -121,7 +166,7 @@ pub fn name_taken() -> Failure {
 pub fn good_answer(effect: &Effect) -> Answer {
     match effect {
         Effect::ReadItem { item } => item_wanted(*item, &[9_001]),
-        Effect::FetchSource { .. } => source_fetched(Some(FOLDER)),
+        Effect::FetchSource { rule, .. } => source_fetched_for(delivery_of(rule.as_deref()), Some(FOLDER)),
         Effect::CreateDocument { .. } => created(DOCUMENT),
         Effect::FindDocument { .. } => found(CallbackStatus::Other),
         Effect::ReadStatus { .. } => status_read(CallbackStatus::Other),
@@ -133,6 +178,19 @@ pub fn good_answer(effect: &Effect) -> Answer {
         Effect::FindUpload { .. } => Answer::UploadFound { file: copy() },
         Effect::AddComment { .. } | Effect::FindComment { .. } => Answer::Commented { comment_id: 41 },
         Effect::Notify { .. } => Answer::Notified,
+        Effect::PickSource { pick: ItemPick::LatestGenerated, rule, .. } => {
+            Answer::DocumentPicked { document_id: 61, delivery: delivery_of(Some(rule.as_str())) }
+        }
+        Effect::PickSource { item, pick: ItemPick::Field(field), rule } => Answer::ItemWanted {
+            item: *item,
+            files: vec![WantedFile { field: field.clone(), file_id: 9_001 }],
+            delivery: delivery_of(Some(rule.as_str())),
+        },
+        Effect::ScanField { .. } => Answer::FieldScanned { file_ids: vec![5, 6] },
+        Effect::AttachField { .. } => Answer::FieldAttached { file_id: 7 },
+        Effect::FindFieldFile { .. } => Answer::FieldFileFound { file_id: 7 },
+        Effect::MoveStage { .. } => Answer::StageMoved { from: "C1:EXECUTING".into() },
+        Effect::AnswerRobot { .. } => Answer::RobotAnswered { heard: RobotHeard::Yes },
     }
 }
 
@@ -142,6 +200,7 @@ pub fn empty_answer(effect: &Effect) -> Answer {
         Effect::FindDocument { .. } => Answer::DocumentNotFound,
         Effect::FindUpload { .. } => Answer::UploadNotFound,
         Effect::FindComment { .. } => Answer::CommentNotFound,
+        Effect::FindFieldFile { .. } => Answer::FieldFileNotFound,
         other => good_answer(other),
     }
 }
@@ -151,8 +210,11 @@ pub fn item_wanted(item: CrmItem, files: &[u64]) -> Answer {
     Answer::ItemWanted { item, files: files.iter().map(file).collect(), delivery: delivery() }
 }
 pub fn source_fetched(folder_id: Option<u64>) -> Answer {
+    source_fetched_for(delivery(), folder_id)
+}
+pub fn source_fetched_for(delivery: Delivery, folder_id: Option<u64>) -> Answer {
     let facts = SourceFacts { name: "contract.pdf".into(), folder_id, ..SourceFacts::default() };
-    Answer::SourceFetched { facts, bytes: spool(1), delivery: delivery(), crm_item: Some(ITEM) }
+    Answer::SourceFetched { facts, bytes: spool(1), delivery, crm_item: Some(ITEM) }
 }
 pub fn created(id: &str) -> Answer {
     Answer::Created { document_id: id.into(), raw_status: "pending".into() }
@@ -298,8 +360,23 @@ pub struct Story {
 }
 
 /// The document of a deal, driven to `step` under [`policy`]; its order is under way where the step has one.
+///
+/// Steps that the plain rule does not know are reached with the rich one and a workflow that waits.
 pub fn given(step: Step) -> Story {
-    Story::new(Source::CrmItem { item: ITEM }, policy()).to(step)
+    match step {
+        Step::AwaitPdf
+        | Step::ScanField
+        | Step::AttachField
+        | Step::FindFieldFile
+        | Step::MoveStage
+        | Step::AnswerRobot => given_rich(step),
+        _ => Story::new(Source::CrmItem { item: ITEM }, policy()).to(step),
+    }
+}
+
+/// The document that a robot ordered, with everything that a rule can wish for.
+pub fn given_rich(step: Step) -> Story {
+    Story::rich(policy()).to(step)
 }
 
 /// The same under another policy.
@@ -324,6 +401,17 @@ impl Story {
     pub fn new(source: Source, policy: Policy) -> Self {
         let cx = Context { now: START, policy: &policy, chance: 0 };
         let first = begin(saga_id(), &portal(), source, None, cx).expect("a beginning");
+        Self::of(first, policy)
+    }
+
+    pub fn rich(policy: Policy) -> Self {
+        let cx = Context { now: START, policy: &policy, chance: 0 };
+        let rule = Some(RICH.to_owned());
+        let first = begin_for_robot(saga_id(), &portal(), generated(), rule, wishes(), cx);
+        Self::of(first.expect("a beginning"), policy)
+    }
+
+    fn of(first: Next, policy: Policy) -> Self {
         let mut orders = Vec::new();
         orders.extend(first.effect.as_ref().map(Effect::name));
         let saga = first.saga.clone();
@@ -331,29 +419,53 @@ impl Story {
         Self { before: saga.clone(), saga, policy, now: START, last: first, orders }
     }
 
-    /// Goes the shortest way to `step`.
+    /// Goes the shortest way to `step`. A loop, not a recursion: stories are large.
     pub fn to(self, step: Step) -> Self {
+        let mut way = vec![step];
+        while let Some(before) = way.last().and_then(|last| before(*last, self.is_rich())) {
+            way.push(before);
+        }
+        way.into_iter().rev().fold(self, Self::enter)
+    }
+
+    /// From the step before `step` into it.
+    fn enter(self, step: Step) -> Self {
         match step {
             Step::ReadItem => self,
-            Step::FetchSource => self.to(Step::ReadItem).goes_on(),
-            Step::Create => self.to(Step::FetchSource).goes_on(),
-            Step::FindDocument => self.to(Step::Create).fails(no_answer()).fires(),
-            Step::AwaitSignature => self.to(Step::Create).goes_on(),
-            Step::FetchSigned => self.to(Step::AwaitSignature).hears(CallbackStatus::Signed),
-            Step::ScanFolder => self.to(Step::FetchSigned).goes_on(),
-            Step::Upload => self.to(Step::ScanFolder).goes_on(),
-            Step::FindUpload => self.to(Step::Upload).fails(no_answer()).fires(),
-            Step::Comment => self.to(Step::Upload).goes_on(),
-            Step::FindComment => self.to(Step::Comment).fails(no_answer()).fires(),
-            Step::Notify => self.to(Step::Comment).goes_on(),
-            Step::Delivered => self.to(Step::Notify).goes_on().goes_on(),
-            Step::Refused => {
-                self.to(Step::AwaitSignature).hears(CallbackStatus::Refused).goes_on().goes_on().goes_on()
+            Step::AwaitPdf => self.answers(Answer::PdfPending).fires(),
+            Step::FindDocument | Step::FindUpload | Step::FindFieldFile | Step::FindComment => {
+                self.fails(no_answer()).fires()
             }
-            Step::Ignored => self.to(Step::ReadItem).answers(not_wanted()),
-            Step::Cancelled => self.to(Step::AwaitSignature).person(cancel()),
-            Step::Parked => self.to(Step::Create).fails(permanent()),
+            Step::FetchSigned => self.hears(CallbackStatus::Signed),
+            Step::Ignored => self.answers(not_wanted()).ends(),
+            Step::Cancelled => self.person(cancel()).ends(),
+            Step::Parked => self.fails(permanent()),
+            Step::Refused => self.hears(CallbackStatus::Refused).ends(),
+            Step::AnswerRobot => self.goes_on().goes_on(),
+            Step::Delivered => self.ends(),
+            Step::FetchSource
+            | Step::Create
+            | Step::AwaitSignature
+            | Step::ScanFolder
+            | Step::Upload
+            | Step::ScanField
+            | Step::AttachField
+            | Step::Comment
+            | Step::MoveStage
+            | Step::Notify => self.goes_on(),
         }
+    }
+
+    /// Everything goes well until the end.
+    fn ends(mut self) -> Self {
+        while !self.saga.step.is_finished() {
+            self = self.goes_on();
+        }
+        self
+    }
+
+    fn is_rich(&self) -> bool {
+        !self.saga.robots.is_empty()
     }
 
     pub fn token(&self) -> AttemptToken {
@@ -493,6 +605,38 @@ impl Story {
             Is::Outcome(outcome) => self.saga.outcome == *outcome,
         }
     }
+}
+
+/// The step from which `step` is entered on the shortest way.
+fn before(step: Step, rich: bool) -> Option<Step> {
+    Some(match step {
+        Step::ReadItem => return None,
+        Step::FetchSource | Step::Ignored => Step::ReadItem,
+        Step::Create | Step::AwaitPdf => Step::FetchSource,
+        Step::AwaitSignature | Step::FindDocument | Step::Parked => Step::Create,
+        Step::FetchSigned | Step::Refused | Step::Cancelled => Step::AwaitSignature,
+        Step::ScanFolder => Step::FetchSigned,
+        Step::Upload => Step::ScanFolder,
+        Step::FindUpload | Step::ScanField => Step::Upload,
+        Step::AttachField => Step::ScanField,
+        Step::FindFieldFile => Step::AttachField,
+        Step::Comment => {
+            if rich {
+                Step::AttachField
+            } else {
+                Step::Upload
+            }
+        }
+        Step::FindComment | Step::MoveStage => Step::Comment,
+        Step::Notify => {
+            if rich {
+                Step::MoveStage
+            } else {
+                Step::Comment
+            }
+        }
+        Step::AnswerRobot | Step::Delivered => Step::Notify,
+    })
 }
 
 pub fn mark(saga: &DocumentSaga) -> String {

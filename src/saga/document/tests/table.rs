@@ -3,7 +3,7 @@
 //! `table.txt` is the expectation. Under each event stand the results, and after each result the states that come
 //! to it: `*` an order is under way, `~` a timer waits, `-` nothing changes, `rejected` and `fault` are errors.
 
-use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction};
+use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept};
 use super::super::state::{Claim, DocumentSaga, Step, TimerKind, Work};
 use super::super::transition::{IllegalEvent, Next, source_claim};
 use super::fixture::*;
@@ -13,7 +13,7 @@ use std::fmt::Write;
 const EXPECTED: &str = include_str!("table.txt");
 
 /// Every live step that orders something as soon as it is entered.
-const WORKING: [Step; 11] = [
+const WORKING: [Step; 17] = [
     Step::ReadItem,
     Step::FetchSource,
     Step::Create,
@@ -25,6 +25,12 @@ const WORKING: [Step; 11] = [
     Step::Comment,
     Step::FindComment,
     Step::Notify,
+    Step::AwaitPdf,
+    Step::ScanField,
+    Step::AttachField,
+    Step::FindFieldFile,
+    Step::MoveStage,
+    Step::AnswerRobot,
 ];
 
 fn states() -> Vec<(String, Story)> {
@@ -67,6 +73,16 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("commented", Answer::Commented { comment_id: 41 }),
         ("comment not found", Answer::CommentNotFound),
         ("notified", Answer::Notified),
+        ("document picked", Answer::DocumentPicked { document_id: 61, delivery: rich_delivery() }),
+        ("pdf pending", Answer::PdfPending),
+        ("field scanned", Answer::FieldScanned { file_ids: vec![5, 6] }),
+        ("field attached", Answer::FieldAttached { file_id: 7 }),
+        ("field file found", Answer::FieldFileFound { file_id: 7 }),
+        ("field file not found", Answer::FieldFileNotFound),
+        ("stage moved", Answer::StageMoved { from: "C1:EXECUTING".into() }),
+        ("stage kept", Answer::StageKept { stage: "C1:X".into(), why: StageKept::MovedByOthers }),
+        ("robot answered", Answer::RobotAnswered { heard: RobotHeard::Yes }),
+        ("robot too late", Answer::RobotAnswered { heard: RobotHeard::TooLate }),
     ]
 }
 
@@ -90,7 +106,9 @@ fn claims() -> Vec<(&'static str, Claim)> {
         ("external", Claim::External("b24-x".into())),
         ("provider document", Claim::ProviderDocument(DOCUMENT.into())),
         ("echo name", Claim::EchoName { portal: portal.clone(), folder_id: 1, name: "x".into() }),
-        ("echo file", Claim::EchoFile { portal, file_id: 1 }),
+        ("echo file", Claim::EchoFile { portal: portal.clone(), file_id: 1 }),
+        ("echo bytes", Claim::EchoBytes { portal: portal.clone(), item: ITEM, digest: spool(2).digest }),
+        ("workflow", Claim::Workflow { portal, workflow_id: "workflow-1".into() }),
     ]
 }
 
@@ -159,6 +177,9 @@ fn events() -> Vec<(String, Make)> {
         let make = move |_: &DocumentSaga| Event::ClaimTaken { claim: claim.clone(), by: other_saga() };
         all.push((format!("taken: {name}"), Box::new(make)));
     }
+    let asked = |n| move |_: &DocumentSaga| Event::RobotAsked { order: robot(n) };
+    all.push(("robot asks".into(), Box::new(asked(2))));
+    all.push(("robot asks again".into(), Box::new(asked(1))));
     all.push(("panicked".into(), Box::new(|_| Event::Panicked { text: "index out of bounds".into() })));
     for (name, action) in actions() {
         all.push((format!("person: {name}"), Box::new(move |_| Event::Operator(action.clone()))));

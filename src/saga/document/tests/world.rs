@@ -4,10 +4,10 @@
 //! back. In the end there is exactly one document, one signed copy, one comment and one notice for each person,
 //! and the saga is finished. Complete, not sampled: every call of the flow, every fault, and every pair of them.
 
-use super::super::effect::Effect;
-use super::super::event::{Answer, CallbackStatus, Event, OperatorAction};
+use super::super::effect::{Effect, RobotStatus};
+use super::super::event::{Answer, CallbackStatus, Event, OperatorAction, RobotHeard, StageKept};
 use super::super::state::{DeliveredFile, DocumentSaga, Source, Step, TimerKind, Work};
-use super::super::transition::{Context, IllegalEvent, Policy, begin};
+use super::super::transition::{Context, IllegalEvent, Next, Policy, begin, begin_for_robot};
 use super::fixture::*;
 use crate::domain::{AttemptToken, Failure, Timestamp};
 use std::collections::BTreeMap;
@@ -115,11 +115,30 @@ struct World {
     /// A notice with the same tag replaces the earlier one.
     notices: BTreeMap<(u64, String), String>,
     uploads_refused: usize,
+    /// Ids of the files in the file field.
+    field: Vec<u64>,
+    stage: Option<String>,
+    moves: usize,
+    /// Tokens of the workflows that were answered, and what they were told.
+    answered: Vec<(String, RobotStatus)>,
 }
 
 impl World {
     fn document_id(n: usize) -> String {
         format!("doc-{}", n + 1)
+    }
+
+    fn move_stage(&mut self, to: &str, from: &[String]) -> Answer {
+        let stage = self.stage.get_or_insert_with(|| "C1:EXECUTING".to_owned());
+        let before = stage.clone();
+        if before != to {
+            if !from.contains(&before) {
+                return Answer::StageKept { stage: before, why: StageKept::MovedByOthers };
+            }
+            to.clone_into(stage);
+            self.moves += 1;
+        }
+        Answer::StageMoved { from: before }
     }
 
     fn execute(&mut self, effect: &Effect) -> Result<Answer, Failure> {
@@ -177,9 +196,29 @@ impl World {
                 self.notices.insert((*user_id, tag.clone()), text.clone());
                 Answer::Notified
             }
-            Effect::ReadItem { .. } | Effect::FetchSource { .. } | Effect::FetchSigned { .. } => {
-                good_answer(effect)
+            Effect::ScanField { .. } => Answer::FieldScanned { file_ids: self.field.clone() },
+            Effect::AttachField { .. } => {
+                let file_id = 7 + self.field.len() as u64;
+                self.field.push(file_id);
+                Answer::FieldAttached { file_id }
             }
+            Effect::FindFieldFile { known, .. } => match self.field.iter().find(|id| !known.contains(id)) {
+                Some(id) => Answer::FieldFileFound { file_id: *id },
+                None => Answer::FieldFileNotFound,
+            },
+            Effect::MoveStage { to, from, .. } => self.move_stage(to, from),
+            Effect::AnswerRobot { event_token, reply } => {
+                let token = event_token.expose().to_owned();
+                if self.answered.iter().any(|(known, _)| *known == token) {
+                    return Ok(Answer::RobotAnswered { heard: RobotHeard::TooLate });
+                }
+                self.answered.push((token, reply.status));
+                Answer::RobotAnswered { heard: RobotHeard::Yes }
+            }
+            Effect::ReadItem { .. }
+            | Effect::PickSource { .. }
+            | Effect::FetchSource { .. }
+            | Effect::FetchSigned { .. } => good_answer(effect),
         })
     }
 }
@@ -207,6 +246,18 @@ impl<'a> Run<'a> {
         let cx = Context { now: START, policy, chance: 0 };
         let next =
             begin(saga_id(), &portal(), Source::CrmItem { item: ITEM }, None, cx).expect("a beginning");
+        Self::of(next, policy, callbacks, faults)
+    }
+
+    /// By order of a robot, and with all that a rule can wish for.
+    fn rich(policy: &'a Policy, callbacks: Callbacks, faults: &'a [(usize, Fault)]) -> Self {
+        let cx = Context { now: START, policy, chance: 0 };
+        let rule = Some(RICH.to_owned());
+        let next = begin_for_robot(saga_id(), &portal(), generated(), rule, wishes(), cx);
+        Self::of(next.expect("a beginning"), policy, callbacks, faults)
+    }
+
+    fn of(next: Next, policy: &'a Policy, callbacks: Callbacks, faults: &'a [(usize, Fault)]) -> Self {
         Self {
             policy,
             callbacks,
@@ -345,6 +396,17 @@ impl<'a> Run<'a> {
         assert_eq!(self.saga.provider_document.as_deref(), Some("doc-1"), "{}", what());
         let adopted = self.saga.delivered.as_ref().map(|d| d.file_id);
         assert_eq!(adopted, self.world.files.first().map(|f| f.0), "{}", what());
+        let rich = !self.saga.robots.is_empty();
+        let in_field = if rich { copies } else { 0 };
+        assert_eq!(self.world.field.len(), in_field, "files in the field; {}", what());
+        assert_eq!(self.saga.field_file, self.world.field.first().copied(), "{}", what());
+        assert_eq!(self.world.moves, usize::from(rich), "moves of the item; {}", what());
+        let end = match self.verdict {
+            CallbackStatus::Refused => RobotStatus::Refused,
+            CallbackStatus::Signed | CallbackStatus::Other => RobotStatus::Signed,
+        };
+        let expected: &[_] = if rich { &[("token-1".to_owned(), end)] } else { &[] };
+        assert_eq!(self.world.answered, expected, "answers to workflows; {}", what());
     }
 }
 
@@ -377,6 +439,46 @@ fn every_fault_of_every_call_ends_with_one_of_each() {
         }
     }
     assert_eq!(runs, (5 * 9 + 10) * 15, "nine calls, ten where polls tell of the signature");
+}
+
+#[test]
+fn every_fault_of_every_call_for_a_robot_ends_with_one_of_each() {
+    for verdict in [CallbackStatus::Signed, CallbackStatus::Refused] {
+        for policy in [policy(), unsearchable(), polling()] {
+            let calls = {
+                let mut run = Run::rich(&policy, Callbacks::Arrive, &[]);
+                run.verdict = verdict.clone();
+                run.ended().calls.len()
+            };
+            assert_eq!(calls, if verdict == CallbackStatus::Signed { 13 } else { 8 });
+            for call in 0..calls {
+                for fault in Fault::ALL {
+                    let faults = [(call, fault)];
+                    let mut run = Run::rich(&policy, Callbacks::Arrive, &faults);
+                    run.verdict = verdict.clone();
+                    run.ended().check_one_of_each();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_pair_of_faults_of_the_delivery_into_the_item_ends_with_one_of_each() {
+    let policy = policy();
+    for first in 6..13 {
+        for fault in Fault::ALL {
+            let faults = [(first, fault)];
+            let run = Run::rich(&policy, Callbacks::Arrive, &faults).ended();
+            run.check_one_of_each();
+            for second in first + 1..run.calls.len() {
+                for other in Fault::ALL {
+                    let faults = [(first, fault), (second, other)];
+                    Run::rich(&policy, Callbacks::Arrive, &faults).ended().check_one_of_each();
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,10 +4,10 @@ use super::super::effect;
 use super::super::event::{Answer, WantedFile};
 use super::super::rule::{self, SourceFacts};
 use super::super::state::{
-    Claim, DeliveredFile, Delivery, LastFailure, Occasion, Outcome, Source, SourceFile, Step, WaitWork,
+    Claim, DeliveredFile, Delivery, DriveCopy, Occasion, Outcome, Source, SourceFile, Step, WaitWork,
 };
 use super::super::words;
-use super::{Draft, IllegalEvent, Spawn, reading_claim, source_claim, wrong};
+use super::{Draft, IllegalEvent, Spawn, reading_claim_of, source_claim, wrong};
 use crate::domain::{CrmItem, SpoolFile, Text};
 
 /// The runner's code for a source that no rule wants.
@@ -18,12 +18,17 @@ impl Draft<'_> {
         match self.next.saga.step {
             Step::ReadItem => self.item_read(answer),
             Step::FetchSource => self.source_answered(answer),
+            Step::AwaitPdf => self.source_answered(answer),
             Step::Create | Step::FindDocument => self.document_answered(answer),
             Step::AwaitSignature => self.wait_answered(answer),
             Step::FetchSigned | Step::ScanFolder | Step::Upload | Step::FindUpload => {
                 self.delivery_answered(answer)
             }
+            Step::ScanField | Step::AttachField | Step::FindFieldFile | Step::MoveStage => {
+                self.item_answered(answer)
+            }
             Step::Comment | Step::FindComment | Step::Notify => self.announcement_answered(answer),
+            Step::AnswerRobot => self.robot_answered(answer),
             step @ (Step::Delivered | Step::Refused | Step::Ignored | Step::Cancelled | Step::Parked) => {
                 Err(wrong(step, answer))
             }
@@ -38,7 +43,7 @@ impl Draft<'_> {
         }
         match answer {
             Answer::ItemWanted { item, files, delivery } => match files.split_first() {
-                Some((first, rest)) if self.next.saga.source == (Source::CrmItem { item: *item }) => {
+                Some((first, rest)) if self.is_reading(*item) => {
                     let of = |f: &WantedFile| Source::CrmFile {
                         item: *item,
                         field: f.field.clone(),
@@ -51,11 +56,25 @@ impl Draft<'_> {
                 }
                 Some(_) | None => Err(wrong(Step::ReadItem, answer)),
             },
-            Answer::NotWanted { code, reason } => {
-                self.not_wanted(code, reason);
-                Ok(())
-            }
+            Answer::DocumentPicked { document_id, delivery } => match self.next.saga.source {
+                Source::OfItem { item, .. } => {
+                    self.item_wanted(item, Source::Generated { document_id: *document_id }, delivery)
+                }
+                Source::CrmItem { .. }
+                | Source::DriveFile { .. }
+                | Source::CrmFile { .. }
+                | Source::Generated { .. } => Err(wrong(Step::ReadItem, answer)),
+            },
+            Answer::NotWanted { code, reason } => self.not_wanted(code, reason),
             _ => Err(wrong(Step::ReadItem, answer)),
+        }
+    }
+
+    /// Whether this item is what the saga reads.
+    fn is_reading(&self, item: CrmItem) -> bool {
+        match &self.next.saga.source {
+            Source::CrmItem { item: ours } | Source::OfItem { item: ours, .. } => *ours == item,
+            Source::DriveFile { .. } | Source::CrmFile { .. } | Source::Generated { .. } => false,
         }
     }
 
@@ -66,7 +85,7 @@ impl Draft<'_> {
         delivery: &Delivery,
     ) -> Result<(), IllegalEvent> {
         let portal = self.next.saga.portal.clone();
-        self.next.release.push(reading_claim(&portal, item));
+        self.next.release.extend(reading_claim_of(&portal, &self.next.saga.source));
         self.next.claims.push(source_claim(&portal, &source));
         let external_id = effect::external_id(&portal, &source, self.next.saga.id);
         self.next.claims.push(Claim::External(external_id.clone()));
@@ -100,19 +119,15 @@ impl Draft<'_> {
         *chosen = delivery;
     }
 
-    pub(super) fn not_wanted(&mut self, code: &str, reason: &Text) {
+    pub(super) fn not_wanted(&mut self, code: &str, reason: &Text) -> Result<(), IllegalEvent> {
         let portal = self.next.saga.portal.clone();
-        if let Source::CrmItem { item } = self.next.saga.source {
-            self.next.release.push(reading_claim(&portal, item));
+        if let Some(reading) = reading_claim_of(&portal, &self.next.saga.source) {
+            self.next.release.push(reading);
         } else if code == NO_RULE {
             // A rule that is mended later must be able to take the file up.
             self.next.release.push(source_claim(&portal, &self.next.saga.source));
         }
-        self.finish(Step::Ignored);
-        let now = self.cx.now;
-        self.saga().last_failure =
-            Some(LastFailure { at: now, code: code.to_owned(), reason: reason.clone() });
-        self.note(code, reason.ru.clone(), reason.en.clone());
+        self.close(Step::Ignored, code, reason.clone())
     }
 
     fn source_answered(&mut self, answer: &Answer) -> Result<(), IllegalEvent> {
@@ -120,11 +135,12 @@ impl Draft<'_> {
             Answer::SourceFetched { facts, bytes, delivery, crm_item } => {
                 self.source_fetched(facts, *bytes, delivery, *crm_item)
             }
-            Answer::NotWanted { code, reason } => {
-                self.not_wanted(code, reason);
+            Answer::NotWanted { code, reason } => self.not_wanted(code, reason),
+            Answer::PdfPending => {
+                self.pdf_pending();
                 Ok(())
             }
-            _ => Err(wrong(Step::FetchSource, answer)),
+            _ => Err(wrong(self.next.saga.step, answer)),
         }
     }
 
@@ -151,10 +167,11 @@ impl Draft<'_> {
             format!("Файл «{name}» получен, {size} байт"),
             format!("The file \"{name}\" was fetched, {size} bytes"),
         );
-        if super::orders::folder_of(&self.next.saga).is_err() {
+        if !self.has_place() {
             self.no_folder();
             return Ok(());
         }
+        self.note_no_item();
         self.go(Step::Create)
     }
 
@@ -238,7 +255,10 @@ impl Draft<'_> {
             format!("Подписанный файл получен, {size} байт"),
             format!("The signed file was fetched, {size} bytes"),
         );
-        self.go(Step::ScanFolder)
+        match self.next.saga.delivery.drive {
+            DriveCopy::Wanted => self.go(Step::ScanFolder),
+            DriveCopy::NotWanted => self.deliver_to_field(),
+        }
     }
 
     /// `rounds` stays: a name that is taken again and again must come to an end.
@@ -263,7 +283,7 @@ impl Draft<'_> {
             format!("Подписанный файл «{name}» лежит в папке {}", file.folder_id),
             format!("The signed file \"{name}\" lies in folder {}", file.folder_id),
         );
-        self.announce()
+        self.deliver_to_field()
     }
 
     fn claim_echo(&mut self, file_id: u64) {
@@ -277,7 +297,7 @@ impl Draft<'_> {
         if self.next.saga.delivery.comment && self.next.saga.crm_item.is_some() {
             self.go(Step::Comment)
         } else {
-            self.tell()
+            self.move_stage()
         }
     }
 
@@ -300,7 +320,7 @@ impl Draft<'_> {
         self.settled();
         self.saga().comment_id = Some(comment_id);
         self.note("commented", "Комментарий в карточке записан", "The timeline comment was written");
-        self.tell()
+        self.move_stage()
     }
 
     /// The next person who is not told yet, or the end.
@@ -322,10 +342,7 @@ impl Draft<'_> {
             Outcome::Refused => Step::Refused,
             Outcome::Signed | Outcome::Open => Step::Delivered,
         };
-        self.finish(end);
-        let text = words::step(end);
-        self.note(end.name(), text.ru, text.en);
-        Ok(())
+        self.close(end, end.name(), words::step(end))
     }
 
     // ---- too late ------------------------------------------------------------------------------------------
@@ -347,6 +364,7 @@ impl Draft<'_> {
                 Ok(())
             }
             Answer::Commented { comment_id } if step == Step::FindComment => self.commented(*comment_id),
+            Answer::FieldAttached { file_id } if step == Step::FindFieldFile => self.attached(*file_id),
             _ => Ok(()),
         }
     }
@@ -360,7 +378,7 @@ impl Draft<'_> {
         if self.is_second_document(document_id) || self.next.saga.provider_document.is_some() {
             return;
         }
-        match self.stuck_at() {
+        match self.end_or_stuck() {
             Step::Create | Step::FindDocument => self.created(document_id, raw_status),
             // Cancelled while it was being created: the id lets a person find it, and its callbacks find us.
             Step::Cancelled => {

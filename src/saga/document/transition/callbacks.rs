@@ -35,8 +35,8 @@ impl Draft<'_> {
             self.late_status(status, raw);
             return Ok(());
         }
-        let stuck = self.stuck_at();
-        if stuck.is_finished() || matches!(stuck, Step::ReadItem | Step::FetchSource) {
+        let stuck = self.end_or_stuck();
+        if stuck.is_finished() || matches!(stuck, Step::ReadItem | Step::FetchSource | Step::AwaitPdf) {
             self.unexpected(document_id, raw);
             return Ok(());
         }

@@ -1,8 +1,8 @@
 //! From a record to the order of its present step: nothing is remembered of an order but what the record holds,
 //! so that the same order can be given again after a crash.
 
-use super::super::effect::{self, Effect};
-use super::super::state::{DocumentSaga, Source, Step, WaitWork};
+use super::super::effect::{self, Effect, NamedFile};
+use super::super::state::{CommentFile, DocumentSaga, Outcome, Source, Step, WaitWork};
 use super::super::{rule, words};
 use super::{Context, IllegalEvent, missing};
 
@@ -22,16 +22,20 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
     let document = || saga.provider_document.clone().ok_or_else(|| missing(saga, "the document's id"));
     let item = || saga.crm_item.ok_or_else(|| missing(saga, "the CRM item"));
     let signed = || saga.signed.ok_or_else(|| missing(saga, "the signed file"));
+    let field = || saga.delivery.field.clone().ok_or_else(|| missing(saga, "the file field"));
     let upload_name = || saga.upload_name.clone().ok_or_else(|| missing(saga, "the name of the copy"));
     let language = cx.policy.language;
     Ok(match saga.step {
         Step::ReadItem => match saga.source {
             Source::CrmItem { item } => Effect::ReadItem { item },
-            Source::DriveFile { .. } | Source::CrmFile { .. } => {
+            Source::OfItem { item, ref pick } => {
+                Effect::PickSource { item, pick: pick.clone(), rule: saga.delivery.rule.clone() }
+            }
+            Source::DriveFile { .. } | Source::CrmFile { .. } | Source::Generated { .. } => {
                 return Err(missing(saga, "a CRM item as its source"));
             }
         },
-        Step::FetchSource => Effect::FetchSource {
+        Step::FetchSource | Step::AwaitPdf => Effect::FetchSource {
             source: saga.source.clone(),
             rule: Some(saga.delivery.rule.clone()).filter(|r| !r.is_empty()),
         },
@@ -52,13 +56,7 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
             }
         },
         Step::FetchSigned => Effect::FetchSigned { document_id: document()? },
-        Step::ScanFolder => Effect::ScanFolder {
-            folder_id: folder_of(saga)?,
-            wanted_name: rule::signed_name(
-                saga.file.as_ref().map(|f| f.name.as_str()).ok_or_else(|| missing(saga, "the file"))?,
-                &saga.delivery.suffix,
-            ),
-        },
+        Step::ScanFolder => Effect::ScanFolder { folder_id: folder_of(saga)?, wanted_name: copy_name(saga)? },
         Step::Upload => {
             Effect::Upload { folder_id: folder_of(saga)?, name: upload_name()?, bytes: signed()? }
         }
@@ -70,7 +68,11 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
         },
         Step::Comment => {
             let mark = effect::comment_mark(saga);
-            Effect::AddComment { item: item()?, text: words::comment(saga, &mark, language) }
+            Effect::AddComment {
+                item: item()?,
+                text: words::comment(saga, &mark, language),
+                file: comment_file(saga)?,
+            }
         }
         Step::FindComment => Effect::FindComment { item: item()?, mark: effect::comment_mark(saga) },
         Step::Notify => {
@@ -83,8 +85,52 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
                 tag: format!("edobridge|{}|{user_id}", saga.id.short()),
             }
         }
+        Step::ScanField => Effect::ScanField { item: item()?, field: field()? },
+        Step::AttachField => Effect::AttachField { item: item()?, field: field()?, file: signed_copy(saga)? },
+        Step::FindFieldFile => Effect::FindFieldFile {
+            item: item()?,
+            field: field()?,
+            bytes: signed()?,
+            known: saga.field_baseline.clone().unwrap_or_default(),
+        },
+        Step::MoveStage => Effect::MoveStage {
+            item: item()?,
+            to: super::crm::wanted_stage(saga)
+                .map(str::to_owned)
+                .ok_or_else(|| missing(saga, "the wanted stage"))?,
+            from: super::crm::may_leave(saga),
+        },
+        Step::AnswerRobot => {
+            let order = saga.robots.iter().find(|robot| robot.is_pending());
+            let order = order.ok_or_else(|| missing(saga, "a robot that waits"))?;
+            let reply = super::robots::reply_of(saga, language);
+            Effect::AnswerRobot { event_token: order.event_token.clone(), reply }
+        }
         Step::Delivered | Step::Refused | Step::Ignored | Step::Cancelled | Step::Parked => {
             return Err(missing(saga, "anything to do"));
         }
     })
+}
+
+/// The name that the signed copy should have.
+fn copy_name(saga: &DocumentSaga) -> Result<String, IllegalEvent> {
+    let original = saga.file.as_ref().ok_or_else(|| missing(saga, "the file"))?;
+    Ok(rule::signed_name(&original.name, &saga.delivery.suffix))
+}
+
+/// The signed file under the name that the Drive gave it, or that it should have.
+fn signed_copy(saga: &DocumentSaga) -> Result<NamedFile, IllegalEvent> {
+    let name = match &saga.delivered {
+        Some(delivered) => delivered.name.clone(),
+        None => copy_name(saga)?,
+    };
+    Ok(NamedFile { name, bytes: saga.signed.ok_or_else(|| missing(saga, "the signed file"))? })
+}
+
+/// What goes with the comment: the signed file where the rule wants it, nothing after a refusal.
+fn comment_file(saga: &DocumentSaga) -> Result<Option<NamedFile>, IllegalEvent> {
+    match (saga.delivery.comment_file, saga.outcome) {
+        (CommentFile::Attached, Outcome::Signed) => signed_copy(saga).map(Some),
+        (CommentFile::Attached, Outcome::Refused | Outcome::Open) | (CommentFile::None, _) => Ok(None),
+    }
 }

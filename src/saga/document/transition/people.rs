@@ -2,11 +2,13 @@
 //!
 //! An order that makes no sense here is rejected with words that say what would; it never half-applies.
 
-use super::super::event::{Mend, OperatorAction};
-use super::super::state::{Source, Step};
+use super::super::event::{Announcement, Mend, OperatorAction};
+use super::super::state::{CommentFile, DriveCopy, Step};
 use super::super::words;
+use super::crm::is_after_drive;
 use super::orders::folder_of;
-use super::{Draft, IllegalEvent, reading_claim, rejected};
+use super::{Draft, IllegalEvent, reading_claim_of, rejected};
+use crate::domain::Text;
 
 /// What the adapters accept as an id of the signing service; longer or stranger ones never came from it.
 const DOCUMENT_ID_BYTES_MAX: usize = 128;
@@ -27,10 +29,7 @@ impl Draft<'_> {
             OperatorAction::Retry(mend) => self.retry(mend),
             OperatorAction::SendAgain => self.send_again(),
             OperatorAction::Bind { document_id } => self.bind_by_hand(document_id),
-            OperatorAction::Cancel { reason } => {
-                self.cancel(reason);
-                Ok(())
-            }
+            OperatorAction::Cancel { reason } => self.cancel(reason),
         }
     }
 
@@ -63,7 +62,8 @@ impl Draft<'_> {
             }
             // The name and the baseline belong to the old folder.
             (Step::Upload, Folder::Moved) => self.go(Step::ScanFolder),
-            // The people may have been mended away: then this is the end.
+            // The comment may have been given up, the people mended away: then this is the end.
+            (Step::Comment | Step::FindComment, _) if !self.next.saga.delivery.comment => self.move_stage(),
             (Step::Notify, _) => self.tell(),
             (step, Folder::Same | Folder::Moved) => self.go(step),
         }
@@ -86,6 +86,12 @@ impl Draft<'_> {
         if let Some(people) = &mend.notify {
             self.mend_people(stuck, people)?;
         }
+        for what in &mend.skip {
+            match what {
+                Announcement::Comment => self.skip_comment(stuck)?,
+                Announcement::Notices => self.skip_notices(stuck)?,
+            }
+        }
         match mend.folder_id {
             Some(folder) => self.mend_folder(stuck, folder),
             None => Ok(Folder::Same),
@@ -93,7 +99,10 @@ impl Draft<'_> {
     }
 
     fn mend_route(&mut self, stuck: Step, route: &str) -> Result<(), IllegalEvent> {
-        if !matches!(stuck, Step::ReadItem | Step::FetchSource | Step::Create | Step::FindDocument) {
+        if !matches!(
+            stuck,
+            Step::ReadItem | Step::FetchSource | Step::AwaitPdf | Step::Create | Step::FindDocument
+        ) {
             return Err(rejected(
                 "Документ уже отправлен по маршруту; маршрут изменить нельзя.",
                 "The document is on its route already; the route cannot be changed.",
@@ -104,24 +113,32 @@ impl Draft<'_> {
     }
 
     fn mend_folder(&mut self, stuck: Step, folder_id: u64) -> Result<Folder, IllegalEvent> {
-        if matches!(stuck, Step::Comment | Step::FindComment | Step::Notify) {
+        if is_after_drive(stuck) {
             return Err(rejected(
                 "Подписанный файл уже доставлен или не ожидается; папку изменить нельзя.",
                 "The signed file is delivered already, or none is expected; the folder cannot be changed.",
             ));
         }
         let before = folder_of(&self.next.saga).ok();
-        self.saga().delivery.folder_id = Some(folder_id);
+        let delivery = &mut self.saga().delivery;
+        delivery.folder_id = Some(folder_id);
+        delivery.drive = DriveCopy::Wanted;
         Ok(if before == Some(folder_id) { Folder::Same } else { Folder::Moved })
     }
 
     /// Who is told already stays told; the others are told instead of the rest.
     fn mend_people(&mut self, stuck: Step, people: &[u64]) -> Result<(), IllegalEvent> {
         // No one is what the record says before a rule is chosen: the wish could not be told from that.
-        if people.is_empty() && matches!(stuck, Step::ReadItem | Step::FetchSource) {
+        if people.is_empty() && matches!(stuck, Step::ReadItem | Step::FetchSource | Step::AwaitPdf) {
             return Err(rejected(
                 "Правило ещё не применено; оповещение можно отключить, когда файл получен.",
                 "No rule is applied yet; notices can be switched off once the file is fetched.",
+            ));
+        }
+        if stuck == Step::AnswerRobot {
+            return Err(rejected(
+                "Люди уже оповещены; осталось ответить бизнес-процессу.",
+                "People were told already; only the workflow waits for its answer.",
             ));
         }
         let saga = self.saga();
@@ -130,6 +147,78 @@ impl Draft<'_> {
             if !saga.delivery.notify.contains(user) {
                 saga.delivery.notify.push(*user);
             }
+        }
+        Ok(())
+    }
+
+    /// What is skipped is not only postponed: it is noted, since nobody will miss it by looking at the end.
+    fn skip_comment(&mut self, stuck: Step) -> Result<(), IllegalEvent> {
+        self.may_skip(stuck)?;
+        let is_past = matches!(stuck, Step::MoveStage | Step::Notify | Step::AnswerRobot);
+        if is_past || !self.next.saga.delivery.comment {
+            return Err(rejected(
+                "Комментария этот документ не ждёт: пропускать нечего.",
+                "This document waits for no comment: there is nothing to skip.",
+            ));
+        }
+        let delivery = &self.next.saga.delivery;
+        let brings_the_file = delivery.comment_file == CommentFile::Attached
+            && delivery.drive == DriveCopy::NotWanted
+            && delivery.field.is_none();
+        if brings_the_file {
+            return Err(rejected(
+                "Подписанный файл возвращается только этим комментарием; укажите папку (folder), чтобы обойтись без него.",
+                "The signed file comes back by this comment alone; name a folder to do without it.",
+            ));
+        }
+        self.saga().delivery.comment = false;
+        match stuck {
+            Step::FindComment => self.note(
+                "comment_skipped",
+                "Комментарий больше не ищем, по решению человека; возможно, он записан",
+                "The comment is not looked for any more, by a person's decision; it may have been written",
+            ),
+            _ => self.note(
+                "comment_skipped",
+                "Без комментария в карточке, по решению человека",
+                "Without a timeline comment, by a person's decision",
+            ),
+        }
+        Ok(())
+    }
+
+    fn skip_notices(&mut self, stuck: Step) -> Result<(), IllegalEvent> {
+        self.may_skip(stuck)?;
+        if stuck == Step::AnswerRobot {
+            return Err(rejected(
+                "Люди уже оповещены; осталось ответить бизнес-процессу.",
+                "People were told already; only the workflow waits for its answer.",
+            ));
+        }
+        let saga = self.saga();
+        let untold = saga.delivery.notify.len().saturating_sub(saga.notified as usize);
+        if untold == 0 {
+            return Err(rejected(
+                "Оповещать больше некого: пропускать нечего.",
+                "There is nobody left to tell: there is nothing to skip.",
+            ));
+        }
+        saga.delivery.notify.truncate(saga.notified as usize);
+        self.note(
+            "notices_skipped",
+            format!("Без уведомлений, по решению человека; не оповещено: {untold}"),
+            format!("Without notices, by a person's decision; not told: {untold}"),
+        );
+        Ok(())
+    }
+
+    /// The rule that is still to be chosen would bring back what was given up.
+    fn may_skip(&self, stuck: Step) -> Result<(), IllegalEvent> {
+        if matches!(stuck, Step::ReadItem | Step::FetchSource | Step::AwaitPdf) {
+            return Err(rejected(
+                "Правило ещё не применено; пропустить комментарий или уведомления можно, когда файл получен.",
+                "No rule is applied yet; a comment or notices can be skipped once the file is fetched.",
+            ));
         }
         Ok(())
     }
@@ -188,19 +277,19 @@ impl Draft<'_> {
 
     // ---- cancel --------------------------------------------------------------------------------------------
 
-    fn cancel(&mut self, reason: &str) {
-        if let Source::CrmItem { item } = self.next.saga.source {
-            let portal = self.next.saga.portal.clone();
-            self.next.release.push(reading_claim(&portal, item));
+    fn cancel(&mut self, reason: &str) -> Result<(), IllegalEvent> {
+        if self.stuck_at() == Step::AnswerRobot {
+            return self.leave_unanswered();
         }
+        let reading = reading_claim_of(&self.next.saga.portal, &self.next.saga.source);
+        self.next.release.extend(reading);
         let (ru, en) = self.what_stays();
-        self.finish(Step::Cancelled);
         let reason = words::plain(reason);
-        self.note(
-            "cancelled",
+        let reason = Text::new(
             format!("Отменён человеком: {reason}.{ru}"),
             format!("Cancelled by a person: {reason}.{en}"),
         );
+        self.close(Step::Cancelled, "cancelled", reason)
     }
 
     /// What cancelling cannot take back at the signing service.

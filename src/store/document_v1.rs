@@ -1,0 +1,111 @@
+//! Version 1 of a document's record, as released. Frozen: never edited, only read and turned into the present one.
+
+use crate::domain::{CrmItem, PortalId, SagaId, SpoolFile, Timestamp};
+use crate::saga::document::state::{DeadLetter, DeliveredFile, LastFailure, Occasion, SourceFile, Waiting};
+use crate::saga::document::{Delivery, DocumentSaga, Outcome, Source, Step, Timer, Work};
+use serde::{Deserialize, Serialize};
+
+/// How a rule wanted the document to be handled: a Drive folder, a comment, notices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DeliveryV1 {
+    pub rule: String,
+    pub route_id: String,
+    pub folder_id: Option<u64>,
+    pub suffix: String,
+    pub comment: bool,
+    pub notify: Vec<u64>,
+    pub notify_on: Vec<Occasion>,
+}
+
+/// Everything that was known of one document on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DocumentSagaV1 {
+    pub id: SagaId,
+    pub revision: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub step_since: Timestamp,
+    pub step: Step,
+    pub work: Work,
+    pub timer: Option<Timer>,
+    pub last_token: u64,
+    pub tries: u32,
+    pub rounds: u32,
+    pub looks: u32,
+    pub portal: PortalId,
+    pub source: Source,
+    pub read_again: u32,
+    pub delivery: DeliveryV1,
+    pub crm_item: Option<CrmItem>,
+    pub file: Option<SourceFile>,
+    pub external_id: String,
+    pub provider_document: Option<String>,
+    pub outcome: Outcome,
+    pub provider_status: Option<String>,
+    pub waiting: Option<Waiting>,
+    pub signed: Option<SpoolFile>,
+    pub folder_baseline: Option<u64>,
+    pub upload_name: Option<String>,
+    pub delivered: Option<DeliveredFile>,
+    pub comment_id: Option<u64>,
+    pub notified: u32,
+    pub dead_letter: Option<DeadLetter>,
+    pub last_failure: Option<LastFailure>,
+}
+
+impl From<DeliveryV1> for Delivery {
+    fn from(old: DeliveryV1) -> Self {
+        Self {
+            rule: old.rule,
+            route_id: old.route_id,
+            folder_id: old.folder_id,
+            suffix: old.suffix,
+            comment: old.comment,
+            notify: old.notify,
+            notify_on: old.notify_on,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<DocumentSagaV1> for DocumentSaga {
+    fn from(old: DocumentSagaV1) -> Self {
+        Self {
+            id: old.id,
+            revision: old.revision,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            step_since: old.step_since,
+            step: old.step,
+            work: old.work,
+            timer: old.timer,
+            last_token: old.last_token,
+            tries: old.tries,
+            rounds: old.rounds,
+            looks: old.looks,
+            portal: old.portal,
+            source: old.source,
+            read_again: old.read_again,
+            delivery: old.delivery.into(),
+            crm_item: old.crm_item,
+            file: old.file,
+            external_id: old.external_id,
+            provider_document: old.provider_document,
+            outcome: old.outcome,
+            provider_status: old.provider_status,
+            waiting: old.waiting,
+            signed: old.signed,
+            folder_baseline: old.folder_baseline,
+            upload_name: old.upload_name,
+            delivered: old.delivered,
+            comment_id: old.comment_id,
+            notified: old.notified,
+            dead_letter: old.dead_letter,
+            last_failure: old.last_failure,
+            field_baseline: None,
+            field_file: None,
+            robots: Vec::new(),
+            ending: None,
+        }
+    }
+}

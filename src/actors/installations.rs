@@ -24,14 +24,14 @@ use crate::domain::{
 };
 use crate::providers::bitrix24::credentials::BorrowedToken;
 use crate::providers::bitrix24::events::token_matches;
-use crate::providers::bitrix24::lifecycle::Claim;
+use crate::providers::bitrix24::lifecycle::{Claim, ClaimedTokens, Lifecycle};
 use crate::providers::bitrix24::oauth::{AppInfo, OauthClient, OauthFailure, Refusal, needs_authorisation};
 use crate::providers::bitrix24::registration::{self, Bound, Placement};
 use crate::providers::bitrix24::{AppAccess, Client, account, notify};
 use crate::providers::http_client::HttpClient;
 use crate::providers::url_rules::Origin;
 use crate::saga::document::rule::EVERY_PORTAL;
-use crate::store::{Installations, RekeyReport, SealRing};
+use crate::store::{Installations, RekeyError, RekeyReport};
 use actix::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -46,6 +46,10 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(30);
 const HINT_PAUSE_MS: u64 = 60_000;
 /// Pause between two notices to an administrator, in milliseconds.
 const NOTICE_PAUSE_MS: u64 = 86_400_000;
+/// How long a person may take to authorise, in milliseconds.
+pub const STATE_LIFE_MS: u64 = 10 * 60_000;
+/// Authorisations under way; more are forgotten, oldest first.
+const STATES_MAX: usize = 64;
 /// Installations that one process takes on: each costs a session and its memory.
 const INSTALLATIONS_MAX: usize = 1_000;
 
@@ -222,6 +226,15 @@ struct Notes {
     bindings: BTreeMap<InstallationKey, Vec<BindingView>>,
     hinted: BTreeMap<InstallationKey, crate::domain::Timestamp>,
     told: BTreeMap<InstallationKey, crate::domain::Timestamp>,
+    states: Vec<Authorisation>,
+    clients: BTreeMap<InstallationKey, Arc<Client>>,
+}
+
+/// An authorisation that was begun.
+struct Authorisation {
+    state: Secret,
+    app: AppId,
+    at: crate::domain::Timestamp,
 }
 
 impl Registry {
@@ -276,8 +289,9 @@ impl Registry {
         let (clock, metrics) = (self.parts.clock.clone(), self.parts.metrics.clone());
         let keeper = TokenKeeper::new(app.oauth.clone(), records, clock, metrics, installation);
         self.keepers.write().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), keeper.clone());
+        // a removed one has a session too: its documents then wait instead of failing for an unknown portal
+        self.start_session(&app, &keeper);
         if keeper.installation().status != InstallationStatus::Uninstalled {
-            self.start_session(&app, &keeper);
             self.notes().unbound.insert(key);
         }
     }
@@ -293,6 +307,7 @@ impl Registry {
             auth_connector: app.auth_connector.clone(),
         };
         let setup = (app.make_portal)(it.portal.clone(), &it.key.member_id, origin, access);
+        self.notes().clients.insert(it.key.clone(), setup.client.clone());
         let parts = self.parts.clone();
         let session =
             PortalSession::start_in_arbiter(&self.arbiter, move |_| PortalSession::new(parts, setup));
@@ -513,8 +528,10 @@ impl Registry {
         let was = keeper.installation();
         let changed = keeper.change(|it| self.renew(it, claim, confirmed)).await;
         let it = changed.map_err(|failure| InstallError::Unavailable(failure.reason))?;
-        if was.status == InstallationStatus::Uninstalled || was.origin != it.origin {
-            self.start_session(&confirmed.app, keeper);
+        if was.origin != it.origin
+            && let Some(client) = self.notes().clients.get(&it.key)
+        {
+            client.move_to(confirmed.info.portal.clone());
         }
         Ok(it)
     }
@@ -587,6 +604,26 @@ impl Registry {
         Ok(true)
     }
 
+    /// Carries out an event of an application's life.
+    ///
+    /// # Errors
+    /// [`InstallError::Unconfirmed`] for one that proves nothing.
+    pub async fn live(self: &Arc<Self>, event: &Lifecycle) -> Result<(), InstallError> {
+        match event {
+            Lifecycle::Installed(claim) => self.install(claim).await.map(drop),
+            Lifecycle::Uninstalled { member_id, application_token } => {
+                match self.uninstall(member_id, application_token).await? {
+                    true => Ok(()),
+                    false => Err(InstallError::Unconfirmed),
+                }
+            }
+            Lifecycle::PaymentChanged { member_id } | Lifecycle::MethodConfirmed { member_id } => {
+                self.hint(member_id);
+                Ok(())
+            }
+        }
+    }
+
     /// An unproven word about a portal: asks the authorisation server, at most once a minute.
     pub fn hint(self: &Arc<Self>, member_id: &MemberId) {
         let now = self.parts.clock.now();
@@ -632,6 +669,74 @@ impl Registry {
                 tracing::info!(installation = %it.key, code = %refused.failure.code, "no news of a portal");
             }
         }
+    }
+
+    // ---- full authorisation ---------------------------------------------------------------------------------
+
+    /// Where an administrator authorises an application outside of a frame, for one that has no pages. The address is
+    /// good for [`STATE_LIFE_MS`] and for one use.
+    ///
+    /// # Errors
+    /// [`InstallError::Unconfirmed`] for an application or address that cannot be used.
+    pub fn authorize_url(&self, app: &str, portal: &str) -> Result<String, InstallError> {
+        let app = self.app(&AppId(app.to_owned())).ok_or(InstallError::Unconfirmed)?;
+        let portal = Origin::parse(portal).map_err(|_| InstallError::Unconfirmed)?;
+        if !portal.is_https() && app.transport == Transport::HttpsOnly {
+            return Err(InstallError::Unconfirmed);
+        }
+        let state = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let url = app.oauth.authorize_url(&portal, &state);
+        let now = self.parts.clock.now();
+        let mut notes = self.notes();
+        notes.states.retain(|known| now.ms_since(known.at) < STATE_LIFE_MS);
+        if notes.states.len() >= STATES_MAX {
+            notes.states.remove(0);
+        }
+        notes.states.push(Authorisation { state: Secret::new(state), app: app.id.clone(), at: now });
+        Ok(url)
+    }
+
+    /// The browser came back with a code: exchanges it and installs.
+    ///
+    /// # Errors
+    /// [`InstallError::Unconfirmed`] for a state that we did not give out, or a second use of it.
+    pub async fn authorised(
+        self: &Arc<Self>,
+        state: &Secret,
+        code: &Secret,
+        server_domain: Option<&str>,
+    ) -> Result<Visitor, InstallError> {
+        let app = self.take_state(state).ok_or(InstallError::Unconfirmed)?;
+        let host = match server_domain {
+            Some(named) => app.oauth.host_of(named).ok(),
+            None => app.oauth.hosts().first().cloned(),
+        };
+        let host = host.ok_or(InstallError::Unconfirmed)?;
+        let grant = app.oauth.exchange(&host, code).await.map_err(|refused| match refused.refusal {
+            Refusal::Unavailable => InstallError::Unavailable(refused.failure.reason),
+            _ => InstallError::Unconfirmed,
+        })?;
+        let claim = Claim {
+            member_id: grant.member_id,
+            tokens: ClaimedTokens {
+                access: grant.access,
+                refresh: grant.refresh,
+                expires_in_s: grant.expires_in_s,
+            },
+            application_token: Secret::new(""),
+            server_endpoint: Some(host.to_string()),
+        };
+        self.install(&claim).await
+    }
+
+    fn take_state(&self, state: &Secret) -> Option<Arc<AppSetup>> {
+        let now = self.parts.clock.now();
+        let mut notes = self.notes();
+        let known = |one: &Authorisation| token_matches(std::slice::from_ref(&one.state), state);
+        let at = notes.states.iter().position(known)?;
+        let found = notes.states.remove(at);
+        drop(notes);
+        (now.ms_since(found.at) < STATE_LIFE_MS).then(|| self.app(&found.app)).flatten()
     }
 
     // ---- upkeep --------------------------------------------------------------------------------------------
@@ -689,6 +794,7 @@ impl Registry {
         let mut notes = self.notes();
         notes.unbound.remove(key);
         notes.bindings.remove(key);
+        notes.clients.remove(key);
         tracing::warn!(installation = %key, "an installation was forgotten");
         Ok(true)
     }
@@ -862,13 +968,19 @@ impl Registry {
         self.keepers().iter().filter_map(|keeper| complaint(keeper.installation())).collect()
     }
 
-    /// Seals everything anew; see [`Installations::rekey`]. None where no application is configured.
+    /// Seals everything anew; see [`Installations::rekey`]; none where no application is configured.
     ///
     /// # Errors
     /// The store's.
-    pub async fn rekey(&self, ring: SealRing) -> Result<Option<RekeyReport>, crate::store::StoreError> {
+    pub async fn rekey(&self) -> Result<Option<RekeyReport>, RekeyError> {
+        // no renewal may write between the reading of a record and its sealing
+        let keepers = self.keepers();
+        let mut held = Vec::with_capacity(keepers.len());
+        for keeper in &keepers {
+            held.push(keeper.hold().await);
+        }
         match &self.records {
-            Some(records) => records.rekey(ring).await.map(Some),
+            Some(records) => records.rekey().await.map(Some),
             None => Ok(None),
         }
     }

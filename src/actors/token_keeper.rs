@@ -94,6 +94,11 @@ impl TokenKeeper {
         self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Keeps everybody from changing the installation for as long as the guard lives.
+    pub(super) async fn hold(&self) -> impl Drop + '_ {
+        self.held.lock().await
+    }
+
     /// Changes the installation: on disk when it returns.
     ///
     /// # Errors

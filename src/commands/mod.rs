@@ -157,7 +157,7 @@ pub fn run(cli: Cli) -> ExitStatus {
                 Err(status) => status,
             },
             Verb::Portals(args) => match context.client() {
-                Ok(client) => portals::run(args, &client).await,
+                Ok(client) => portals::run(args, &client, &context).await,
                 Err(status) => status,
             },
             Verb::Config(args) => config_verbs::run(args, context).await,

@@ -9,7 +9,7 @@ use crate::providers::bitrix24::oauth::{ClientKeys, OauthClient};
 use crate::providers::bitrix24::{AppAccess, Client};
 use crate::providers::http_client::{HttpClient, HttpSettings};
 use crate::providers::url_rules::Origin;
-use crate::store::{Installations, SealKey, SealRing, Store, portal_seal_key};
+use crate::store::{Installations, KeyPlace, SealKey, SealRing, Store, portal_seal_key};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub async fn apps(config: &Config, store: &Store) -> Result<Option<Apps>, Wiring
     if config.apps.is_empty() {
         return Ok(None);
     }
-    let records = Installations::new(store.clone(), seal_ring(config)?);
+    let records = records(config, store)?;
     let installed = records.all().await?;
     let list = config.apps.iter().map(|app| app_setup(config, app)).collect::<Result<_, _>>()?;
     Ok(Some(Apps {
@@ -35,6 +35,18 @@ pub async fn apps(config: &Config, store: &Store) -> Result<Option<Apps>, Wiring
         base_url: config.public.base_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
         webhook_portals: webhook_portals(config),
     }))
+}
+
+/// The installations on record.
+///
+/// # Errors
+/// [`WiringError`] for a key that cannot be read.
+pub fn records(config: &Config, store: &Store) -> Result<Installations, WiringError> {
+    let place = match &config.store.seal_key {
+        Some(_) => KeyPlace::Configured,
+        None => KeyPlace::File(config.data_dir.clone()),
+    };
+    Ok(Installations::new(store.clone(), seal_ring(config)?, place))
 }
 
 /// The keys that seal tokens: those of the configuration, or the one in the data directory, which is made if need be.

@@ -12,6 +12,7 @@
 
 pub mod admin;
 pub mod admin_request;
+pub mod app_pages;
 pub mod bitrix24;
 pub mod body;
 pub mod document_view;
@@ -19,9 +20,11 @@ pub mod easydocs;
 pub mod error;
 pub mod headers;
 pub mod health;
+pub mod install;
 pub mod intake;
 pub mod listener;
 pub mod maintenance;
+pub mod oauth;
 pub mod operator_access;
 pub mod operator_token;
 pub mod operator_view;

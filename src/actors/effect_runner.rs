@@ -7,12 +7,13 @@ use super::Parts;
 use super::circuit::{self, Circuit, CircuitView};
 use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
+use super::fair_turns::{FairTurns, Turn};
 use super::folder;
-use super::portal_session::{Learned, PortalCaller, PortalSession, TransferPass};
+use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
 use super::session_registry::Sessions;
 use crate::domain::{
-    AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text,
+    AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
 use crate::limits;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
@@ -31,7 +32,6 @@ use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 
 /// One ordered effect.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct Order {
     pub saga: SagaId,
     /// The portal of the document.
     pub portal: PortalId,
+    /// When the document was taken up: at a busy portal the older one goes first.
+    pub since: Timestamp,
     /// The fence of the attempt.
     pub token: AttemptToken,
     /// What to do.
@@ -53,7 +55,7 @@ pub struct EffectRunner {
     portals: Sessions,
     easydocs: Arc<easydocs::Client>,
     easydocs_circuit: Arc<Mutex<Circuit>>,
-    signing_calls: Semaphore,
+    signing_calls: FairTurns,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
 }
 
@@ -70,7 +72,7 @@ impl EffectRunner {
             arbiter,
             portals,
             easydocs,
-            signing_calls: Semaphore::new(parts.signing_calls_max.max(1)),
+            signing_calls: FairTurns::new(parts.signing_calls_max),
             running: Mutex::new(HashSet::new()),
             parts,
         }
@@ -188,11 +190,21 @@ impl EffectRunner {
     async fn call(&self, order: &Order) -> Result<Answer, Failure> {
         match &order.effect {
             Effect::CreateDocument { file, route_id, external_id } => {
+                let _turn = self.signing_turn(order).await;
                 self.create_document(file, route_id, external_id).await
             }
-            Effect::FindDocument { external_id } => self.find_document(external_id).await,
-            Effect::ReadStatus { document_id } => self.read_status(document_id).await,
-            Effect::FetchSigned { document_id } => self.fetch_signed(document_id).await,
+            Effect::FindDocument { external_id } => {
+                let _turn = self.signing_turn(order).await;
+                self.find_document(external_id).await
+            }
+            Effect::ReadStatus { document_id } => {
+                let _turn = self.signing_turn(order).await;
+                self.read_status(document_id).await
+            }
+            Effect::FetchSigned { document_id } => {
+                let _turn = self.signing_turn(order).await;
+                self.fetch_signed(document_id).await
+            }
             Effect::ReadItem { item } => self.portal(order)?.read_item(*item).await,
             Effect::FetchSource { source, rule } => {
                 self.portal(order)?.fetch_source(source, rule.as_deref()).await
@@ -234,7 +246,8 @@ impl EffectRunner {
             parts: &self.parts,
             portal: order.portal.clone(),
             session: session.clone(),
-            caller: PortalCaller::background(session.clone()),
+            caller: PortalCaller::background(session.clone()).since(order.since),
+            since: order.since,
         })
     }
 
@@ -246,7 +259,6 @@ impl EffectRunner {
         route_id: &str,
         external_id: &str,
     ) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let request = easydocs::CreateRequest {
             name: file.name.clone(),
             file_name: file.name.clone(),
@@ -263,7 +275,6 @@ impl EffectRunner {
     }
 
     async fn find_document(&self, external_id: &str) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let found = self.easydocs.search(external_id).await?;
         if found.len() > 1 {
             tracing::error!(
@@ -279,21 +290,19 @@ impl EffectRunner {
     }
 
     async fn read_status(&self, document_id: &str) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let read = self.easydocs.status(document_id).await?;
         Ok(Answer::StatusRead { status: status_of(&read.status), raw_status: read.raw_status })
     }
 
     async fn fetch_signed(&self, document_id: &str) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
         self.easydocs.download(document_id, None, &mut writer).await?;
         let bytes = writer.finish().await.map_err(spool_failed)?;
         Ok(Answer::SignedFetched { bytes })
     }
 
-    async fn signing_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-        self.signing_calls.acquire().await.map_err(|_| stopping())
+    async fn signing_turn(&self, order: &Order) -> Turn {
+        self.signing_calls.take(&order.portal).await
     }
 }
 
@@ -303,9 +312,15 @@ struct PortalWork<'a> {
     portal: PortalId,
     session: Addr<PortalSession>,
     caller: PortalCaller,
+    since: Timestamp,
 }
 
 impl PortalWork<'_> {
+    async fn pass(&self, transfer: Transfer) -> Result<Pass, Failure> {
+        let wanted = TransferPass { transfer, due: Some(self.since) };
+        self.session.send(wanted).await.map_err(|_| stopping())?
+    }
+
     async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
         let read = crm::item_get(&self.caller, item).await?;
         let stage = read.stage_id.clone().unwrap_or_default();
@@ -454,27 +469,34 @@ impl PortalWork<'_> {
         url: &crate::domain::Secret,
         max_bytes: u64,
     ) -> Result<(SpoolFile, Option<String>), Failure> {
-        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+        let pass = self.pass(Transfer::Download).await?;
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
         let allowed = transfer::allowed_at(&pass.client.origin(), pass.allowed.iter().cloned());
         let got = transfer::download(&pass.client, url, &allowed, &mut writer, max_bytes).await?;
+        // What follows is our disk's business: the next transfer need not wait for it.
+        drop(pass);
         let bytes = writer.finish().await.map_err(spool_failed)?;
         Ok((bytes, got.name))
     }
 
     async fn scan_folder(&self, folder_id: u64, wanted_name: &str) -> Result<Answer, Failure> {
-        let highest_id = drive::highest_id(&self.caller, folder_id).await?;
         let (stem, _) = rule::split_name(wanted_name);
-        let alike = folder::names_with_prefix(&self.caller, folder_id, stem).await?;
+        // Asked together they share a request, and the first of them with every other document of the folder.
+        let (highest_id, alike) = futures_util::try_join!(
+            drive::highest_id(&self.caller, folder_id),
+            folder::names_with_prefix(&self.caller, folder_id, stem),
+        )?;
         Ok(Answer::FolderScanned { highest_id, free_name: rule::free_name(wanted_name, &alike) })
     }
 
     async fn upload(&self, folder_id: u64, name: &str, bytes: &SpoolFile) -> Result<Answer, Failure> {
-        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+        let pass = self.pass(Transfer::Upload).await?;
         let source = FileSource { path: self.parts.store.spool().path(bytes.digest), facts: *bytes };
         let uploaded = if bytes.size_bytes <= self.parts.small_upload_bytes_max {
             let uploaded = transfer::upload_small(&pass.client, folder_id, name, &source).await;
-            self.session.send(Learned(uploaded.observed)).await.map_err(|_| stopping())?;
+            let succeeded = uploaded.result.is_ok();
+            // The outcome of the upload counts, whatever became of the session.
+            let _ = self.session.send(Learned { observed: uploaded.observed, succeeded }).await;
             uploaded.result?
         } else {
             let slot = transfer::upload_slot(&self.caller, folder_id, name).await.map_err(not_done)?;

@@ -14,6 +14,7 @@
 use super::bindings::{self, Binding, EventMode, Wants};
 use super::folder_watch::{FolderWatch, WatchedFolder};
 use super::portal_session::{PortalCaller, PortalSession};
+use super::second_channel;
 use super::session_registry::Sessions;
 use super::token_keeper::{TokenKeeper, Tokens};
 use super::{Parts, PortalSetup};
@@ -152,6 +153,13 @@ impl Confirmed {
     pub fn portal_origin(&self) -> &Origin {
         &self.info.portal
     }
+}
+
+/// Whether all bindings were answered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    All,
+    Later,
 }
 
 /// Who has opened a page of ours.
@@ -308,10 +316,12 @@ impl Registry {
         };
         let setup = (app.make_portal)(it.portal.clone(), &it.key.member_id, origin, access);
         self.notes().clients.insert(it.key.clone(), setup.client.clone());
+        let channel = setup.channel.clone();
         let parts = self.parts.clone();
         let session =
             PortalSession::start_in_arbiter(&self.arbiter, move |_| PortalSession::new(parts, setup));
         self.watch(&it.portal, &session);
+        second_channel::start(&self.parts, &it.portal, &session, &channel, &self.arbiter);
         self.sessions.insert(it.portal, session);
     }
 
@@ -765,8 +775,10 @@ impl Registry {
         if let Some(app) = self.app(&it.key.app) {
             keeper.keep_alive(app.keep_alive_ms).await;
         }
-        if self.notes().unbound.contains(&it.key) {
-            self.bind(it).await;
+        // taken out first: an update that comes meanwhile puts it in again, and its bindings are made anew
+        let wanted = self.notes().unbound.remove(&it.key);
+        if wanted && self.bind(it).await == Tried::Later {
+            self.notes().unbound.insert(it.key.clone());
         }
     }
 
@@ -838,17 +850,17 @@ impl Registry {
 
     /// Registers everything that the portal must know of us. What could not be tried now is tried again later; what
     /// was refused is shown to people.
-    async fn bind(&self, it: &Installation) {
-        let Some(session) = self.sessions.session(&it.portal) else { return };
+    async fn bind(&self, it: &Installation) -> Tried {
+        let Some(session) = self.sessions.session(&it.portal) else { return Tried::Later };
         let caller = PortalCaller::background(session);
         let wanted = bindings::wanted(Wants { portal: &it.portal, rules: &self.parts.rules });
         let mut views = Vec::new();
-        let mut all_tried = true;
+        let mut tried = Tried::All;
         let there = match self.there(&caller, &wanted).await {
             Ok(there) => there,
             Err(failure) => {
                 tracing::warn!(installation = %it.key, code = %failure.code, "bindings cannot be read, will try again");
-                return;
+                return Tried::Later;
             }
         };
         for binding in &wanted {
@@ -859,7 +871,9 @@ impl Registry {
             let problem = outcome.as_ref().err().map(|failure| failure.reason.clone());
             if let Err(failure) = &outcome {
                 let later = failure.class != FailureClass::Permanent;
-                all_tried &= !later;
+                if later {
+                    tried = Tried::Later;
+                }
                 tracing::warn!(
                     installation = %it.key, binding = binding.label(), code = %failure.code, later,
                     "a binding was not made"
@@ -867,12 +881,11 @@ impl Registry {
             }
             views.push(BindingView { label: binding.label(), problem });
         }
-        let mut notes = self.notes();
-        notes.bindings.insert(it.key.clone(), views);
-        if all_tried {
-            notes.unbound.remove(&it.key);
+        self.notes().bindings.insert(it.key.clone(), views);
+        if tried == Tried::All {
             tracing::info!(installation = %it.key, count = wanted.len(), "the bindings are made");
         }
+        tried
     }
 
     /// Labels of what the portal has already. Robots are put again each time: their properties may have changed.

@@ -5,7 +5,7 @@
 //!                                                 ▲  timers                          │                   │
 //!                                                 └──────────── Deliver(event) ◀─────┴───────────────────┘
 //! ```
-//! Start order: sessions, runner, scheduler, ingress, watches. Stop order: the reverse, each waiting for what it
+//! Start order: sessions, runner, scheduler, watches; an ingress on each thread with doors, when it is first asked. Stop order: the reverse, each waiting for what it
 //! has in hand, at most [`STOP_PATIENCE`]; what is cut off is repeated or looked for after the next start.
 
 mod batch_room;
@@ -14,12 +14,20 @@ pub mod circuit;
 mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;
+mod fair_turns;
 pub mod folder;
 pub mod folder_watch;
+pub mod found;
+pub mod gap_report;
 pub mod installations;
+pub mod item_reader;
+mod item_rules;
+pub mod item_sweep;
 pub mod notice_router;
+pub mod own_write;
 pub mod portal_session;
 pub mod retry_scheduler;
+pub mod second_channel;
 pub mod session_registry;
 pub mod token_keeper;
 pub mod trigger;
@@ -43,10 +51,13 @@ use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::WatchedFolder;
+use gap_report::{Gap, GapReport, GapTotals};
 use installations::{Apps, InstallationView, Registry};
+use item_reader::ItemReader;
 use notice_router::NoticeRouter;
-use portal_session::{PortalSession, View};
+use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
+use second_channel::ChannelSettings;
 use session_registry::Sessions;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -54,7 +65,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
-use webhook_ingress::{AcceptNotice, WebhookIngress};
+use webhook_ingress::Ingresses;
 
 /// How long a stop waits for effects under way.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -83,6 +94,10 @@ pub struct Parts {
     pub small_upload_bytes_max: u64,
     /// When circuits open.
     pub circuit: CircuitSettings,
+    /// The budgets of the portals.
+    pub budgets: Budgets,
+    /// What the webhooks have missed.
+    pub gaps: Arc<GapReport>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -104,12 +119,18 @@ pub struct PortalSetup {
     pub client: Arc<Client>,
     /// Its budget; none = unlimited (a box).
     pub bucket: Option<LeakyBucket>,
+    /// Portals with one key share one budget: `member_id`. None: the address decides.
+    pub budget_key: Option<String>,
+    /// Users of the portal who are told when a block by the vendor is over.
+    pub administrators: Vec<u64>,
     /// Origins besides the portal's own that its files may come from.
     pub allowed_origins: Vec<Origin>,
     /// How long its limits are respected.
     pub pauses: PortalPauses,
     /// File transfers under way at one time: each holds a socket and a spool file.
     pub transfers_max: usize,
+    /// How changes are learned that its webhook did not tell.
+    pub channel: ChannelSettings,
 }
 
 /// How long the limits of a portal are respected, in milliseconds.
@@ -132,7 +153,7 @@ pub struct PortalPauses {
 pub struct Engine {
     parts: Arc<Parts>,
     runner: Arc<EffectRunner>,
-    ingress: Addr<WebhookIngress>,
+    ingresses: Ingresses,
     scheduler: Addr<RetryScheduler>,
     sessions: Sessions,
     installations: Arc<Registry>,
@@ -204,28 +225,28 @@ impl Engine {
         let sessions = Sessions::new(parts.circuit);
         let mut by_webhook = Vec::new();
         for portal in portals {
-            let (id, shared) = (portal.id.clone(), parts.clone());
+            let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
+            second_channel::start(&parts, &id, &session, &channel, &remotes.handle());
             sessions.insert(id.clone(), session.clone());
             by_webhook.push((id, session));
         }
         let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
         let (shared, run) = (parts.clone(), runner.clone());
+        let items = Arc::new(ItemReader::new(parts.clone(), sessions.clone()));
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
-            let router = Arc::new(NoticeRouter::new(shared.clone()));
+            let router = Arc::new(NoticeRouter::new(shared.clone(), items));
             RetryScheduler::new(shared, run, router)
         });
-        let shared = parts.clone();
-        let ingress =
-            WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
+        let ingresses = Ingresses::new(&parts);
         let installations = Registry::start(parts.clone(), apps, sessions.clone(), remotes.handle(), watches);
         for (id, session) in by_webhook {
             installations.watch(&id, &session);
         }
         let arbiters = [decisions.handle(), remotes.handle()].into();
-        Self { parts, runner, ingress, scheduler, sessions, installations, arbiters }
+        Self { parts, runner, ingresses, scheduler, sessions, installations, arbiters }
     }
 
     /// The installations of our applications.
@@ -253,10 +274,7 @@ impl Engine {
     /// # Errors
     /// [`AcceptError`]: nothing was accepted, the sender must not get a 200.
     pub async fn accept(&self, notice: NewNotice) -> Result<Accepted, AcceptError> {
-        match self.ingress.send(AcceptNotice(notice)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(AcceptError::Unavailable { reason: stopping() }),
-        }
+        self.ingresses.accept(notice).await
     }
 
     /// Carries out an order of a person.
@@ -328,6 +346,11 @@ impl Engine {
         Ok((source, Some(rule.id.clone())))
     }
 
+    /// What the webhooks have missed, in numbers by portal and with the latest gaps, newest first.
+    pub fn gaps(&self) -> (BTreeMap<PortalId, GapTotals>, Vec<Gap>) {
+        self.parts.gaps.view(self.parts.clock.now())
+    }
+
     /// Whether work is taken, and why not.
     pub fn health(&self) -> EngineHealth {
         let store = self.parts.store.health();
@@ -336,7 +359,7 @@ impl Engine {
             Readiness::NotReady(reason) => vec![reason.clone()],
         };
         let store_ready = reasons.is_empty();
-        let alive = self.scheduler.connected() && self.ingress.connected();
+        let alive = self.scheduler.connected();
         if !alive {
             reasons.push(Text::new(
                 "Внутренний планировщик остановлен; перезапустите службу.",
@@ -344,6 +367,7 @@ impl Engine {
             ));
         }
         reasons.extend(self.installations.complaints());
+        reasons.extend(self.parts.budgets.alarms());
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -385,12 +409,27 @@ impl Engine {
         views
     }
 
+    /// Who used the budget of each portal.
+    pub async fn budgets(&self) -> Vec<BudgetReport> {
+        let all = self.sessions.all();
+        let asked = all.iter().map(|(_, entry)| entry.session.send(GiveBudget));
+        futures_util::future::join_all(asked).await.into_iter().filter_map(Result::ok).collect()
+    }
+
+    /// Who used the budget of a portal; none if there is no such portal.
+    pub async fn budget(&self, portal: &PortalId) -> Option<BudgetReport> {
+        self.sessions.session(portal)?.send(GiveBudget).await.ok()
+    }
+
     /// Stops taking work and waits, at most [`STOP_PATIENCE`], for effects under way.
     pub async fn drain(&self) {
         self.parts.draining.store(true, Ordering::Relaxed);
         let until = tokio::time::Instant::now() + STOP_PATIENCE;
         while self.runner.running_count() > 0 && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for (_, entry) in self.sessions.all() {
+            let _ = tokio::time::timeout_at(until, entry.session.send(SaveAccount)).await;
         }
     }
 
@@ -412,6 +451,7 @@ impl Engine {
             };
             metrics.set_circuit(&remote, state);
         }
+        self.parts.gaps.tick(now);
         if let Ok(due) = self.parts.store.next_due().await {
             let lag = due.map_or(0, |due| now.ms_since(due));
             metrics.set_timer_lag(Duration::from_millis(lag));

@@ -8,6 +8,7 @@ use crate::domain::SagaId;
 use crate::http::admin_request::{
     BindRequest, CancelRequest, DocumentQuery, NoticeQuery, RetryManyRequest, RetryRequest, SendRequest,
 };
+use crate::http::budget_view::BudgetView;
 use crate::http::document_view::{DocumentCard, DocumentLine};
 use crate::http::oauth::{Authorization, AuthorizeRequest, Rekeyed, Removed};
 use crate::http::operator_view::{
@@ -141,6 +142,14 @@ impl AdminClient {
     /// [`ClientError`].
     pub async fn portals(&self) -> Answer<PortalList> {
         self.get("portals", &()).await
+    }
+    /// Who used the budget of a portal.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn budget(&self, portal: &str) -> Answer<BudgetView> {
+        // An id is a name of the configuration: letters, digits and the like.
+        self.get(&format!("portals/{portal}/budget"), &()).await
     }
 
     /// Where an administrator authorises an application.

@@ -4,10 +4,12 @@ use super::ExitStatus;
 use super::client::{ClientError, Context};
 use super::console::Console;
 use super::output::Output;
+use super::portal_budget::budget_sheet;
 use super::table::{sheet, table};
 use super::{offline_store, wiring_apps};
 use crate::config::Config;
 use crate::domain::{Language, Text};
+use crate::http::budget_view::BudgetView;
 use crate::http::oauth::{AuthorizeRequest, Rekeyed};
 use crate::http::operator_view::{BindingLine, PortalLine, PortalList};
 use clap::{Args, Subcommand};
@@ -62,7 +64,11 @@ pub async fn run(args: PortalsArgs, context: &Context, process: &super::Context)
             Err(error) => output.fail(&error),
         },
         PortalsVerb::Show { id } => match context.client.portals().await {
-            Ok(portals) => show(&portals, &id, output),
+            Ok(portals) => {
+                let known = portals.items.iter().any(|portal| portal.id == id);
+                let budget = if known { context.client.budget(&id).await.ok() } else { None };
+                show(&portals, &id, budget, output)
+            }
             Err(error) => output.fail(&error),
         },
         PortalsVerb::Authorize { app, portal } => authorize(app, portal, context).await,
@@ -147,7 +153,16 @@ async fn rekey_offline(config: &Config, console: &Console) -> Result<Rekeyed, Te
     Ok(Rekeyed { resealed: report.resealed, unreadable: report.unreadable })
 }
 
-fn show(portals: &PortalList, id: &str, output: &Output) -> ExitStatus {
+/// Everything about one portal.
+#[derive(serde::Serialize)]
+struct Details<'a> {
+    #[serde(flatten)]
+    portal: &'a PortalLine,
+    /// None: the service could not tell.
+    budget: Option<BudgetView>,
+}
+
+fn show(portals: &PortalList, id: &str, budget: Option<BudgetView>, output: &Output) -> ExitStatus {
     let Some(portal) = portals.items.iter().find(|portal| portal.id == id) else {
         let known = portals.items.iter().map(|portal| portal.id.as_str()).collect::<Vec<_>>().join(", ");
         return output.misuse(&Text::new(
@@ -155,7 +170,11 @@ fn show(portals: &PortalList, id: &str, output: &Output) -> ExitStatus {
             format!("There is no portal `{id}`. There are: {known}."),
         ));
     };
-    output.show(portal, || portal_sheet(portal, output));
+    let details = Details { portal, budget };
+    output.show(&details, || {
+        let budget = details.budget.as_ref().map(|budget| budget_sheet(budget, output));
+        portal_sheet(portal, output) + &budget.unwrap_or_default()
+    });
     ExitStatus::Fine
 }
 
@@ -234,7 +253,7 @@ mod tests {
         let shown = portal_sheet(&portal, &output);
         assert!(shown.contains("crm.item.get → 2026-02-03 04:05:06") && shown.contains("12.3"), "{shown}");
         let portals = PortalList { items: vec![portal] };
-        assert_eq!(show(&portals, "other", &output), ExitStatus::Misuse);
+        assert_eq!(show(&portals, "other", None, &output), ExitStatus::Misuse);
         assert!(portals_table(&portals, &output).contains("https://p.example"));
     }
 }

@@ -2,6 +2,10 @@
 
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
+use crate::actors::gap_report::{GapReport, GapSettings};
+use crate::actors::item_sweep::{Rounds, SweepSettings};
+use crate::actors::portal_session::Budgets;
+use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode, Push};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
@@ -152,6 +156,9 @@ fn trigger(trigger: &config::Trigger) -> Trigger {
             stages: stages.clone(),
             file_field: file_field.clone(),
         },
+        config::Trigger::GeneratedDocument { templates, entity_types } => {
+            Trigger::Generated { template_ids: templates.clone(), entity_type_ids: entity_types.clone() }
+        }
     }
 }
 
@@ -196,7 +203,9 @@ pub fn watches(config: &Config) -> Vec<WatchedFolder> {
                 config::Existing::Send => Existing::Send,
             },
         }),
-        config::Trigger::FileEvent { .. } | config::Trigger::DealStage { .. } => None,
+        config::Trigger::FileEvent { .. }
+        | config::Trigger::DealStage { .. }
+        | config::Trigger::GeneratedDocument { .. } => None,
     };
     let mut all: Vec<WatchedFolder> = Vec::new();
     for folder in config.rules.iter().filter_map(watch) {
@@ -284,10 +293,12 @@ pub fn parts(
     metrics: Arc<Metrics>,
 ) -> Result<Parts, WiringError> {
     let first = config.portals.first();
+    let gaps = Arc::new(GapReport::new(gap_settings(config), clock.now(), metrics.clone()));
     Ok(Parts {
         store,
         clock,
         metrics,
+        gaps,
         policy: policy(config),
         rules: rules(config),
         easydocs: Arc::new(easydocs_settings(config)?),
@@ -296,9 +307,19 @@ pub fn parts(
         signing_calls_max: config.easydocs.limits.concurrent_calls as usize,
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
+        budgets: Budgets::default(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
+}
+
+/// Whose webhooks may miss something, and how long their events may be under way.
+fn gap_settings(config: &Config) -> GapSettings {
+    let mute = config.portals.iter().filter(|portal| portal.application_tokens.is_empty());
+    GapSettings {
+        grace_ms: config.portals.iter().map(|p| (p.id.clone(), p.second_channel.grace.as_ms())).collect(),
+        without_webhook: mute.map(|portal| portal.id.clone()).collect(),
+    }
 }
 
 /// Where EasyDocs is told to send callbacks.
@@ -316,9 +337,34 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
     for portal in config.portals.iter().filter(|portal| portal.webhook_url.is_some()) {
         let moved_to = store.portal(&portal.id).await?.and_then(|state| state.moved_to);
         let client = Arc::new(portal_client(portal, moved_to.as_deref())?);
-        setups.push(portal_kit(portal)?.setup(portal.id.clone(), client));
+        setups.push(portal_kit(portal)?.setup(portal.id.clone(), client, portal.member_id.clone()));
     }
     Ok(setups)
+}
+
+/// The second channels of a portal.
+fn channel(portal: &config::PortalConfig) -> ChannelSettings {
+    let channel = &portal.second_channel;
+    ChannelSettings {
+        mode: match channel.mode {
+            config::SecondChannelMode::Auto => Mode::Auto,
+            config::SecondChannelMode::Sweep => Mode::Sweep,
+            config::SecondChannelMode::Both => Mode::Both,
+            config::SecondChannelMode::Off => Mode::Off,
+        },
+        called_as: if portal.webhook_url.is_some() { CalledAs::Webhook } else { CalledAs::Application },
+        sweep: SweepSettings {
+            interval_ms: channel.sweep_interval.as_ms(),
+            overlap_ms: channel.sweep_overlap.as_ms(),
+            first_ms: channel.sweep_first.as_ms(),
+            rounds: Rounds::ForEver,
+        },
+        offline_interval_ms: channel.offline_interval.as_ms(),
+        push: match channel.push {
+            config::PushMode::On => Push::On,
+            config::PushMode::Off => Push::Off,
+        },
+    }
 }
 
 /// What the configuration says of a portal, ready for use; only its client is missing.
@@ -329,15 +375,20 @@ pub struct PortalKit {
     pauses: PortalPauses,
     transfers_max: usize,
     allowed_origins: Vec<Origin>,
+    administrators: Vec<u64>,
+    channel: ChannelSettings,
 }
 
 impl PortalKit {
-    /// The setting of the portal called `id`.
-    pub fn setup(&self, id: PortalId, client: Arc<Client>) -> PortalSetup {
+    /// The setting of the portal called `id`; portals with one `budget_key` share one budget.
+    pub fn setup(&self, id: PortalId, client: Arc<Client>, budget_key: Option<String>) -> PortalSetup {
         PortalSetup {
             id,
             client,
             bucket: self.bucket,
+            budget_key,
+            administrators: self.administrators.clone(),
+            channel: self.channel.clone(),
             pauses: self.pauses,
             transfers_max: self.transfers_max,
             allowed_origins: self.allowed_origins.clone(),
@@ -365,6 +416,8 @@ pub fn portal_kit(portal: &config::PortalConfig) -> Result<PortalKit, WiringErro
         },
         transfers_max: portal.transfers_max as usize,
         allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
+        administrators: portal.administrators.clone(),
+        channel: channel(portal),
     })
 }
 

@@ -136,6 +136,7 @@ fn make_portal(
     let default = wiring::portal_kit(default)?;
     Ok(Arc::new(move |id: PortalId, member: &MemberId, origin: Origin, access: AppAccess| {
         let kit = prepared.get(member).unwrap_or(&default);
-        kit.setup(id, Arc::new(Client::of_app(kit.http.clone(), origin, access)))
+        let client = Arc::new(Client::of_app(kit.http.clone(), origin, access));
+        kit.setup(id, client, Some(member.to_string()))
     }))
 }

@@ -10,6 +10,7 @@
 //! - CF-4: only `environment` reads the variables of the process.
 
 mod app;
+mod channel;
 mod decode;
 mod easydocs;
 mod environment;
@@ -28,6 +29,7 @@ mod units;
 mod validate;
 
 pub use app::{AppConfig, AppKind, Members};
+pub use channel::{PushMode, SecondChannelConfig, SecondChannelMode};
 pub use easydocs::{
     AuthConfig, CallbackConfig, CallbackFields, CallbackStatuses, CreateConfig, CreateFields, CreateMethod,
     CreateMode, CreateResponse, DownloadConfig, EasydocsConfig, EasydocsLimits, EasydocsTimeouts,
@@ -43,7 +45,7 @@ pub use rule::{CrmItemSource, Delivery, Existing, Folders, Occasion, Recipient, 
 pub use schema::schema;
 pub use secret_ref::{SecretRef, SecretSource};
 pub use server::{LanguageCode, LogConfig, LogFormat, OperatorConfig, PublicConfig, StoreConfig, TimeConfig};
-pub use source::Origins;
+pub use source::{DEFAULT_TOML, Origins};
 pub use units::{InvalidPeriod, InvalidSize, Period, Size};
 
 use crate::domain::{AppId, PortalId, Secret, Text};

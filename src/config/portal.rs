@@ -1,5 +1,6 @@
 //! `[[portals]]`: one Bitrix24 each, reached by an incoming webhook or by an application that it has installed.
 
+use super::channel::SecondChannelConfig;
 use super::network::Network;
 use super::problem::bilingual;
 use super::secret_ref::SecretRef;
@@ -46,6 +47,8 @@ pub struct PortalConfig {
     pub operating_slow_at: Period,
     /// Pause of the whole portal after OVERLOAD_LIMIT.
     pub overload_pause: Period,
+    /// Users of the portal who get a notice when a block by the vendor is over. Empty: nobody.
+    pub administrators: Vec<u64>,
     /// Calls that wait are gathered for this long to be packed into one batch. Zero: no gathering.
     pub batch_gather: Period,
     /// File transfers at one time.
@@ -54,6 +57,8 @@ pub struct PortalConfig {
     pub allowed_download_origins: Vec<Url>,
     /// How long we wait for the portal.
     pub timeouts: PortalTimeouts,
+    /// How changes are learned that its webhook did not tell.
+    pub second_channel: SecondChannelConfig,
     /// `CLIENT_ID` of our notices; webhooks need one for notices with a tag.
     pub notify_client_id: String,
     /// Allows `http://` to a loopback address, for the sandbox. Refused for any other host.

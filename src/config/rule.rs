@@ -74,14 +74,23 @@ pub enum Trigger {
         /// The folders whose files are meant.
         folders: Folders,
     },
-    /// A CRM item reaches a stage and has a file in a field.
+    /// A CRM item reaches a stage and has a file in a field. Written `item_stage`; `deal_stage` (a deal, unless
+    /// `entity_type_id` says otherwise) and `lead_stage` (a lead) are shorter ways to say the same.
+    #[serde(rename = "item_stage")]
     DealStage {
-        /// Type of the item: 2 deal, 128 and above smart processes.
+        /// Type of the item: 1 lead, 2 deal, 128 and above smart processes.
         entity_type_id: u32,
         /// The stages, such as `C1:EXECUTING`.
         stages: Vec<String>,
         /// The field with the file.
         file_field: String,
+    },
+    /// The document generator of the CRM makes a document.
+    GeneratedDocument {
+        /// Templates whose documents are meant; empty: any.
+        templates: Vec<u64>,
+        /// Types of items whose documents are meant (2 deal, 1 lead, 31 smart invoice); empty: any.
+        entity_types: Vec<u32>,
     },
 }
 
@@ -90,7 +99,7 @@ impl Trigger {
     pub fn needs_events(&self) -> bool {
         match self {
             Self::Folder { .. } => false,
-            Self::FileEvent { .. } | Self::DealStage { .. } => true,
+            Self::FileEvent { .. } | Self::DealStage { .. } | Self::GeneratedDocument { .. } => true,
         }
     }
 }
@@ -110,7 +119,12 @@ struct RawTrigger {
     entity_type_id: Option<u32>,
     stages: Option<Vec<String>>,
     file_field: Option<String>,
+    templates: Option<Vec<u64>>,
+    entity_types: Option<Vec<u32>>,
 }
+
+/// `entityTypeId` of a lead (Bitrix24 docs, `api-reference/crm/universal`).
+const LEAD: u32 = 1;
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
@@ -118,6 +132,9 @@ enum TriggerKind {
     Folder,
     FileEvent,
     DealStage,
+    ItemStage,
+    LeadStage,
+    GeneratedDocument,
 }
 
 impl TriggerKind {
@@ -126,13 +143,18 @@ impl TriggerKind {
             Self::Folder => "folder",
             Self::FileEvent => "file_event",
             Self::DealStage => "deal_stage",
+            Self::ItemStage => "item_stage",
+            Self::LeadStage => "lead_stage",
+            Self::GeneratedDocument => "generated_document",
         }
     }
     fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Folder => &["folder_id", "interval", "overlap", "existing"],
             Self::FileEvent => &["folders"],
-            Self::DealStage => &["entity_type_id", "stages", "file_field"],
+            Self::DealStage | Self::ItemStage => &["entity_type_id", "stages", "file_field"],
+            Self::LeadStage => &["stages", "file_field"],
+            Self::GeneratedDocument => &["templates", "entity_types"],
         }
     }
 }
@@ -148,6 +170,8 @@ impl RawTrigger {
             ("entity_type_id", self.entity_type_id.is_some()),
             ("stages", self.stages.is_some()),
             ("file_field", self.file_field.is_some()),
+            ("templates", self.templates.is_some()),
+            ("entity_types", self.entity_types.is_some()),
         ]
         .into_iter()
         .filter_map(|(key, given)| given.then_some(key))
@@ -190,12 +214,24 @@ impl TryFrom<RawTrigger> for Trigger {
                 Ok(Self::FileEvent { folders })
             }
             RawTrigger {
-                kind: TriggerKind::DealStage,
+                kind: TriggerKind::DealStage | TriggerKind::ItemStage,
                 entity_type_id: Some(entity_type_id),
                 stages: Some(stages),
                 file_field: Some(file_field),
                 ..
             } => Ok(Self::DealStage { entity_type_id, stages, file_field }),
+            RawTrigger {
+                kind: TriggerKind::LeadStage,
+                stages: Some(stages),
+                file_field: Some(file_field),
+                ..
+            } => Ok(Self::DealStage { entity_type_id: LEAD, stages, file_field }),
+            RawTrigger {
+                kind: TriggerKind::GeneratedDocument,
+                templates: Some(templates),
+                entity_types: Some(entity_types),
+                ..
+            } => Ok(Self::GeneratedDocument { templates, entity_types }),
             RawTrigger { kind, .. } => Err(format!("the {} trigger is incomplete", kind.name())),
         }
     }

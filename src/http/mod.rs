@@ -15,6 +15,7 @@ pub mod admin_request;
 pub mod app_pages;
 pub mod bitrix24;
 pub mod body;
+pub mod budget_view;
 pub mod document_view;
 pub mod easydocs;
 pub mod error;

@@ -1,7 +1,7 @@
 //! Rules about portals.
 
 use super::{PlainHttp, Report, is_plain_name, scheme_complaint};
-use crate::config::{Config, ExplicitRate, Period, PortalConfig, Rate, SecretRef};
+use crate::config::{Config, ExplicitRate, Period, PortalConfig, Rate, SecondChannelMode, SecretRef};
 use crate::domain::MemberId;
 use url::Url;
 
@@ -30,6 +30,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         check_app(&key, portal, config, report);
         check_budget(&key, portal, report);
         check_timeouts(&key, portal, report);
+        check_second_channel(&key, portal, report);
         check_senders(&key, portal, config, report);
     }
 }
@@ -194,6 +195,30 @@ pub(super) fn check_timeouts(key: &str, portal: &PortalConfig, report: &mut Repo
             format!("{key}.notify_client_id"),
             "без CLIENT_ID вебхук не может слать уведомления с меткой: оставьте edobridge",
             "without a CLIENT_ID a webhook cannot send notices with a tag: leave edobridge",
+        );
+    }
+}
+
+fn check_second_channel(key: &str, portal: &PortalConfig, report: &mut Report) {
+    let channel = &portal.second_channel;
+    // more often, looking would eat a real portal's budget; a sandbox has none to eat
+    let least = if portal.dangerous_allow_http { Period::from_ms(50) } else { Period::from_secs(10) };
+    let day = Period::from_secs(86_400);
+    report.period(format!("{key}.second_channel.sweep_interval"), channel.sweep_interval, least..=day);
+    report.period(format!("{key}.second_channel.offline_interval"), channel.offline_interval, least..=day);
+    for (name, value) in [("sweep_overlap", channel.sweep_overlap), ("grace", channel.grace)] {
+        report.period(format!("{key}.second_channel.{name}"), value, Period::from_ms(0)..=day);
+    }
+    report.period(
+        format!("{key}.second_channel.sweep_first"),
+        channel.sweep_first,
+        Period::from_ms(0)..=Period::from_secs(30 * 86_400),
+    );
+    if channel.mode == SecondChannelMode::Off {
+        report.warning(
+            format!("{key}.second_channel.mode"),
+            "второй канал выключен: событие, которое Битрикс24 потеряет, не будет замечено никем; верните \"auto\"",
+            "the second channel is off: an event that Bitrix24 loses is noticed by nobody; set it to \"auto\"",
         );
     }
 }

@@ -141,11 +141,27 @@ fn check_trigger(key: &str, rule: &RuleConfig, config: &Config, report: &mut Rep
                 );
             }
         }
+        Trigger::GeneratedDocument { templates, entity_types } => {
+            if templates.contains(&0) {
+                report.error(
+                    format!("{key}.templates"),
+                    "шаблонов с номером 0 не бывает: номера покажет crm.documentgenerator.template.list",
+                    "no template has the number 0: crm.documentgenerator.template.list shows the numbers",
+                );
+            }
+            if entity_types.contains(&0) {
+                report.error(
+                    format!("{key}.entity_types"),
+                    "типов с номером 0 не бывает: 1 лид, 2 сделка, 31 счёт, от 128 смарт-процессы",
+                    "no type has the number 0: 1 lead, 2 deal, 31 invoice, from 128 smart processes",
+                );
+            }
+        }
     }
 }
 
 fn check_delivery(key: &str, rule: &RuleConfig, report: &mut Report) {
-    let from_item = matches!(rule.trigger, Trigger::DealStage { .. });
+    let from_item = matches!(rule.trigger, Trigger::DealStage { .. } | Trigger::GeneratedDocument { .. });
     if from_item && rule.deliver_to == Delivery::Same {
         report.error(
             format!("{key}.deliver_to"),
@@ -190,7 +206,8 @@ fn check_people(key: &str, rule: &RuleConfig, report: &mut Report) {
             "nobody learns of a signature, a refusal or a halt: add \"responsible\" or the id of a user",
         );
     }
-    if rule.crm_item != CrmItemSource::None && matches!(rule.trigger, Trigger::DealStage { .. }) {
+    let from_item = matches!(rule.trigger, Trigger::DealStage { .. } | Trigger::GeneratedDocument { .. });
+    if rule.crm_item != CrmItemSource::None && from_item {
         report.error(
             format!("{key}.crm_item"),
             "документ сделки принадлежит ей самой: уберите crm_item",
@@ -214,6 +231,11 @@ fn check_overlap(key: &str, rule: &RuleConfig, earlier: &[RuleConfig], report: &
             format!("те же файлы раньше берёт правило `{other}`, до этого правила очередь не дойдёт: разделите их по include"),
             format!("the rule `{other}` takes the same files first, so that this one gets none: divide them by include"),
         ),
+        Trigger::GeneratedDocument { .. } => report.warning(
+            key,
+            format!("те же документы раньше берёт правило `{other}`: разделите их по templates или entity_types"),
+            format!("the rule `{other}` takes the same documents first: divide them by templates or entity_types"),
+        ),
         Trigger::DealStage { .. } => report.warning(
             key,
             format!("правило `{other}` ждёт той же стадии: один файл уйдёт на подпись дважды, по двум маршрутам"),
@@ -235,7 +257,18 @@ fn same_place(a: &Trigger, b: &Trigger) -> bool {
             Trigger::DealStage { entity_type_id: ta, stages: sa, file_field: fa },
             Trigger::DealStage { entity_type_id: tb, stages: sb, file_field: fb },
         ) => ta == tb && fa == fb && sa.iter().any(|stage| sb.contains(stage)),
-        (Trigger::DealStage { .. }, Trigger::Folder { .. } | Trigger::FileEvent { .. })
-        | (Trigger::Folder { .. } | Trigger::FileEvent { .. }, Trigger::DealStage { .. }) => false,
+        (
+            Trigger::GeneratedDocument { templates: ta, entity_types: ea },
+            Trigger::GeneratedDocument { templates: tb, entity_types: eb },
+        ) => may_share(ta, tb) && may_share(ea, eb),
+        (Trigger::DealStage { .. }, _)
+        | (_, Trigger::DealStage { .. })
+        | (Trigger::GeneratedDocument { .. }, _)
+        | (_, Trigger::GeneratedDocument { .. }) => false,
     }
+}
+
+/// Whether two lists of which an empty one means any have something in common.
+fn may_share<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    a.is_empty() || b.is_empty() || a.iter().any(|one| b.contains(one))
 }

@@ -103,7 +103,7 @@ pub async fn item_get(caller: &dyn Caller, item: CrmItem) -> Result<Item, Failur
         .ok_or_else(|| Nature::Read.judge(misshapen(METHOD)))
 }
 
-fn item_of(entity_type_id: u32, value: &Value) -> Option<Item> {
+pub(super) fn item_of(entity_type_id: u32, value: &Value) -> Option<Item> {
     let field = |name| wire::member(value, name);
     Some(Item {
         item: CrmItem { entity_type_id, id: wire::id(field("id")?)? },

@@ -76,6 +76,15 @@ pub enum BitrixTrigger {
         /// Which.
         item: CrmItem,
     },
+    /// The document generator made a document (`ONCRMDOCUMENTGENERATORDOCUMENTADD`).
+    DocumentGenerated {
+        /// Its id in the generator.
+        document_id: u64,
+        /// The item that it belongs to, as the event says.
+        item: Option<CrmItem>,
+    },
+    /// Something lies in the offline queue (`ONOFFLINEEVENT`).
+    OfflineQueueFilled,
     /// An event that starts nothing.
     Other {
         /// Its name.
@@ -90,6 +99,15 @@ impl IncomingEvent {
     /// [`EventError`]; never quotes the body.
     pub fn decode(content_type: Option<&str>, body: &[u8]) -> Result<Self, EventError> {
         Self::of_tree(tree(content_type, body)?)
+    }
+
+    /// Decodes a body that was decoded before, when it was verified, without what only proves who sent it: most of a
+    /// form is that.
+    ///
+    /// # Errors
+    /// [`EventError`]; never quotes the body.
+    pub fn decode_verified(content_type: &str, body: &[u8]) -> Result<Self, EventError> {
+        Self::of_tree(tree_without(Some(content_type), body, "auth")?)
     }
 
     fn of_tree(mut tree: Value) -> Result<Self, EventError> {
@@ -112,10 +130,32 @@ impl IncomingEvent {
         })
     }
 
+    /// An event of the offline queue: a name and its data, without proof of who sent it.
+    pub fn of_queue(name: &str, data: Value) -> Self {
+        Self {
+            name: name.to_ascii_uppercase(),
+            data,
+            sent_at_s: None,
+            member_id: None,
+            domain: None,
+            application_token: Secret::new(""),
+        }
+    }
+
     /// What the event can start; none if its name promises an id and there is no usable one.
     pub fn trigger(&self) -> Option<BitrixTrigger> {
-        if self.name == "ONDISKFILEADD" {
-            return self.object_id().map(|file_id| BitrixTrigger::DriveFileAdded { file_id });
+        match self.name.as_str() {
+            "ONDISKFILEADD" => {
+                return self.object_id().map(|file_id| BitrixTrigger::DriveFileAdded { file_id });
+            }
+            "ONCRMDOCUMENTGENERATORDOCUMENTADD" => {
+                let item = self.owner();
+                return self
+                    .object_id()
+                    .map(|document_id| BitrixTrigger::DocumentGenerated { document_id, item });
+            }
+            "ONOFFLINEEVENT" => return Some(BitrixTrigger::OfflineQueueFilled),
+            _ => {}
         }
         let entity_type_id = match self.crm_type() {
             CrmType::Fixed(id) => id,
@@ -149,6 +189,12 @@ impl IncomingEvent {
         inner.chain([&self.data]).find_map(|map| wire::any_member(map, &["ID", "id"]).and_then(wire::id))
     }
 
+    /// The CRM item that the object of the event belongs to.
+    fn owner(&self) -> Option<CrmItem> {
+        let entity_type_id = u32::try_from(self.field("ENTITY_TYPE_ID")?).ok()?;
+        Some(CrmItem { entity_type_id, id: self.field("ENTITY_ID")? })
+    }
+
     fn field(&self, name: &str) -> Option<u64> {
         let fields = wire::member(&self.data, "FIELDS").unwrap_or(&self.data);
         wire::member(fields, name).and_then(wire::id)
@@ -157,6 +203,11 @@ impl IncomingEvent {
 
 /// The body as a tree, form or JSON.
 pub(super) fn tree(content_type: Option<&str>, body: &[u8]) -> Result<Value, EventError> {
+    tree_without(content_type, body, "")
+}
+
+/// The same; a form without its map `unwanted`.
+fn tree_without(content_type: Option<&str>, body: &[u8], unwanted: &str) -> Result<Value, EventError> {
     let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let known = ["", "application/json", "text/json", "application/x-www-form-urlencoded", "text/plain"];
     if !known.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
@@ -166,7 +217,7 @@ pub(super) fn tree(content_type: Option<&str>, body: &[u8]) -> Result<Value, Eve
     if looks_like_json || kind.to_ascii_lowercase().ends_with("/json") {
         strict_json::parse(body).map_err(EventError::Json)
     } else {
-        forms::decode(body).map_err(EventError::Form)
+        forms::decode_without(body, unwanted).map_err(EventError::Form)
     }
 }
 
@@ -267,7 +318,15 @@ mod tests {
             sample("06-app-oncrmdynamicitemupdate").trigger(),
             Some(BitrixTrigger::CrmItemChanged { item }) if item.entity_type_id >= 128
         ));
-        for other in ["10-app-onappinstall", "14-app-onofflineevent", "08-app-ontaskupdate"] {
+        assert_eq!(sample("14-app-onofflineevent").trigger(), Some(BitrixTrigger::OfflineQueueFilled));
+        assert_eq!(
+            sample("07-app-oncrmdocumentgeneratordocumentadd").trigger(),
+            Some(BitrixTrigger::DocumentGenerated {
+                document_id: 1869,
+                item: Some(CrmItem { entity_type_id: 2, id: 7405 })
+            })
+        );
+        for other in ["10-app-onappinstall", "08-app-ontaskupdate"] {
             assert!(matches!(sample(other).trigger(), Some(BitrixTrigger::Other { .. })), "{other}");
         }
     }

@@ -68,9 +68,17 @@ impl Needs {
                     Folders::Only(ids) => ids.iter().for_each(|id| self.add_source(*id, rule)),
                 }
             }
+            Trigger::GeneratedDocument { .. } => {
+                self.events.insert("ONCRMDOCUMENTGENERATORDOCUMENTADD");
+                self.call(
+                    "crm",
+                    &["crm.documentgenerator.document.get", "crm.documentgenerator.document.list"],
+                );
+                self.comment_if(rule);
+            }
             Trigger::DealStage { entity_type_id, stages, file_field } => {
                 self.events.insert(update_event(*entity_type_id));
-                self.call("crm", &["crm.item.get"]);
+                self.call("crm", &["crm.item.get", "crm.item.list"]);
                 want(&mut self.fields, (*entity_type_id, file_field.clone()), rule);
                 for stage in stages {
                     want(&mut self.stages, (*entity_type_id, stage.clone()), rule);

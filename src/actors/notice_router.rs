@@ -183,9 +183,7 @@ impl NoticeRouter {
                 self.parts.queue_bells.ring(&portal);
                 self.idle(notice, "no_rule").await
             }
-            Some(BitrixTrigger::Other { .. }) => {
-                self.idle(notice, "no_rule").await
-            }
+            Some(BitrixTrigger::Other { .. }) => self.idle(notice, "no_rule").await,
             None => {
                 let (ru, en) = ("в событии нет пригодного идентификатора", "the event carries no usable id");
                 self.unreadable(notice, ru, en).await
@@ -303,7 +301,7 @@ impl NoticeRouter {
         let of_files = |trigger: &RuleTrigger| {
             matches!(trigger, RuleTrigger::Folder { .. } | RuleTrigger::FileEvent { .. })
         };
-        self.parts.rules.iter().any(|r| r.portal == *portal && of_files(&r.trigger))
+        self.parts.rules.iter().any(|r| r.is_for(portal) && of_files(&r.trigger))
     }
 
     async fn trigger(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {

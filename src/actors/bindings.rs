@@ -89,12 +89,12 @@ pub struct Wants<'a> {
 impl<'a> Wants<'a> {
     /// The rules that work for this portal.
     pub fn rules(self) -> impl Iterator<Item = &'a Rule> {
-        self.rules.iter().filter(move |rule| rule.portal == *self.portal)
+        self.rules.iter().filter(move |rule| rule.is_for(self.portal))
     }
 }
 
 /// Every part that needs something of a portal. To add a kind of binding, write a function and name it here.
-const SOURCES: [fn(Wants<'_>) -> Vec<Binding>; 2] = [lifecycle, triggers];
+const SOURCES: [fn(Wants<'_>) -> Vec<Binding>; 3] = [lifecycle, triggers, offline_queue];
 
 /// Everything that the portal must know of us, each once.
 pub fn wanted(wants: Wants<'_>) -> Vec<Binding> {
@@ -114,6 +114,19 @@ fn lifecycle(_: Wants<'_>) -> Vec<Binding> {
 
 /// What starts documents. `ONDISKFILEADD` is named by the EasyDocs guide only and cannot be bound.
 fn triggers(wants: Wants<'_>) -> Vec<Binding> {
+    trigger_events(wants).into_iter().map(Binding::event).collect()
+}
+
+/// The same events once more, as the portal keeps them for us, and the one that says that something is kept.
+fn offline_queue(wants: Wants<'_>) -> Vec<Binding> {
+    let mut all: Vec<Binding> = trigger_events(wants).into_iter().map(Binding::offline).collect();
+    if !all.is_empty() {
+        all.push(Binding::event("ONOFFLINEEVENT"));
+    }
+    all
+}
+
+fn trigger_events(wants: Wants<'_>) -> Vec<&'static str> {
     let mut names = Vec::new();
     for rule in wants.rules() {
         match &rule.trigger {
@@ -123,8 +136,9 @@ fn triggers(wants: Wants<'_>) -> Vec<Binding> {
                 names.extend(["ONCRMDEALADD", "ONCRMDEALUPDATE", "ONCRMDEALMOVETOCATEGORY"]);
             }
             Trigger::Stage { .. } => names.extend(["ONCRMDYNAMICITEMADD", "ONCRMDYNAMICITEMUPDATE"]),
+            Trigger::Generated { .. } => names.push("ONCRMDOCUMENTGENERATORDOCUMENTADD"),
             Trigger::FileEvent { .. } | Trigger::Folder { .. } | Trigger::Robot => {}
         }
     }
-    names.into_iter().map(Binding::event).collect()
+    names
 }

@@ -342,7 +342,8 @@ impl Worker {
     /// Starts the effect that the commit has ordered; its answer comes back as an event, failure included.
     fn act(&self, saga: &Record, effect: Option<crate::saga::document::Effect>) {
         if let (Some(effect), Some(token)) = (effect, in_flight(saga)) {
-            let order = Order { saga: self.id, portal: saga.portal.clone(), token, effect };
+            let (portal, since) = (saga.portal.clone(), saga.created_at);
+            let order = Order { saga: self.id, portal, since, token, effect };
             self.runner.start(order, self.scheduler.clone());
         }
     }

@@ -7,13 +7,17 @@ use super::Parts;
 use super::circuit::{self, Circuit, CircuitView};
 use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
+use super::fair_turns::{FairTurns, Turn};
 use super::folder;
-use super::portal_session::{Learned, PortalCaller, PortalSession, TransferPass};
+use super::item_work::delivery_in;
+use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
+use super::session_registry::Sessions;
 use crate::domain::{
-    AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text,
+    AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
 use crate::limits;
+use crate::providers::bitrix24::item_access::ItemAccess;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
 use crate::providers::spool_io::FileSource;
@@ -26,11 +30,10 @@ use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
 use actix::prelude::*;
 use futures_util::FutureExt;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 
 /// One ordered effect.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct Order {
     pub saga: SagaId,
     /// The portal of the document.
     pub portal: PortalId,
+    /// When the document was taken up: at a busy portal the older one goes first.
+    pub since: Timestamp,
     /// The fence of the attempt.
     pub token: AttemptToken,
     /// What to do.
@@ -49,11 +54,12 @@ pub struct Order {
 pub struct EffectRunner {
     parts: Arc<Parts>,
     arbiter: ArbiterHandle,
-    portals: BTreeMap<PortalId, Addr<PortalSession>>,
+    portals: Sessions,
     easydocs: Arc<easydocs::Client>,
-    easydocs_circuit: Mutex<Circuit>,
-    portal_circuits: BTreeMap<PortalId, Mutex<Circuit>>,
-    signing_calls: Semaphore,
+    easydocs_circuit: Arc<Mutex<Circuit>>,
+    signing_calls: FairTurns,
+    /// What was learned of each portal's CRM methods.
+    items: Mutex<HashMap<PortalId, Arc<ItemAccess>>>,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
 }
 
@@ -62,18 +68,16 @@ impl EffectRunner {
     pub fn new(
         parts: Arc<Parts>,
         arbiter: ArbiterHandle,
-        portals: BTreeMap<PortalId, Addr<PortalSession>>,
+        portals: Sessions,
         easydocs: Arc<easydocs::Client>,
     ) -> Self {
-        let circuit = || Mutex::new(Circuit::new(parts.circuit));
-        let portal_circuits = portals.keys().map(|id| (id.clone(), circuit())).collect();
         Self {
-            easydocs_circuit: circuit(),
-            portal_circuits,
+            easydocs_circuit: Arc::new(Mutex::new(Circuit::new(parts.circuit))),
             arbiter,
             portals,
             easydocs,
-            signing_calls: Semaphore::new(parts.signing_calls_max.max(1)),
+            signing_calls: FairTurns::new(parts.signing_calls_max),
+            items: Mutex::new(HashMap::new()),
             running: Mutex::new(HashSet::new()),
             parts,
         }
@@ -93,7 +97,7 @@ impl EffectRunner {
     pub fn circuits(&self) -> Vec<(String, CircuitView)> {
         let view = |c: &Mutex<Circuit>| c.lock().unwrap_or_else(PoisonError::into_inner).view();
         let mut all = vec![("easydocs".to_owned(), view(&self.easydocs_circuit))];
-        all.extend(self.portal_circuits.iter().map(|(id, c)| (id.to_string(), view(c))));
+        all.extend(self.portals.circuits().into_iter().map(|(id, view)| (id.to_string(), view)));
         all
     }
 
@@ -165,11 +169,10 @@ impl EffectRunner {
     /// Through the circuit of the remote, and what it said about the remote's health.
     async fn perform(&self, order: &Order) -> Result<Answer, Failure> {
         let (name, circuit) = if order.effect.is_for_signing_service() {
-            ("EasyDocs", &self.easydocs_circuit)
+            ("EasyDocs", self.easydocs_circuit.clone())
         } else {
-            let circuit =
-                self.portal_circuits.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
-            ("Битрикс24", circuit)
+            let entry = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+            ("Битрикс24", entry.circuit)
         };
         {
             let mut circuit = circuit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,11 +195,21 @@ impl EffectRunner {
     async fn call(&self, order: &Order) -> Result<Answer, Failure> {
         match &order.effect {
             Effect::CreateDocument { file, route_id, external_id } => {
+                let _turn = self.signing_turn(order).await;
                 self.create_document(file, route_id, external_id).await
             }
-            Effect::FindDocument { external_id } => self.find_document(external_id).await,
-            Effect::ReadStatus { document_id } => self.read_status(document_id).await,
-            Effect::FetchSigned { document_id } => self.fetch_signed(document_id).await,
+            Effect::FindDocument { external_id } => {
+                let _turn = self.signing_turn(order).await;
+                self.find_document(external_id).await
+            }
+            Effect::ReadStatus { document_id } => {
+                let _turn = self.signing_turn(order).await;
+                self.read_status(document_id).await
+            }
+            Effect::FetchSigned { document_id } => {
+                let _turn = self.signing_turn(order).await;
+                self.fetch_signed(document_id).await
+            }
             Effect::ReadItem { item } => self.portal(order)?.read_item(*item).await,
             Effect::FetchSource { source, rule } => {
                 self.portal(order)?.fetch_source(source, rule.as_deref()).await
@@ -210,9 +223,8 @@ impl EffectRunner {
             Effect::FindUpload { folder_id, name, bytes, above_id } => {
                 self.portal(order)?.find_upload(*folder_id, name, bytes, *above_id).await
             }
-            Effect::AddComment { item, text, file: _ } => {
-                let comment_id = crm::comment_add(&self.portal(order)?.caller, *item, text).await?;
-                Ok(Answer::Commented { comment_id })
+            Effect::AddComment { item, text, file } => {
+                self.portal(order)?.add_comment(*item, text, file.as_ref()).await
             }
             Effect::FindComment { item, mark } => {
                 let found = crm::comment_find(&self.portal(order)?.caller, *item, mark).await?;
@@ -223,22 +235,37 @@ impl EffectRunner {
                 notify::system(&portal.caller, *user_id, text, tag, &self.parts.notify_client_id).await?;
                 Ok(Answer::Notified)
             }
-            Effect::PickSource { .. }
-            | Effect::ScanField { .. }
-            | Effect::AttachField { .. }
-            | Effect::FindFieldFile { .. }
-            | Effect::MoveStage { .. }
-            | Effect::AnswerRobot { .. } => Err(not_built(order.effect.name())),
+            Effect::PickSource { item, pick, rule } => {
+                self.portal(order)?.pick_source(*item, pick, rule).await
+            }
+            Effect::ScanField { item, field } => self.portal(order)?.scan_field(*item, field).await,
+            Effect::AttachField { item, field, file } => {
+                self.portal(order)?.attach_field(*item, field, file).await
+            }
+            Effect::FindFieldFile { item, field, bytes, known } => {
+                self.portal(order)?.find_field_file(*item, field, bytes, known).await
+            }
+            Effect::MoveStage { item, to, from } => self.portal(order)?.move_stage(*item, to, from).await,
+            Effect::AnswerRobot { event_token, reply } => {
+                self.portal(order)?.answer_robot(event_token, reply).await
+            }
         }
     }
 
+    fn items_of(&self, portal: &PortalId) -> Arc<ItemAccess> {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.entry(portal.clone()).or_default().clone()
+    }
+
     fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
-        let session = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+        let session = self.portals.session(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
         Ok(PortalWork {
             parts: &self.parts,
             portal: order.portal.clone(),
             session: session.clone(),
-            caller: PortalCaller::background(session.clone()),
+            caller: PortalCaller::background(session.clone()).since(order.since),
+            since: order.since,
+            items: self.items_of(&order.portal),
         })
     }
 
@@ -250,7 +277,6 @@ impl EffectRunner {
         route_id: &str,
         external_id: &str,
     ) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let request = easydocs::CreateRequest {
             name: file.name.clone(),
             file_name: file.name.clone(),
@@ -267,7 +293,6 @@ impl EffectRunner {
     }
 
     async fn find_document(&self, external_id: &str) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let found = self.easydocs.search(external_id).await?;
         if found.len() > 1 {
             tracing::error!(
@@ -283,35 +308,41 @@ impl EffectRunner {
     }
 
     async fn read_status(&self, document_id: &str) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let read = self.easydocs.status(document_id).await?;
         Ok(Answer::StatusRead { status: status_of(&read.status), raw_status: read.raw_status })
     }
 
     async fn fetch_signed(&self, document_id: &str) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
         self.easydocs.download(document_id, None, &mut writer).await?;
         let bytes = writer.finish().await.map_err(spool_failed)?;
         Ok(Answer::SignedFetched { bytes })
     }
 
-    async fn signing_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-        self.signing_calls.acquire().await.map_err(|_| stopping())
+    async fn signing_turn(&self, order: &Order) -> Turn {
+        self.signing_calls.take(&order.portal).await
     }
 }
 
 /// The calls of one effect at one portal.
-struct PortalWork<'a> {
-    parts: &'a Parts,
-    portal: PortalId,
-    session: Addr<PortalSession>,
-    caller: PortalCaller,
+pub(super) struct PortalWork<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) portal: PortalId,
+    pub(super) session: Addr<PortalSession>,
+    pub(super) caller: PortalCaller,
+    pub(super) since: Timestamp,
+    /// Its way to CRM items.
+    pub(super) items: Arc<ItemAccess>,
 }
 
 impl PortalWork<'_> {
+    pub(super) async fn pass(&self, transfer: Transfer) -> Result<Pass, Failure> {
+        let wanted = TransferPass { transfer, due: Some(self.since) };
+        self.session.send(wanted).await.map_err(|_| stopping())?
+    }
+
     async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
-        let read = crm::item_get(&self.caller, item).await?;
+        let read = self.items.get(&self.caller, item).await?;
         let stage = read.stage_id.clone().unwrap_or_default();
         for (rule, field) in
             rule::rules_for_item(&self.parts.rules, &self.portal, item.entity_type_id, &stage)
@@ -323,7 +354,7 @@ impl PortalWork<'_> {
                 }
             }
             if !files.is_empty() {
-                let delivery = rule.delivery(read.assigned_by, None);
+                let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
                 return Ok(Answer::ItemWanted { item, files, delivery });
             }
         }
@@ -334,12 +365,12 @@ impl PortalWork<'_> {
         ))
     }
 
-    async fn is_taken(&self, item: CrmItem, field: &str, file_id: u64) -> Result<bool, Failure> {
+    pub(super) async fn is_taken(&self, item: CrmItem, field: &str, file_id: u64) -> Result<bool, Failure> {
         let source = Source::CrmFile { item, field: field.to_owned(), file_id };
         self.is_claimed(&source_claim(&self.portal, &source)).await
     }
 
-    async fn is_claimed(&self, claim: &Claim) -> Result<bool, Failure> {
+    pub(super) async fn is_claimed(&self, claim: &Claim) -> Result<bool, Failure> {
         let found = self.parts.store.claimed(claim).await;
         found.map(|owner| owner.is_some()).map_err(|e| {
             let reason = e.text();
@@ -353,7 +384,7 @@ impl PortalWork<'_> {
             Source::CrmFile { item, field, file_id } => {
                 self.fetch_crm_file(*item, field, *file_id, rule_id).await
             }
-            Source::Generated { .. } => Err(not_built("generated documents")),
+            Source::Generated { document_id } => self.fetch_generated(*document_id, rule_id).await,
             Source::CrmItem { item } | Source::OfItem { item, .. } => Err(local(
                 FailureClass::Permanent,
                 "no_file",
@@ -382,8 +413,8 @@ impl PortalWork<'_> {
             return Ok(no_rule_for(&facts));
         };
         let crm_item = rule.item_of(&facts.name);
-        let responsible = self.responsible(rule, crm_item).await?;
-        let delivery = rule.delivery(responsible, facts.created_by);
+        let (responsible, stage) = self.item_facts(rule, crm_item).await?;
+        let delivery = delivery_in(rule, responsible, facts.created_by, stage);
         let max = rule.size_max;
         let (bytes, _) = self.download(&info.download_url, max).await?;
         if facts.size_bytes.is_some_and(|size| size != bytes.size_bytes) {
@@ -412,12 +443,19 @@ impl PortalWork<'_> {
         }
     }
 
-    /// Who is responsible for the item, asked only if the rule tells that person.
-    async fn responsible(&self, rule: &Rule, item: Option<CrmItem>) -> Result<Option<u64>, Failure> {
-        let wanted = rule.notify.contains(&rule::Addressee::Responsible);
+    /// Who is responsible for the item and where it stands, asked only if the rule tells that person or moves it.
+    pub(super) async fn item_facts(
+        &self,
+        rule: &Rule,
+        item: Option<CrmItem>,
+    ) -> Result<(Option<u64>, Option<String>), Failure> {
+        let wanted = rule.notify.contains(&rule::Addressee::Responsible) || rule.into_item.moves();
         match item.filter(|_| wanted) {
-            Some(item) => Ok(crm::item_get(&self.caller, item).await?.assigned_by),
-            None => Ok(None),
+            Some(item) => {
+                let read = self.items.get(&self.caller, item).await?;
+                Ok((read.assigned_by, read.stage_id))
+            }
+            None => Ok((None, None)),
         }
     }
 
@@ -428,7 +466,7 @@ impl PortalWork<'_> {
         file_id: u64,
         rule_id: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let read = crm::item_get(&self.caller, item).await?;
+        let read = self.items.get(&self.caller, item).await?;
         let files = read.files(field).ok_or_else(|| no_such_field(item, field))?;
         let Some(file) = files.into_iter().find(|f| f.id == file_id) else {
             return Ok(not_wanted(
@@ -446,39 +484,50 @@ impl PortalWork<'_> {
             size_bytes: Some(bytes.size_bytes),
             ..SourceFacts::default()
         };
+        let echo = Claim::EchoBytes { portal: self.portal.clone(), item, digest: bytes.digest };
+        if self.is_claimed(&echo).await? {
+            return Ok(not_wanted("own_copy", "Это наша подписанная копия.", "This is our own signed copy."));
+        }
         if !rule.wants(&facts) {
             return Ok(no_rule_for(&facts));
         }
-        let delivery = rule.delivery(read.assigned_by, None);
+        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
     }
 
-    async fn download(
+    pub(super) async fn download(
         &self,
         url: &crate::domain::Secret,
         max_bytes: u64,
     ) -> Result<(SpoolFile, Option<String>), Failure> {
-        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+        let pass = self.pass(Transfer::Download).await?;
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
         let allowed = transfer::allowed_at(&pass.client.origin(), pass.allowed.iter().cloned());
         let got = transfer::download(&pass.client, url, &allowed, &mut writer, max_bytes).await?;
+        // What follows is our disk's business: the next transfer need not wait for it.
+        drop(pass);
         let bytes = writer.finish().await.map_err(spool_failed)?;
         Ok((bytes, got.name))
     }
 
     async fn scan_folder(&self, folder_id: u64, wanted_name: &str) -> Result<Answer, Failure> {
-        let highest_id = drive::highest_id(&self.caller, folder_id).await?;
         let (stem, _) = rule::split_name(wanted_name);
-        let alike = folder::names_with_prefix(&self.caller, folder_id, stem).await?;
+        // Asked together they share a request, and the first of them with every other document of the folder.
+        let (highest_id, alike) = futures_util::try_join!(
+            drive::highest_id(&self.caller, folder_id),
+            folder::names_with_prefix(&self.caller, folder_id, stem),
+        )?;
         Ok(Answer::FolderScanned { highest_id, free_name: rule::free_name(wanted_name, &alike) })
     }
 
     async fn upload(&self, folder_id: u64, name: &str, bytes: &SpoolFile) -> Result<Answer, Failure> {
-        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+        let pass = self.pass(Transfer::Upload).await?;
         let source = FileSource { path: self.parts.store.spool().path(bytes.digest), facts: *bytes };
         let uploaded = if bytes.size_bytes <= self.parts.small_upload_bytes_max {
             let uploaded = transfer::upload_small(&pass.client, folder_id, name, &source).await;
-            self.session.send(Learned(uploaded.observed)).await.map_err(|_| stopping())?;
+            let succeeded = uploaded.result.is_ok();
+            // The outcome of the upload counts, whatever became of the session.
+            let _ = self.session.send(Learned { observed: uploaded.observed, succeeded }).await;
             uploaded.result?
         } else {
             let slot = transfer::upload_slot(&self.caller, folder_id, name).await.map_err(not_done)?;
@@ -541,7 +590,7 @@ fn found_status(status: Option<easydocs::CallbackStatus>) -> (CallbackStatus, St
     }
 }
 
-fn not_wanted(code: &str, ru: impl Into<String>, en: impl Into<String>) -> Answer {
+pub(super) fn not_wanted(code: &str, ru: impl Into<String>, en: impl Into<String>) -> Answer {
     Answer::NotWanted { code: code.to_owned(), reason: Text::new(ru, en) }
 }
 
@@ -581,20 +630,11 @@ fn not_done(mut failure: Failure) -> Failure {
     failure
 }
 
-fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {
+pub(super) fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {
     Failure::new(class, FailureKind::Local, code, Text::new(ru, en))
 }
 
-fn not_built(what: &str) -> Failure {
-    local(
-        FailureClass::Permanent,
-        "not_built",
-        &format!("Ещё не умеем: {what}."),
-        &format!("Not built yet: {what}."),
-    )
-}
-
-fn stopping() -> Failure {
+pub(super) fn stopping() -> Failure {
     local(FailureClass::Throttled, "stopping", "edobridge останавливается.", "edobridge is stopping.")
 }
 

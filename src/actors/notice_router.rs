@@ -6,13 +6,16 @@
 use super::Parts;
 use super::document_saga::HandleError;
 use super::effect_runner::status_of;
+use super::found::{Found, Subject};
+use super::item_reader::{ItemReader, Told};
+use super::offline_queue::{self, Reservation};
 use super::retry_scheduler::{Create, Deliver, RetryScheduler};
 use super::trigger::Trigger;
-use crate::domain::{NoticeId, PortalId, SagaId, Text};
+use crate::domain::{CrmItem, NoticeId, PortalId, SagaId, Text};
 use crate::limits;
 use crate::providers::bitrix24::{BitrixTrigger, IncomingEvent};
 use crate::providers::easydocs::callback::{self, Callback};
-use crate::saga::document::rule::{self, Trigger as RuleTrigger};
+use crate::saga::document::rule::{self, GeneratedFacts, Trigger as RuleTrigger};
 use crate::saga::document::transition::{reading_claim_of, source_claim};
 use crate::saga::document::{Claim, Event, Source};
 use crate::store::{Fate, Notice, NoticeKind, StoreError};
@@ -25,6 +28,7 @@ use std::time::Duration;
 /// Routes notices; shared by all that are in hand.
 pub struct NoticeRouter {
     parts: Arc<Parts>,
+    items: Arc<ItemReader>,
     failures: Mutex<HashMap<NoticeId, u32>>,
 }
 
@@ -33,6 +37,8 @@ pub struct NoticeRouter {
 pub enum Routed {
     /// It has left the inbox.
     Settled,
+    /// It stays there while its CRM item is read together with others.
+    Held,
     /// It stays there and is offered again.
     Later(String),
 }
@@ -49,9 +55,9 @@ enum RouteError {
 }
 
 impl NoticeRouter {
-    /// A router over the store and rules of `parts`.
-    pub fn new(parts: Arc<Parts>) -> Self {
-        Self { parts, failures: Mutex::new(HashMap::new()) }
+    /// A router over the store and rules of `parts`, which has items read by `items`.
+    pub fn new(parts: Arc<Parts>, items: Arc<ItemReader>) -> Self {
+        Self { parts, items, failures: Mutex::new(HashMap::new()) }
     }
 
     /// Why nothing is to be made of `notice`, if that can be told without looking at the store: events of no rule's
@@ -82,21 +88,26 @@ impl NoticeRouter {
     /// Brings `notice` to its saga, or settles it.
     pub async fn route(&self, notice: Notice, scheduler: &Addr<RetryScheduler>) -> Routed {
         let id = notice.id;
+        if notice.portal.as_ref().is_some_and(|portal| self.items.holds(portal, id)) {
+            return Routed::Held;
+        }
+        let settled = |outcome: Result<(), RouteError>| outcome.map(|()| Routed::Settled);
         let outcome = match notice.kind {
             NoticeKind::BitrixEvent => self.bitrix_event(&notice, scheduler).await,
-            NoticeKind::EasyDocsCallback => self.easydocs_callback(&notice, scheduler).await,
+            NoticeKind::SecondChannel => self.found(&notice, scheduler).await,
+            NoticeKind::OfflinePackage => self.clear_reservation(&notice).await,
+            NoticeKind::EasyDocsCallback => settled(self.easydocs_callback(&notice, scheduler).await),
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
-                self.trigger(&notice, scheduler).await
+                settled(self.trigger(&notice, scheduler).await)
             }
             NoticeKind::Robot => {
-                self.park(&notice, unreadable("роботы ещё не поддержаны", "robots are not built yet"), None)
-                    .await
+                self.unreadable(&notice, "роботы ещё не поддержаны", "robots are not built yet").await
             }
         };
         match outcome {
-            Ok(()) => {
+            Ok(routed) => {
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                Routed::Settled
+                routed
             }
             Err(error) => self.failed(&notice, &error).await,
         }
@@ -145,49 +156,152 @@ impl NoticeRouter {
         &self,
         notice: &Notice,
         scheduler: &Addr<RetryScheduler>,
-    ) -> Result<(), RouteError> {
+    ) -> Result<Routed, RouteError> {
         let Some(portal) = notice.portal.clone() else {
-            return self.park(notice, unreadable("портал неизвестен", "the portal is unknown"), None).await;
+            return self.unreadable(notice, "портал неизвестен", "the portal is unknown").await;
         };
         let event = match IncomingEvent::decode(Some(&notice.content_type), &notice.body) {
             Ok(event) => event,
-            Err(error) => {
-                return self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await;
-            }
+            Err(error) => return self.unreadable(notice, &error.to_string(), &error.to_string()).await,
         };
         match event.trigger() {
-            Some(trigger) if !self.wants(&portal, &trigger) => self.done(notice, "no_rule").await,
+            Some(trigger) if !self.wants(&portal, &trigger) => self.idle(notice, "no_rule").await,
             Some(BitrixTrigger::DriveFileAdded { file_id }) => {
-                self.open(notice, portal, Source::DriveFile { file_id }, None, scheduler).await
+                self.open(notice, portal, Source::DriveFile { file_id }, None, scheduler).await?;
+                Ok(Routed::Settled)
             }
             Some(BitrixTrigger::CrmItemChanged { item }) => {
-                self.open(notice, portal, Source::CrmItem { item }, None, scheduler).await
+                self.parts.gaps.heard(&portal, Subject::Item(item), notice.received_at);
+                Ok(self.read_item(notice, &portal, item, Told::ByEvent, scheduler))
             }
-            Some(BitrixTrigger::Other { .. }) => self.done(notice, "no_rule").await,
+            Some(BitrixTrigger::DocumentGenerated { document_id, item }) => {
+                let facts = GeneratedFacts { template_id: None, item };
+                self.parts.gaps.heard(&portal, Subject::Generated(document_id), notice.received_at);
+                self.generated(notice, portal, document_id, facts, scheduler).await
+            }
+            Some(BitrixTrigger::OfflineQueueFilled) => {
+                self.parts.queue_bells.ring(&portal);
+                self.idle(notice, "no_rule").await
+            }
+            Some(BitrixTrigger::Other { .. }) => self.idle(notice, "no_rule").await,
             None => {
-                let reason =
-                    unreadable("в событии нет пригодного идентификатора", "the event carries no usable id");
-                self.park(notice, reason, None).await
+                let (ru, en) = ("в событии нет пригодного идентификатора", "the event carries no usable id");
+                self.unreadable(notice, ru, en).await
             }
         }
     }
 
+    /// An event is a hint: the item is read before anything is made of it, together with others that wait.
+    fn read_item(
+        &self,
+        notice: &Notice,
+        portal: &PortalId,
+        item: CrmItem,
+        told: Told,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Routed {
+        self.items.add(portal, notice.id, item, told, scheduler);
+        Routed::Held
+    }
+
+    /// What a second channel found takes the way of an event.
+    async fn found(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<Routed, RouteError> {
+        let (found, portal) = match (Found::decode(&notice.body), notice.portal.clone()) {
+            (Ok(found), Some(portal)) => (found, portal),
+            (Err(error), _) => return self.unreadable(notice, &error.to_string(), &error.to_string()).await,
+            (Ok(_), None) => {
+                return self.unreadable(notice, "портал неизвестен", "the portal is unknown").await;
+            }
+        };
+        match found.subject {
+            Subject::Item(item)
+                if rule::listens_to_items(&self.parts.rules, &portal, item.entity_type_id) =>
+            {
+                self.parts.gaps.found(&portal, &found, notice.received_at);
+                Ok(self.read_item(notice, &portal, item, Told::BySecondChannel, scheduler))
+            }
+            Subject::Item(_) => {
+                self.done(notice, "no_rule").await?;
+                Ok(Routed::Settled)
+            }
+            Subject::Generated(document_id) => {
+                let facts = GeneratedFacts::default();
+                if rule::rule_for_generated(&self.parts.rules, &portal, facts).is_some() {
+                    self.parts.gaps.found(&portal, &found, notice.received_at);
+                }
+                self.generated(notice, portal, document_id, facts, scheduler).await
+            }
+        }
+    }
+
+    /// A generated document gets its saga, which waits for its PDF, if any rule may want it.
+    async fn generated(
+        &self,
+        notice: &Notice,
+        portal: PortalId,
+        document_id: u64,
+        facts: GeneratedFacts,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Result<Routed, RouteError> {
+        if rule::rule_for_generated(&self.parts.rules, &portal, facts).is_none() {
+            self.done(notice, "no_rule").await?;
+            return Ok(Routed::Settled);
+        }
+        // The rule is chosen when the document was read: the event does not know its template.
+        self.open(notice, portal, Source::Generated { document_id }, None, scheduler).await?;
+        Ok(Routed::Settled)
+    }
+
+    /// The rows of the reservation came into the inbox with this notice, so the portal may forget them.
+    async fn clear_reservation(&self, notice: &Notice) -> Result<Routed, RouteError> {
+        let (reservation, portal) = match (Reservation::decode(&notice.body), notice.portal.clone()) {
+            (Ok(reservation), Some(portal)) => (reservation, portal),
+            (Err(error), _) => return self.unreadable(notice, &error.to_string(), &error.to_string()).await,
+            (Ok(_), None) => {
+                return self.unreadable(notice, "портал неизвестен", "the portal is unknown").await;
+            }
+        };
+        if let Some(caller) = self.items.caller(&portal)
+            && let Err(failure) = offline_queue::clear(&caller, &reservation).await
+        {
+            return Ok(Routed::Later(failure.reason.en));
+        }
+        Ok(self.parts.store.settle(notice.id, Fate::Done).await.map(|()| Routed::Settled)?)
+    }
+
+    async fn unreadable(&self, notice: &Notice, ru: &str, en: &str) -> Result<Routed, RouteError> {
+        self.park(notice, unreadable(ru, en), None).await?;
+        Ok(Routed::Settled)
+    }
+
+    async fn idle(&self, notice: &Notice, why: &'static str) -> Result<Routed, RouteError> {
+        self.done(notice, why).await?;
+        Ok(Routed::Settled)
+    }
+
     /// Whether any rule is about this.
     fn wants(&self, portal: &PortalId, trigger: &BitrixTrigger) -> bool {
+        let rules = &self.parts.rules;
         match trigger {
             BitrixTrigger::DriveFileAdded { .. } => self.wants_file_events(portal),
             BitrixTrigger::CrmItemChanged { item } => {
-                rule::listens_to_items(&self.parts.rules, portal, item.entity_type_id)
+                rule::listens_to_items(rules, portal, item.entity_type_id)
             }
+            BitrixTrigger::DocumentGenerated { item, .. } => {
+                let facts = GeneratedFacts { template_id: None, item: *item };
+                rule::rule_for_generated(rules, portal, facts).is_some()
+            }
+            // A bell, not a document: it is rung where the event is routed.
+            BitrixTrigger::OfflineQueueFilled => true,
             BitrixTrigger::Other { .. } => false,
         }
     }
 
     fn wants_file_events(&self, portal: &PortalId) -> bool {
-        self.parts
-            .rules
-            .iter()
-            .any(|r| r.portal == *portal && !matches!(r.trigger, RuleTrigger::Stage { .. }))
+        let of_files = |trigger: &RuleTrigger| {
+            matches!(trigger, RuleTrigger::Folder { .. } | RuleTrigger::FileEvent { .. })
+        };
+        self.parts.rules.iter().any(|r| r.is_for(portal) && of_files(&r.trigger))
     }
 
     async fn trigger(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {
@@ -311,7 +425,9 @@ impl NoticeRouter {
 fn kind_of(kind: NoticeKind) -> TriggerKind {
     match kind {
         NoticeKind::FolderFile => TriggerKind::Folder,
-        NoticeKind::FieldFile => TriggerKind::DealStage,
+        NoticeKind::FieldFile | NoticeKind::SecondChannel | NoticeKind::OfflinePackage => {
+            TriggerKind::DealStage
+        }
         NoticeKind::BitrixEvent | NoticeKind::EasyDocsCallback => TriggerKind::FileEvent,
         NoticeKind::Operator | NoticeKind::Robot => TriggerKind::Request,
     }

@@ -240,7 +240,7 @@ impl RetryScheduler {
         ctx.spawn(work.into_actor(self).map(move |routed, this, _| {
             this.in_hand.remove(&id);
             match routed {
-                Routed::Settled => {}
+                Routed::Settled | Routed::Held => {}
                 Routed::Later(reason) => {
                     tracing::warn!(notice = %id, %reason, "a notice waits for a later attempt")
                 }

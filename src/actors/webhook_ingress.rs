@@ -205,9 +205,12 @@ async fn accept_all(parts: &Parts, notices: Vec<NewNotice>) -> Result<Vec<Accept
 
 pub(super) fn source_of(kind: NoticeKind) -> NoticeSource {
     match kind {
-        NoticeKind::BitrixEvent | NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Robot => {
-            NoticeSource::Bitrix24
-        }
+        NoticeKind::BitrixEvent
+        | NoticeKind::FolderFile
+        | NoticeKind::FieldFile
+        | NoticeKind::Robot
+        | NoticeKind::SecondChannel
+        | NoticeKind::OfflinePackage => NoticeSource::Bitrix24,
         NoticeKind::EasyDocsCallback => NoticeSource::Easydocs,
         NoticeKind::Operator => NoticeSource::Operator,
     }

@@ -1,10 +1,11 @@
-//! `[[portals]]`: one Bitrix24 each, in incoming-webhook mode.
+//! `[[portals]]`: one Bitrix24 each, reached by an incoming webhook or by an application that it has installed.
 
+use super::channel::SecondChannelConfig;
 use super::network::Network;
 use super::problem::bilingual;
 use super::secret_ref::SecretRef;
 use super::units::Period;
-use crate::domain::PortalId;
+use crate::domain::{AppId, PortalId};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -20,8 +21,15 @@ pub struct PortalConfig {
     /// Our name of the portal: stays when its address changes, since the store keeps it.
     #[schemars(with = "String")]
     pub id: PortalId,
-    /// Address of the incoming webhook, `https://HOST/rest/USER/SECRET/`. The whole address is a secret.
-    pub webhook_url: SecretRef,
+    /// Address of the incoming webhook, `https://HOST/rest/USER/SECRET/`. The whole address is a secret. Absent if
+    /// there is `app`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<SecretRef>,
+    /// The application of `[[apps]]` by which it is reached; then `member_id` is needed. Absent if there is
+    /// `webhook_url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub app: Option<AppId>,
     /// `member_id` that events of this portal must carry, if given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_id: Option<String>,
@@ -39,6 +47,8 @@ pub struct PortalConfig {
     pub operating_slow_at: Period,
     /// Pause of the whole portal after OVERLOAD_LIMIT.
     pub overload_pause: Period,
+    /// Users of the portal who get a notice when a block by the vendor is over. Empty: nobody.
+    pub administrators: Vec<u64>,
     /// Calls that wait are gathered for this long to be packed into one batch. Zero: no gathering.
     pub batch_gather: Period,
     /// File transfers at one time.
@@ -47,6 +57,8 @@ pub struct PortalConfig {
     pub allowed_download_origins: Vec<Url>,
     /// How long we wait for the portal.
     pub timeouts: PortalTimeouts,
+    /// How changes are learned that its webhook did not tell.
+    pub second_channel: SecondChannelConfig,
     /// `CLIENT_ID` of our notices; webhooks need one for notices with a tag.
     pub notify_client_id: String,
     /// Allows `http://` to a loopback address, for the sandbox. Refused for any other host.

@@ -44,6 +44,16 @@ pub struct RuleConfig {
     pub crm_item: CrmItemSource,
     /// Whether the item's timeline gets a comment.
     pub comment: bool,
+    /// Whether that comment carries the signed file.
+    pub comment_file: bool,
+    /// The file field of the item that gets the signed file, such as `UF_CRM_1700000001`; empty: none.
+    pub into_field: String,
+    /// The stage that the item is moved to when the document is signed; empty: it stays.
+    pub stage_on_signed: String,
+    /// The stage that the item is moved to when the document is refused; empty: it stays.
+    pub stage_on_refused: String,
+    /// Stages that the item may be moved out of, besides the one in which it stood when it was sent.
+    pub stages_from: Vec<String>,
 }
 
 impl RuleConfig {
@@ -74,15 +84,26 @@ pub enum Trigger {
         /// The folders whose files are meant.
         folders: Folders,
     },
-    /// A CRM item reaches a stage and has a file in a field.
+    /// A CRM item reaches a stage and has a file in a field. Written `item_stage`; `deal_stage` (a deal, unless
+    /// `entity_type_id` says otherwise) and `lead_stage` (a lead) are shorter ways to say the same.
+    #[serde(rename = "item_stage")]
     DealStage {
-        /// Type of the item: 2 deal, 128 and above smart processes.
+        /// Type of the item: 1 lead, 2 deal, 128 and above smart processes.
         entity_type_id: u32,
         /// The stages, such as `C1:EXECUTING`.
         stages: Vec<String>,
         /// The field with the file.
         file_field: String,
     },
+    /// The document generator of the CRM makes a document.
+    GeneratedDocument {
+        /// Templates whose documents are meant; empty: any.
+        templates: Vec<u64>,
+        /// Types of items whose documents are meant (2 deal, 1 lead, 31 smart invoice); empty: any.
+        entity_types: Vec<u32>,
+    },
+    /// The robot "Send for signature" of a workflow; the robot says which file.
+    Robot,
 }
 
 impl Trigger {
@@ -90,7 +111,10 @@ impl Trigger {
     pub fn needs_events(&self) -> bool {
         match self {
             Self::Folder { .. } => false,
-            Self::FileEvent { .. } | Self::DealStage { .. } => true,
+            Self::FileEvent { .. }
+            | Self::DealStage { .. }
+            | Self::GeneratedDocument { .. }
+            | Self::Robot => true,
         }
     }
 }
@@ -110,7 +134,12 @@ struct RawTrigger {
     entity_type_id: Option<u32>,
     stages: Option<Vec<String>>,
     file_field: Option<String>,
+    templates: Option<Vec<u64>>,
+    entity_types: Option<Vec<u32>>,
 }
+
+/// `entityTypeId` of a lead (Bitrix24 docs, `api-reference/crm/universal`).
+const LEAD: u32 = 1;
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
@@ -118,6 +147,10 @@ enum TriggerKind {
     Folder,
     FileEvent,
     DealStage,
+    ItemStage,
+    LeadStage,
+    GeneratedDocument,
+    Robot,
 }
 
 impl TriggerKind {
@@ -126,13 +159,20 @@ impl TriggerKind {
             Self::Folder => "folder",
             Self::FileEvent => "file_event",
             Self::DealStage => "deal_stage",
+            Self::ItemStage => "item_stage",
+            Self::LeadStage => "lead_stage",
+            Self::GeneratedDocument => "generated_document",
+            Self::Robot => "robot",
         }
     }
     fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Folder => &["folder_id", "interval", "overlap", "existing"],
             Self::FileEvent => &["folders"],
-            Self::DealStage => &["entity_type_id", "stages", "file_field"],
+            Self::DealStage | Self::ItemStage => &["entity_type_id", "stages", "file_field"],
+            Self::LeadStage => &["stages", "file_field"],
+            Self::GeneratedDocument => &["templates", "entity_types"],
+            Self::Robot => &[],
         }
     }
 }
@@ -148,6 +188,8 @@ impl RawTrigger {
             ("entity_type_id", self.entity_type_id.is_some()),
             ("stages", self.stages.is_some()),
             ("file_field", self.file_field.is_some()),
+            ("templates", self.templates.is_some()),
+            ("entity_types", self.entity_types.is_some()),
         ]
         .into_iter()
         .filter_map(|(key, given)| given.then_some(key))
@@ -190,12 +232,25 @@ impl TryFrom<RawTrigger> for Trigger {
                 Ok(Self::FileEvent { folders })
             }
             RawTrigger {
-                kind: TriggerKind::DealStage,
+                kind: TriggerKind::DealStage | TriggerKind::ItemStage,
                 entity_type_id: Some(entity_type_id),
                 stages: Some(stages),
                 file_field: Some(file_field),
                 ..
             } => Ok(Self::DealStage { entity_type_id, stages, file_field }),
+            RawTrigger {
+                kind: TriggerKind::LeadStage,
+                stages: Some(stages),
+                file_field: Some(file_field),
+                ..
+            } => Ok(Self::DealStage { entity_type_id: LEAD, stages, file_field }),
+            RawTrigger {
+                kind: TriggerKind::GeneratedDocument,
+                templates: Some(templates),
+                entity_types: Some(entity_types),
+                ..
+            } => Ok(Self::GeneratedDocument { templates, entity_types }),
+            RawTrigger { kind: TriggerKind::Robot, .. } => Ok(Self::Robot),
             RawTrigger { kind, .. } => Err(format!("the {} trigger is incomplete", kind.name())),
         }
     }
@@ -281,6 +336,8 @@ pub enum Delivery {
     Same,
     /// The folder with this id.
     Folder(u64),
+    /// No folder: only into the CRM item.
+    Nowhere,
 }
 
 impl Serialize for Delivery {
@@ -288,15 +345,18 @@ impl Serialize for Delivery {
         match self {
             Self::Same => serializer.serialize_str("same"),
             Self::Folder(id) => serializer.serialize_u64(*id),
+            Self::Nowhere => serializer.serialize_str("none"),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Delivery {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer
-            .deserialize_any(WordOrId { words: &["same"], expected: "\"same\" or a folder id" })?
-        {
+        match deserializer.deserialize_any(WordOrId {
+            words: &["same", "none"],
+            expected: "\"same\", \"none\" or a folder id",
+        })? {
+            Chosen::Word(1) => Ok(Self::Nowhere),
             Chosen::Word(_) => Ok(Self::Same),
             Chosen::Id(id) => Ok(Self::Folder(id)),
         }
@@ -308,7 +368,7 @@ impl JsonSchema for Delivery {
         "Delivery".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "const": "same" }, { "type": "integer", "minimum": 1 }] })
+        json_schema!({ "anyOf": [{ "enum": ["same", "none"] }, { "type": "integer", "minimum": 1 }] })
     }
 }
 

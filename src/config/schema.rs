@@ -1,23 +1,41 @@
 //! The JSON schema of the configuration file, for editors.
 
-use super::{Config, PortalConfig, RuleConfig};
+use super::{AppConfig, Config, PortalConfig, RuleConfig};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 /// Keys that a file must give, wherever they occur: nothing in `default.toml` stands for them.
-const NEVER_DEFAULTED: [&str; 6] = ["id", "webhook_url", "portal", "route_id", "trigger", "kind"];
+const NEVER_DEFAULTED: [&str; 7] =
+    ["id", "portal", "route_id", "trigger", "kind", "client_id", "client_secret"];
 
 /// The schema. Keys that have a default are optional in it, and the two tables of defaults are there.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
     let portal = generator.subschema_for::<PortalConfig>();
+    let app = generator.subschema_for::<AppConfig>();
     let rule = generator.subschema_for::<RuleConfig>();
     let mut schema = Value::from(generator.into_root_schema_for::<Config>());
     relax(&mut schema, &NEVER_DEFAULTED);
-    for (section, entry) in [("portal_defaults", portal), ("rule_defaults", rule)] {
+    allow_short_kinds(&mut schema);
+    for (section, entry) in [("portal_defaults", portal), ("app_defaults", app), ("rule_defaults", rule)] {
         add_defaults_section(&mut schema, section, &Value::from(entry));
     }
     schema
+}
+
+/// `deal_stage` and `lead_stage` are accepted wherever `item_stage` is.
+fn allow_short_kinds(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.get("const").and_then(Value::as_str) == Some("item_stage") {
+                map.remove("const");
+                map.insert("enum".to_owned(), serde_json::json!(["item_stage", "deal_stage", "lead_stage"]));
+            }
+            map.values_mut().for_each(allow_short_kinds);
+        }
+        Value::Array(items) => items.iter_mut().for_each(allow_short_kinds),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Leaves only `kept` names in every `required` list.
@@ -52,7 +70,7 @@ fn add_defaults_section(schema: &mut Value, section: &str, reference: &Value) {
     if let Some(Value::Object(properties)) = entry.get_mut("properties")
         && section == "rule_defaults"
     {
-        for kind in ["folder", "file_event", "deal_stage"] {
+        for kind in ["folder", "file_event", "deal_stage", "item_stage", "lead_stage", "generated_document"] {
             properties.insert(
                 kind.to_owned(),
                 Value::Object(Map::from_iter([("type".to_owned(), "object".into())])),

@@ -22,17 +22,23 @@ pub enum NoticeKind {
     Operator,
     /// A robot of a workflow, after verification.
     Robot,
+    /// A change that a second channel found: the offline queue or a sweep.
+    SecondChannel,
+    /// A reservation in a portal's offline queue that is still to be cleared there.
+    OfflinePackage,
 }
 
 impl NoticeKind {
     /// Every kind, in stored order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::BitrixEvent,
         Self::EasyDocsCallback,
         Self::FolderFile,
         Self::FieldFile,
         Self::Operator,
         Self::Robot,
+        Self::SecondChannel,
+        Self::OfflinePackage,
     ];
     /// Stable name for metrics, logs and the API.
     pub fn name(self) -> &'static str {
@@ -43,6 +49,8 @@ impl NoticeKind {
             Self::FieldFile => "field_file",
             Self::Operator => "operator",
             Self::Robot => "robot",
+            Self::SecondChannel => "second_channel",
+            Self::OfflinePackage => "offline_package",
         }
     }
 }

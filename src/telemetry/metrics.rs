@@ -5,17 +5,19 @@
 
 mod exposition;
 mod labels;
+mod tokens;
 
 pub use labels::{
-    CallOutcome, CircuitState, NoticeOutcome, NoticeSource, Provider, RefusalReason, RequestKind,
-    TriggerKind, TriggerOutcome,
+    CallOutcome, CircuitState, GapCause, HealingChannel, NoticeOutcome, NoticeSource, Provider,
+    RefusalReason, RequestKind, TokenOutcome, TriggerKind, TriggerOutcome,
 };
 
 use crate::domain::{FailureKind, Timestamp};
 use labels::{
-    BuildLabels, CallLabels, CallOutcomeLabels, HttpLabels, InvariantLabels, NoticeLabels, PortalLabels,
-    PortalMethodLabels, ReasonLabels, RefusalLabels, RemoteLabels, RequestLabels, RetryLabels, RouteLabels,
-    SourceLabels, StateEventLabels, StateLabels, TriggerLabels,
+    BuildLabels, CallLabels, CallOutcomeLabels, GapLabels, HttpLabels, InvariantLabels, NoticeLabels,
+    PortalChannelLabels, PortalLabels, PortalMethodLabels, PortalOutcomeLabels, ReasonLabels, RefusalLabels,
+    RemoteLabels, RequestLabels, RetryLabels, RouteLabels, SourceLabels, StateEventLabels, StateLabels,
+    TriggerLabels,
 };
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -37,6 +39,9 @@ const LOCAL_SECONDS: [f64; 13] =
 const REMOTE_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0];
 /// Waits for the portal's budget.
 const WAIT_SECONDS: [f64; 10] = [0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0];
+/// How late a lost event was healed: from a quick look to a week.
+const LATE_SECONDS: [f64; 11] =
+    [1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0, 604_800.0];
 /// How many things went together: records in a sync, calls in a batch (50 at most).
 const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 50.0, 128.0, 512.0];
 
@@ -48,6 +53,9 @@ fn remote_seconds() -> Histogram {
 }
 fn wait_seconds() -> Histogram {
     Histogram::new(WAIT_SECONDS)
+}
+fn late_seconds() -> Histogram {
+    Histogram::new(LATE_SECONDS)
 }
 fn group_sizes() -> Histogram {
     Histogram::new(GROUP_SIZES)
@@ -62,6 +70,8 @@ pub struct Metrics {
     saga: Saga,
     effect: Effect,
     portal: Portal,
+    tokens: tokens::Tokens,
+    channel: Channel,
     process: Process,
 }
 
@@ -120,8 +130,20 @@ struct Portal {
     bucket_requests: Family<PortalLabels, FloatGauge>,
     bucket_wait_seconds: Histograms<PortalLabels>,
     operating_seconds: Family<PortalMethodLabels, FloatGauge>,
+    calls: Family<PortalMethodLabels, Counter>,
+    call_wait_seconds: Family<PortalMethodLabels, Counter<f64, AtomicU64>>,
     waiting_calls: Family<PortalLabels, Gauge>,
     blocked: Family<PortalLabels, Gauge>,
+}
+
+#[derive(Debug)]
+struct Channel {
+    gaps: Family<GapLabels, Counter>,
+    late_seconds: Histograms<PortalChannelLabels>,
+    looks: Family<PortalChannelLabels, Counter>,
+    failed_looks: Family<PortalChannelLabels, Counter>,
+    items_read: Family<PortalOutcomeLabels, Counter>,
+    items_waiting: Family<PortalLabels, Gauge>,
 }
 
 #[derive(Debug)]
@@ -176,7 +198,9 @@ impl Metrics {
             store: Store::register(&mut registry),
             saga: Saga::register(&mut registry),
             effect: Effect::register(&mut registry),
+            tokens: tokens::Tokens::register(&mut registry),
             portal: Portal::register(&mut registry),
+            channel: Channel::register(&mut registry),
             process: Process::register(&mut registry),
             registry,
         };
@@ -362,8 +386,18 @@ impl Metrics {
     pub fn waited_for_budget(&self, portal: &str, wait: Duration) {
         self.portal.bucket_wait_seconds.get_or_create(&portal_labels(portal)).observe(wait.as_secs_f64());
     }
-    /// Operating time of a method within ten minutes, as the portal reports it.
-    pub fn set_operating(&self, portal: &str, method: &'static str, seconds: f64) {
+    /// A call of a method, alone or in a batch, has had its turn after waiting so long.
+    pub fn portal_called(&self, portal: &str, method: &str, waited: Duration) {
+        let labels = PortalMethodLabels { portal: portal.to_owned(), method: labels::portal_method(method) };
+        self.portal.calls.get_or_create(&labels).inc();
+        self.portal.call_wait_seconds.get_or_create(&labels).inc_by(waited.as_secs_f64());
+    }
+    /// Operating time of a method within ten minutes, as the portal reports it. Only of methods that we know.
+    pub fn set_operating(&self, portal: &str, method: &str, seconds: f64) {
+        let method = labels::portal_method(method);
+        if method == labels::OTHER_METHOD {
+            return;
+        }
         let labels = PortalMethodLabels { portal: portal.to_owned(), method };
         self.portal.operating_seconds.get_or_create(&labels).set(seconds);
     }
@@ -374,6 +408,38 @@ impl Metrics {
     /// Whether the portal as a whole is paused: overload, refused credentials, an open circuit.
     pub fn set_portal_blocked(&self, portal: &str, blocked: bool) {
         self.portal.blocked.get_or_create(&portal_labels(portal)).set(i64::from(blocked));
+    }
+}
+
+/// How changes of a portal are learned. `portal` is its name in the configuration.
+impl Metrics {
+    /// A change that the webhook did not tell was found by a second channel; so late, if that is known.
+    pub fn gap_healed(&self, portal: &str, channel: HealingChannel, cause: GapCause, late: Option<Duration>) {
+        let portal = portal.to_owned();
+        self.channel.gaps.get_or_create(&GapLabels { portal: portal.clone(), channel, cause }).inc();
+        if let Some(late) = late {
+            let labels = PortalChannelLabels { portal, channel };
+            self.channel.late_seconds.get_or_create(&labels).observe(late.as_secs_f64());
+        }
+    }
+    /// A second channel has looked at the portal.
+    pub fn channel_looked(&self, portal: &str, channel: HealingChannel) {
+        let labels = PortalChannelLabels { portal: portal.to_owned(), channel };
+        self.channel.looks.get_or_create(&labels).inc();
+    }
+    /// A second channel could not look.
+    pub fn channel_failed(&self, portal: &str, channel: HealingChannel) {
+        let labels = PortalChannelLabels { portal: portal.to_owned(), channel };
+        self.channel.failed_looks.get_or_create(&labels).inc();
+    }
+    /// So many CRM items were asked for after events, and how that ended.
+    pub fn items_read(&self, portal: &str, outcome: CallOutcome, items: usize) {
+        let labels = PortalOutcomeLabels { portal: portal.to_owned(), outcome };
+        self.channel.items_read.get_or_create(&labels).inc_by(items as u64);
+    }
+    /// Items that events spoke of and that wait to be read.
+    pub fn set_items_waiting(&self, portal: &str, items: u64) {
+        self.channel.items_waiting.get_or_create(&portal_labels(portal)).set(clamp(items));
     }
 }
 
@@ -623,6 +689,18 @@ impl Portal {
                 "Operating time of a method within ten minutes, as the portal reports it",
                 Family::default(),
             ),
+            calls: put(
+                r,
+                "portal_calls",
+                "Calls of a method that had their turn, alone or in a batch",
+                Family::default(),
+            ),
+            call_wait_seconds: put(
+                r,
+                "portal_call_wait_seconds",
+                "Time that calls of a method waited for their turn, summed",
+                Family::default(),
+            ),
             waiting_calls: put(
                 r,
                 "portal_waiting_calls",
@@ -633,6 +711,44 @@ impl Portal {
                 r,
                 "portal_blocked",
                 "1 if a portal is paused as a whole, 0 if not",
+                Family::default(),
+            ),
+        }
+    }
+}
+
+impl Channel {
+    fn register(r: &mut Registry) -> Self {
+        Self {
+            gaps: put(
+                r,
+                "channel_gaps",
+                "Changes that no event of the webhook told and a second channel found, by channel and cause",
+                Family::default(),
+            ),
+            late_seconds: put_histograms(
+                r,
+                "channel_late_seconds",
+                "Time from a change that the webhook missed to its discovery",
+                late_seconds,
+            ),
+            looks: put(r, "channel_looks", "Looks of a second channel at a portal", Family::default()),
+            failed_looks: put(
+                r,
+                "channel_failed_looks",
+                "Looks of a second channel that failed",
+                Family::default(),
+            ),
+            items_read: put(
+                r,
+                "channel_items_read",
+                "CRM items that were asked for after events, by how that ended",
+                Family::default(),
+            ),
+            items_waiting: put(
+                r,
+                "channel_items_waiting",
+                "CRM items that events spoke of and that wait to be read",
                 Family::default(),
             ),
         }

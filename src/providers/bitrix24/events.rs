@@ -16,7 +16,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 /// Longest event name that is taken.
 const NAME_BYTES_MAX: usize = 128;
 /// Longest token, member id or domain that is taken.
-const AUTH_BYTES_MAX: usize = 512;
+pub(super) const AUTH_BYTES_MAX: usize = 512;
 
 /// An event, decoded and not yet trusted.
 #[derive(Clone, PartialEq)]
@@ -76,6 +76,15 @@ pub enum BitrixTrigger {
         /// Which.
         item: CrmItem,
     },
+    /// The document generator made a document (`ONCRMDOCUMENTGENERATORDOCUMENTADD`).
+    DocumentGenerated {
+        /// Its id in the generator.
+        document_id: u64,
+        /// The item that it belongs to, as the event says.
+        item: Option<CrmItem>,
+    },
+    /// Something lies in the offline queue (`ONOFFLINEEVENT`).
+    OfflineQueueFilled,
     /// An event that starts nothing.
     Other {
         /// Its name.
@@ -121,10 +130,32 @@ impl IncomingEvent {
         })
     }
 
+    /// An event of the offline queue: a name and its data, without proof of who sent it.
+    pub fn of_queue(name: &str, data: Value) -> Self {
+        Self {
+            name: name.to_ascii_uppercase(),
+            data,
+            sent_at_s: None,
+            member_id: None,
+            domain: None,
+            application_token: Secret::new(""),
+        }
+    }
+
     /// What the event can start; none if its name promises an id and there is no usable one.
     pub fn trigger(&self) -> Option<BitrixTrigger> {
-        if self.name == "ONDISKFILEADD" {
-            return self.object_id().map(|file_id| BitrixTrigger::DriveFileAdded { file_id });
+        match self.name.as_str() {
+            "ONDISKFILEADD" => {
+                return self.object_id().map(|file_id| BitrixTrigger::DriveFileAdded { file_id });
+            }
+            "ONCRMDOCUMENTGENERATORDOCUMENTADD" => {
+                let item = self.owner();
+                return self
+                    .object_id()
+                    .map(|document_id| BitrixTrigger::DocumentGenerated { document_id, item });
+            }
+            "ONOFFLINEEVENT" => return Some(BitrixTrigger::OfflineQueueFilled),
+            _ => {}
         }
         let entity_type_id = match self.crm_type() {
             CrmType::Fixed(id) => id,
@@ -156,6 +187,12 @@ impl IncomingEvent {
         let nested = ["FIELDS", "fields", "FIELDS_AFTER", "FILE"];
         let inner = nested.iter().filter_map(|name| wire::member(&self.data, name));
         inner.chain([&self.data]).find_map(|map| wire::any_member(map, &["ID", "id"]).and_then(wire::id))
+    }
+
+    /// The CRM item that the object of the event belongs to.
+    fn owner(&self) -> Option<CrmItem> {
+        let entity_type_id = u32::try_from(self.field("ENTITY_TYPE_ID")?).ok()?;
+        Some(CrmItem { entity_type_id, id: self.field("ENTITY_ID")? })
     }
 
     fn field(&self, name: &str) -> Option<u64> {
@@ -281,7 +318,15 @@ mod tests {
             sample("06-app-oncrmdynamicitemupdate").trigger(),
             Some(BitrixTrigger::CrmItemChanged { item }) if item.entity_type_id >= 128
         ));
-        for other in ["10-app-onappinstall", "14-app-onofflineevent", "08-app-ontaskupdate"] {
+        assert_eq!(sample("14-app-onofflineevent").trigger(), Some(BitrixTrigger::OfflineQueueFilled));
+        assert_eq!(
+            sample("07-app-oncrmdocumentgeneratordocumentadd").trigger(),
+            Some(BitrixTrigger::DocumentGenerated {
+                document_id: 1869,
+                item: Some(CrmItem { entity_type_id: 2, id: 7405 })
+            })
+        );
+        for other in ["10-app-onappinstall", "08-app-ontaskupdate"] {
             assert!(matches!(sample(other).trigger(), Some(BitrixTrigger::Other { .. })), "{other}");
         }
     }

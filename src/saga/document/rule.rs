@@ -42,7 +42,17 @@ pub enum Trigger {
     },
     /// The robot "Send for signature" of a workflow; the robot says which file.
     Robot,
+    /// The document generator of the CRM made a document.
+    Generated {
+        /// Templates whose documents are wanted; none = any.
+        template_ids: Vec<u64>,
+        /// Types of items whose documents are wanted; none = any.
+        entity_type_ids: Vec<u32>,
+    },
 }
+
+/// The name of a portal in a rule that works for every one.
+pub const EVERY_PORTAL: &str = "*";
 
 /// Whom to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +141,11 @@ impl IntoItem {
 }
 
 impl Rule {
+    /// Whether it works for this portal; `*` is every one.
+    pub fn is_for(&self, portal: &PortalId) -> bool {
+        self.portal == *portal || self.portal.as_str() == EVERY_PORTAL
+    }
+
     /// Whether the name and the size (if known) are wanted.
     pub fn wants(&self, facts: &SourceFacts) -> bool {
         let included =
@@ -191,9 +206,9 @@ pub fn rule_for_file<'a>(rules: &'a [Rule], portal: &PortalId, facts: &SourceFac
             Trigger::FileEvent { folders } => {
                 folders.is_empty() || facts.folder_id.is_some_and(|f| folders.contains(&f))
             }
-            Trigger::Stage { .. } | Trigger::Robot => false,
+            Trigger::Stage { .. } | Trigger::Robot | Trigger::Generated { .. } => false,
         };
-        here && rule.portal == *portal && rule.wants(facts)
+        here && rule.is_for(portal) && rule.wants(facts)
     })
 }
 
@@ -206,7 +221,7 @@ pub fn rules_for_item<'a>(
 ) -> impl Iterator<Item = (&'a Rule, &'a str)> {
     rules.iter().filter_map(move |rule| match &rule.trigger {
         Trigger::Stage { entity_type_id, stages, file_field }
-            if *entity_type_id == type_id && rule.portal == *portal && stages.iter().any(|s| s == stage) =>
+            if *entity_type_id == type_id && rule.is_for(portal) && stages.iter().any(|s| s == stage) =>
         {
             Some((rule, file_field.as_str()))
         }
@@ -231,7 +246,11 @@ pub fn rule_for_field<'a>(
         Trigger::Stage { entity_type_id, file_field, .. } if *entity_type_id == type_id => {
             is_same_field(file_field, field).then_some((rule, file_field.as_str()))
         }
-        Trigger::Stage { .. } | Trigger::Folder { .. } | Trigger::FileEvent { .. } | Trigger::Robot => None,
+        Trigger::Stage { .. }
+        | Trigger::Generated { .. }
+        | Trigger::Folder { .. }
+        | Trigger::FileEvent { .. }
+        | Trigger::Robot => None,
     });
     let first = spelled.next();
     match rule_id {
@@ -251,9 +270,38 @@ fn is_same_field(one: &str, other: &str) -> bool {
 /// Whether any rule listens to items of this type: others need not even be read.
 pub fn listens_to_items(rules: &[Rule], portal: &PortalId, type_id: u32) -> bool {
     rules.iter().any(|rule| {
-        rule.portal == *portal
+        rule.is_for(portal)
             && matches!(&rule.trigger, Trigger::Stage { entity_type_id, .. } if *entity_type_id == type_id)
     })
+}
+
+/// What is known of a generated document when a rule is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GeneratedFacts {
+    /// The template, if it is known yet.
+    pub template_id: Option<u64>,
+    /// The item that it belongs to, if it is known yet.
+    pub item: Option<CrmItem>,
+}
+
+/// The first rule that wants a generated document. What is not known yet speaks against no rule: the document is
+/// read and judged again before anything is done.
+pub fn rule_for_generated<'a>(
+    rules: &'a [Rule],
+    portal: &PortalId,
+    facts: GeneratedFacts,
+) -> Option<&'a Rule> {
+    let fits = |rule: &&Rule| match &rule.trigger {
+        Trigger::Generated { template_ids, entity_type_ids } => {
+            let template =
+                facts.template_id.is_none_or(|id| template_ids.is_empty() || template_ids.contains(&id));
+            let of_type =
+                |item: CrmItem| entity_type_ids.is_empty() || entity_type_ids.contains(&item.entity_type_id);
+            rule.portal == *portal && template && facts.item.is_none_or(of_type)
+        }
+        _ => false,
+    };
+    rules.iter().find(fits)
 }
 
 /// Stem and extension; a name without a dot has no extension, a leading dot does not start one.
@@ -321,24 +369,7 @@ mod tests {
 
     #[test]
     fn a_file_sent_by_hand_gets_the_rule_and_the_spelling_that_its_trigger_would_give_it() {
-        let rule = |id: &str, trigger| Rule {
-            id: id.into(),
-            portal: PortalId("main".into()),
-            trigger,
-            include: Vec::new(),
-            exclude: Vec::new(),
-            size_min: 0,
-            size_max: u64::MAX,
-            route_id: "1".into(),
-            deliver_to: None,
-            suffix: "_signed".into(),
-            comment: true,
-            notify: Vec::new(),
-            notify_on: Vec::new(),
-            item: ItemRule::None,
-            drive: DriveCopy::Wanted,
-            into_item: IntoItem::default(),
-        };
+        let rule = |id: &str, trigger| Rule { id: id.into(), trigger, ..any_rule() };
         let stage = |field: &str| Trigger::Stage {
             entity_type_id: 2,
             stages: vec!["C1:X".into()],
@@ -358,6 +389,48 @@ mod tests {
         assert_eq!(chosen("UF_CRM_FREE", Some("c")), Some(("c", "UF_CRM_FREE")));
         assert_eq!(chosen("UF_CRM_FREE", None), None);
         assert_eq!(chosen("UF_CRM_MY_FILE", Some("nobody")), None);
+    }
+
+    #[test]
+    fn a_generated_document_finds_its_rule_by_template_and_type_as_far_as_they_are_known() {
+        let rule = |id: &str, template_ids: Vec<u64>, entity_type_ids: Vec<u32>| Rule {
+            id: id.into(),
+            trigger: Trigger::Generated { template_ids, entity_type_ids },
+            ..any_rule()
+        };
+        let rules = [rule("five", vec![5], vec![]), rule("deals", vec![], vec![2])];
+        let found = |template_id, kind: Option<u32>| {
+            let item = kind.map(|entity_type_id| CrmItem { entity_type_id, id: 1 });
+            let facts = GeneratedFacts { template_id, item };
+            rule_for_generated(&rules, &PortalId("p".into()), facts).map(|rule| rule.id.as_str())
+        };
+        assert_eq!(found(Some(5), Some(31)), Some("five"));
+        assert_eq!(found(Some(6), Some(2)), Some("deals"));
+        assert_eq!(found(Some(6), Some(31)), None);
+        assert_eq!(found(None, Some(31)), Some("five"));
+        let elsewhere = PortalId("q".into());
+        assert!(rule_for_generated(&rules, &elsewhere, GeneratedFacts::default()).is_none());
+    }
+
+    fn any_rule() -> Rule {
+        Rule {
+            id: "any".into(),
+            portal: PortalId("p".into()),
+            trigger: Trigger::Folder { folder_id: 1 },
+            include: vec![],
+            exclude: vec![],
+            size_min: 0,
+            size_max: u64::MAX,
+            route_id: "1".into(),
+            deliver_to: None,
+            suffix: "_signed".into(),
+            comment: false,
+            notify: vec![],
+            notify_on: vec![],
+            item: ItemRule::None,
+            drive: DriveCopy::default(),
+            into_item: IntoItem::default(),
+        }
     }
 
     #[test]

@@ -87,6 +87,8 @@ label_values! {
         FileEvent = "file_event",
         /// The stage of a CRM item.
         DealStage = "deal_stage",
+        /// A document of the document generator.
+        Generated = "generated_document",
         /// A person or a program asked.
         Request = "request",
     }
@@ -105,6 +107,28 @@ label_values! {
         Echo = "echo",
         /// Name, size, folder or stage did not fit.
         Filtered = "filtered",
+        /// One of several events that one reading of the item has answered.
+        Coalesced = "coalesced",
+    }
+}
+
+label_values! {
+    /// A way besides the webhook by which changes of a portal are learned.
+    HealingChannel {
+        /// The portal's offline queue.
+        OfflineQueue = "offline_queue",
+        /// A periodic question for what changed.
+        Sweep = "sweep",
+    }
+}
+
+label_values! {
+    /// Why a change was not told by the webhook, as far as that can be known.
+    GapCause {
+        /// We were listening, and nothing came.
+        Lost = "lost",
+        /// It was made before this process started.
+        BeforeStart = "before_start",
     }
 }
 
@@ -157,6 +181,18 @@ label_values! {
         Batch = "batch",
         /// A download or the second step of an upload.
         Transfer = "transfer",
+    }
+}
+
+label_values! {
+    /// How a renewal of tokens ended.
+    TokenOutcome {
+        /// There is a new pair.
+        Renewed = "renewed",
+        /// The server refused.
+        Refused = "refused",
+        /// There was no usable answer.
+        Failed = "failed",
     }
 }
 
@@ -213,5 +249,56 @@ label_sets! {
     PortalLabels { portal: String }
     PortalMethodLabels { portal: String, method: &'static str }
     RequestLabels { portal: String, kind: RequestKind }
+    TokenLabels { outcome: TokenOutcome }
+    InstallationLabels { status: &'static str }
+    GapLabels { portal: String, channel: HealingChannel, cause: GapCause }
+    PortalChannelLabels { portal: String, channel: HealingChannel }
+    PortalOutcomeLabels { portal: String, outcome: CallOutcome }
     BuildLabels { version: &'static str }
+}
+
+/// Methods of a portal that metrics name: labels must come from a closed set.
+const PORTAL_METHODS: [&str; 34] = [
+    "app.info",
+    "batch",
+    "bizproc.event.send",
+    "bizproc.robot.add",
+    "bizproc.robot.list",
+    "bizproc.workflow.instances",
+    "crm.deal.update",
+    "crm.documentgenerator.document.add",
+    "crm.documentgenerator.document.get",
+    "crm.documentgenerator.document.list",
+    "crm.item.get",
+    "crm.item.list",
+    "crm.item.update",
+    "crm.timeline.comment.add",
+    "crm.timeline.comment.list",
+    "disk.file.get",
+    "disk.file.markdeleted",
+    "disk.folder.get",
+    "disk.folder.getchildren",
+    "disk.folder.uploadfile",
+    "download",
+    "event.bind",
+    "event.get",
+    "event.offline.clear",
+    "event.offline.error",
+    "event.offline.get",
+    "event.offline.list",
+    "events",
+    "feature.get",
+    "im.notify.system.add",
+    "method.get",
+    "profile",
+    "scope",
+    "user.get",
+];
+
+/// The label of every other method.
+pub(super) const OTHER_METHOD: &str = "other";
+
+/// The label of a portal's method.
+pub(super) fn portal_method(method: &str) -> &'static str {
+    PORTAL_METHODS.iter().find(|known| **known == method).copied().unwrap_or(OTHER_METHOD)
 }

@@ -135,7 +135,8 @@ fn without(skip: &[Announcement]) -> OperatorAction {
 fn goes_on_without(step: Step, skip: Announcement) -> Option<Step> {
     use Announcement::{Comment, Notices};
     match (step, skip) {
-        (Step::ReadItem | Step::FetchSource, _) | (Step::Notify, Comment) => None,
+        (Step::ReadItem | Step::FetchSource | Step::AwaitPdf | Step::AnswerRobot, _) => None,
+        (Step::MoveStage | Step::Notify, Comment) => None,
         (Step::Comment | Step::FindComment, Comment) => Some(Step::Notify),
         (Step::Notify, Notices) => Some(Step::Delivered),
         (other, _) => Some(other),

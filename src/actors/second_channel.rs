@@ -1,0 +1,127 @@
+//! Which second channels a portal has, and their start.
+//!
+//! The webhook is quick and loses events; the offline queue loses none and needs an application; a sweep needs only
+//! the webhook of the caller. Nothing is started for a portal whose rules listen to no item and no generated document.
+
+use super::Parts;
+use super::item_rules;
+use super::item_sweep::{ItemSweep, Rounds, SweepSettings};
+use super::offline_queue::OfflineQueue;
+use super::portal_session::{PortalCaller, PortalSession};
+use super::push_channel::PushChannel;
+use crate::domain::PortalId;
+use crate::providers::http_client::HttpClient;
+use actix::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which second channels are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The best that there is: the offline queue with an application, else a sweep.
+    Auto,
+    /// Only a sweep.
+    Sweep,
+    /// The offline queue, and a sweep.
+    Both,
+    /// None.
+    Off,
+}
+
+/// As what we call the portal: `event.*` and `pull.*` are for applications only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CalledAs {
+    /// An incoming webhook.
+    Webhook,
+    /// An installed application.
+    Application,
+}
+
+/// The second channels of one portal.
+#[derive(Debug, Clone)]
+pub struct ChannelSettings {
+    /// Which ways are gone.
+    pub mode: Mode,
+    /// As what we call the portal.
+    pub called_as: CalledAs,
+    /// `auth_connector` of our application, if it has one.
+    pub connector: Option<String>,
+    /// The sweep; its rounds are decided at the start.
+    pub sweep: SweepSettings,
+    /// Pause between two looks at the offline queue, in milliseconds.
+    pub offline_interval_ms: u64,
+    /// The client for the push server, with a timeout longer than it holds a poll; none: it is not listened to.
+    pub push: Option<HttpClient>,
+}
+
+impl ChannelSettings {
+    fn has_queue(&self) -> bool {
+        self.called_as == CalledAs::Application && matches!(self.mode, Mode::Auto | Mode::Both)
+    }
+
+    /// How often the portal is swept; none: never.
+    fn sweep_rounds(&self) -> Option<Rounds> {
+        match self.mode {
+            Mode::Off => None,
+            // A queue in simple mode may lose what it had read when the process died: the start heals that.
+            Mode::Auto if self.has_queue() => Some(Rounds::AtStart),
+            Mode::Auto | Mode::Sweep | Mode::Both => Some(Rounds::ForEver),
+        }
+    }
+}
+
+/// Starts the second channels of `portal` in `arbiter`.
+pub fn start(
+    parts: &Arc<Parts>,
+    portal: &PortalId,
+    session: &Addr<PortalSession>,
+    settings: &ChannelSettings,
+    arbiter: &ArbiterHandle,
+) {
+    let listens =
+        !item_rules::types(parts, portal).is_empty() || item_rules::listens_to_generated(parts, portal);
+    if !listens {
+        return;
+    }
+    let caller = PortalCaller::background(session.clone());
+    let sweep = |rounds| {
+        let settings = SweepSettings { rounds, ..settings.sweep };
+        ItemSweep::new(parts.clone(), portal.clone(), caller.clone(), settings)
+    };
+    if let Some(rounds) = settings.sweep_rounds() {
+        arbiter.spawn(sweep(rounds).run());
+    }
+    if settings.has_queue() {
+        let instead = (sweep(Rounds::AtStart), Duration::from_millis(settings.sweep.interval_ms));
+        let (connector, interval_ms) = (settings.connector.clone(), settings.offline_interval_ms);
+        let queue =
+            OfflineQueue::new(parts.clone(), portal.clone(), caller.clone(), connector, interval_ms, instead);
+        arbiter.spawn(queue.run());
+        if let Some(http) = settings.push.clone() {
+            arbiter.spawn(PushChannel::new(parts.clone(), portal.clone(), caller.clone(), http).run());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(mode: Mode, called_as: CalledAs) -> ChannelSettings {
+        let sweep = SweepSettings { interval_ms: 1, overlap_ms: 0, first_ms: 0, rounds: Rounds::ForEver };
+        ChannelSettings { mode, called_as, connector: None, sweep, offline_interval_ms: 1, push: None }
+    }
+
+    #[test]
+    fn no_portal_is_left_without_a_second_channel_unless_that_is_wished() {
+        for called_as in [CalledAs::Webhook, CalledAs::Application] {
+            for mode in [Mode::Auto, Mode::Sweep, Mode::Both] {
+                let settings = settings(mode, called_as);
+                let swept_for_ever = settings.sweep_rounds() == Some(Rounds::ForEver);
+                assert!(swept_for_ever || settings.has_queue(), "{mode:?} {called_as:?}");
+            }
+            assert_eq!(settings(Mode::Off, called_as).sweep_rounds(), None);
+        }
+        assert!(!settings(Mode::Both, CalledAs::Webhook).has_queue());
+    }
+}

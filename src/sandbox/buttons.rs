@@ -116,7 +116,7 @@ enum Form {
 #[serde(untagged, deny_unknown_fields)]
 enum AppBody {
     ReadyMade { form: Form, base: Url },
-    Written { spec: AppSpec },
+    Written { spec: Box<AppSpec> },
 }
 
 fn register(world: &World, asked: AppBody) -> Value {
@@ -124,7 +124,7 @@ fn register(world: &World, asked: AppBody) -> Value {
         AppBody::ReadyMade { form: Form::Local, base } => AppSpec::local(&base),
         AppBody::ReadyMade { form: Form::LocalApiOnly, base } => AppSpec::local_api_only(&base),
         AppBody::ReadyMade { form: Form::Market, base } => AppSpec::market(&base),
-        AppBody::Written { spec } => spec,
+        AppBody::Written { spec } => *spec,
     };
     let shown = json!({"client_id": spec.client_id, "client_secret": spec.client_secret.expose()});
     world.register_app(spec);

@@ -5,7 +5,7 @@
 //!                                                 ▲  timers                          │                   │
 //!                                                 └──────────── Deliver(event) ◀─────┴───────────────────┘
 //! ```
-//! Start order: sessions, runner, scheduler, ingress, watches. Stop order: the reverse, each waiting for what it
+//! Start order: sessions, runner, scheduler, watches; an ingress on each thread with doors, when it is first asked. Stop order: the reverse, each waiting for what it
 //! has in hand, at most [`STOP_PATIENCE`]; what is cut off is repeated or looked for after the next start.
 
 mod batch_room;
@@ -22,9 +22,12 @@ pub mod gap_report;
 pub mod item_reader;
 mod item_rules;
 pub mod item_sweep;
+mod item_work;
 pub mod notice_router;
+pub mod offline_queue;
 pub mod own_write;
 pub mod portal_session;
+pub mod push_channel;
 pub mod retry_scheduler;
 pub mod second_channel;
 pub mod trigger;
@@ -51,6 +54,7 @@ use folder_watch::{FolderWatch, WatchedFolder};
 use gap_report::{Gap, GapReport, GapTotals};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
+use offline_queue::QueueBells;
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
@@ -60,7 +64,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
-use webhook_ingress::{AcceptNotice, WebhookIngress};
+use webhook_ingress::Ingresses;
 
 /// How long a stop waits for effects under way.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -93,6 +97,8 @@ pub struct Parts {
     pub budgets: Budgets,
     /// What the webhooks have missed.
     pub gaps: Arc<GapReport>,
+    /// Rung when something lies in a portal's offline queue.
+    pub queue_bells: QueueBells,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -148,7 +154,7 @@ pub struct PortalPauses {
 pub struct Engine {
     parts: Arc<Parts>,
     runner: Arc<EffectRunner>,
-    ingress: Addr<WebhookIngress>,
+    ingresses: Ingresses,
     scheduler: Addr<RetryScheduler>,
     sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>,
     arbiters: Arc<[ArbiterHandle]>,
@@ -229,9 +235,7 @@ impl Engine {
             let router = Arc::new(NoticeRouter::new(shared.clone(), items));
             RetryScheduler::new(shared, run, router)
         });
-        let shared = parts.clone();
-        let ingress =
-            WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
+        let ingresses = Ingresses::new(&parts);
         for folder in watches {
             if let Some(session) = sessions.get(&folder.portal).cloned() {
                 let shared = parts.clone();
@@ -241,7 +245,7 @@ impl Engine {
             }
         }
         let arbiters = [decisions.handle(), remotes.handle()].into();
-        Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions), arbiters }
+        Self { parts, runner, ingresses, scheduler, sessions: Arc::new(sessions), arbiters }
     }
 
     /// The store, for reading.
@@ -264,10 +268,7 @@ impl Engine {
     /// # Errors
     /// [`AcceptError`]: nothing was accepted, the sender must not get a 200.
     pub async fn accept(&self, notice: NewNotice) -> Result<Accepted, AcceptError> {
-        match self.ingress.send(AcceptNotice(notice)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(AcceptError::Unavailable { reason: stopping() }),
-        }
+        self.ingresses.accept(notice).await
     }
 
     /// Carries out an order of a person.
@@ -352,7 +353,7 @@ impl Engine {
             Readiness::NotReady(reason) => vec![reason.clone()],
         };
         let store_ready = reasons.is_empty();
-        let alive = self.scheduler.connected() && self.ingress.connected();
+        let alive = self.scheduler.connected();
         if !alive {
             reasons.push(Text::new(
                 "Внутренний планировщик остановлен; перезапустите службу.",
@@ -397,6 +398,12 @@ impl Engine {
             });
         }
         views
+    }
+
+    /// Who used the budget of each portal.
+    pub async fn budgets(&self) -> Vec<BudgetReport> {
+        let asked = self.sessions.values().map(|session| session.send(GiveBudget));
+        futures_util::future::join_all(asked).await.into_iter().filter_map(Result::ok).collect()
     }
 
     /// Who used the budget of a portal; none if there is no such portal.

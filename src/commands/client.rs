@@ -8,7 +8,9 @@ use crate::domain::SagaId;
 use crate::http::admin_request::{
     BindRequest, CancelRequest, DocumentQuery, NoticeQuery, RetryManyRequest, RetryRequest, SendRequest,
 };
+use crate::http::budget_view::BudgetView;
 use crate::http::document_view::{DocumentCard, DocumentLine};
+use crate::http::gap_view::GapList;
 use crate::http::operator_view::{
     Discarded, DocumentList, ParkedNoticeList, ParkedNoticeView, PortalList, RetriedMany, Sent,
 };
@@ -140,6 +142,21 @@ impl AdminClient {
     /// [`ClientError`].
     pub async fn portals(&self) -> Answer<PortalList> {
         self.get("portals", &()).await
+    }
+    /// Who used the budget of a portal.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn budget(&self, portal: &str) -> Answer<BudgetView> {
+        // An id is a name of the configuration: letters, digits and the like.
+        self.get(&format!("portals/{portal}/budget"), &()).await
+    }
+    /// What the portals' webhooks have missed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn gaps(&self) -> Answer<GapList> {
+        self.get("gaps", &()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &(impl Serialize + Sync)) -> Answer<T> {

@@ -157,6 +157,20 @@ fn a_limit_of_one_method_pauses_that_method_and_nothing_else() {
 }
 
 #[test]
+fn while_the_batch_itself_is_refused_calls_go_one_by_one() {
+    let stage = stage_with(Limits::default(), "\"box\"", &[("batch_gather", "\"200ms\"")]);
+    let refused = FaultKind::status(429, "OPERATION_TIME_LIMIT");
+    stage.world.add_fault(Fault::always("batch", refused)).expect("a fault");
+    let service = InProcess::start(&stage);
+    for n in 0..6 {
+        stage.drop_file(&format!("d{n:02}.pdf"), pdf(n, 500));
+    }
+    wait_for("all are told without a batch", || stage.world.all_notices().len() == 6);
+    assert_eq!(stage.world.ledger_of("batch").len(), 1, "one refusal is enough");
+    service.stop();
+}
+
+#[test]
 fn a_block_by_the_vendor_stops_the_portal_rings_the_alarm_and_ends_with_one_notice() {
     let administrator = "[1]";
     let more = [("overload_pause", "\"1500ms\""), ("administrators", administrator)];

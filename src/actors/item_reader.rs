@@ -209,6 +209,11 @@ impl ItemReader {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The way to a portal; none if it is no longer known.
+    pub fn caller(&self, portal: &PortalId) -> Option<PortalCaller> {
+        self.sessions.get(portal).cloned().map(PortalCaller::background)
+    }
+
     /// Whether this notice waits here already.
     pub fn holds(&self, portal: &PortalId, id: NoticeId) -> bool {
         self.lanes().get(portal).is_some_and(|lane| lane.held.contains(&id))
@@ -310,7 +315,9 @@ impl Work {
 
     /// Items of one type, at most a page.
     async fn chunk(&self, turns: Vec<Turn>) -> Vec<Answered> {
-        let Some(caller) = self.caller() else { return turns.into_iter().map(left_without_portal).collect() };
+        let Some(caller) = self.reader.caller(&self.portal) else {
+            return turns.into_iter().map(left_without_portal).collect();
+        };
         let type_id = turns[0].item.entity_type_id;
         let ids: Vec<u64> = turns.iter().map(|turn| turn.item.id).collect();
         let (_, fields) = item_rules::wishes(&self.reader.parts, &self.portal, type_id);
@@ -344,10 +351,6 @@ impl Work {
             }
             Err(failure) => turns.into_iter().map(|turn| Answered::Unread(turn, failure.clone())).collect(),
         }
-    }
-
-    fn caller(&self) -> Option<PortalCaller> {
-        self.reader.sessions.get(&self.portal).cloned().map(PortalCaller::background)
     }
 
     /// A list does not say why an item is missing in it.

@@ -10,6 +10,7 @@ use crate::http::admin_request::{
 };
 use crate::http::budget_view::BudgetView;
 use crate::http::document_view::{DocumentCard, DocumentLine};
+use crate::http::gap_view::GapList;
 use crate::http::operator_view::{
     Discarded, DocumentList, ParkedNoticeList, ParkedNoticeView, PortalList, RetriedMany, Sent,
 };
@@ -149,6 +150,13 @@ impl AdminClient {
     pub async fn budget(&self, portal: &str) -> Answer<BudgetView> {
         // An id is a name of the configuration: letters, digits and the like.
         self.get(&format!("portals/{portal}/budget"), &()).await
+    }
+    /// What the portals' webhooks have missed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn gaps(&self) -> Answer<GapList> {
+        self.get("gaps", &()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &(impl Serialize + Sync)) -> Answer<T> {

@@ -76,7 +76,7 @@ impl PortalSession {
         let load = async move {
             loop {
                 let state = parts.store.portal(&id).await;
-                let usage = parts.store.portal_usage(&id, hour).await;
+                let usage = parts.store.portal_usage(&id, hour, hour).await;
                 match (state, usage) {
                     (Ok(state), Ok(usage)) => break (state.unwrap_or_default(), usage),
                     (Err(error), _) | (_, Err(error)) => {

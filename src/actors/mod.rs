@@ -415,16 +415,16 @@ impl Engine {
         views
     }
 
-    /// Who used the budget of each portal.
-    pub async fn budgets(&self) -> Vec<BudgetReport> {
+    /// Who used the budget of each portal in so many hours.
+    pub async fn budgets(&self, hours: u64) -> Vec<BudgetReport> {
         let all = self.sessions.all();
-        let asked = all.iter().map(|(_, entry)| entry.session.send(GiveBudget));
+        let asked = all.iter().map(|(_, entry)| entry.session.send(GiveBudget { hours }));
         futures_util::future::join_all(asked).await.into_iter().filter_map(Result::ok).collect()
     }
 
     /// Who used the budget of a portal; none if there is no such portal.
     pub async fn budget(&self, portal: &PortalId) -> Option<BudgetReport> {
-        self.sessions.session(portal)?.send(GiveBudget).await.ok()
+        self.sessions.session(portal)?.send(GiveBudget { hours: crate::limits::USAGE_HOURS }).await.ok()
     }
 
     /// Stops taking work and waits, at most [`STOP_PATIENCE`], for effects under way.

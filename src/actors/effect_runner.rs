@@ -477,6 +477,8 @@ impl PortalWork<'_> {
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
         let allowed = transfer::allowed_at(&pass.client.origin(), pass.allowed.iter().cloned());
         let got = transfer::download(&pass.client, url, &allowed, &mut writer, max_bytes).await?;
+        // What follows is our disk's business: the next transfer need not wait for it.
+        drop(pass);
         let bytes = writer.finish().await.map_err(spool_failed)?;
         Ok((bytes, got.name))
     }

@@ -5,7 +5,7 @@
 //!                                                 ▲  timers                          │                   │
 //!                                                 └──────────── Deliver(event) ◀─────┴───────────────────┘
 //! ```
-//! Start order: sessions, runner, scheduler, ingress, watches. Stop order: the reverse, each waiting for what it
+//! Start order: sessions, runner, scheduler, watches; an ingress on each thread with doors, when it is first asked. Stop order: the reverse, each waiting for what it
 //! has in hand, at most [`STOP_PATIENCE`]; what is cut off is repeated or looked for after the next start.
 
 mod batch_room;
@@ -63,7 +63,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
-use webhook_ingress::{AcceptNotice, WebhookIngress};
+use webhook_ingress::Ingresses;
 
 /// How long a stop waits for effects under way.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -153,7 +153,7 @@ pub struct PortalPauses {
 pub struct Engine {
     parts: Arc<Parts>,
     runner: Arc<EffectRunner>,
-    ingress: Addr<WebhookIngress>,
+    ingresses: Ingresses,
     scheduler: Addr<RetryScheduler>,
     sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>,
     arbiters: Arc<[ArbiterHandle]>,
@@ -234,9 +234,7 @@ impl Engine {
             let router = Arc::new(NoticeRouter::new(shared.clone(), items));
             RetryScheduler::new(shared, run, router)
         });
-        let shared = parts.clone();
-        let ingress =
-            WebhookIngress::start_in_arbiter(&decisions.handle(), move |_| WebhookIngress::new(shared));
+        let ingresses = Ingresses::new(&parts);
         for folder in watches {
             if let Some(session) = sessions.get(&folder.portal).cloned() {
                 let shared = parts.clone();
@@ -246,7 +244,7 @@ impl Engine {
             }
         }
         let arbiters = [decisions.handle(), remotes.handle()].into();
-        Self { parts, runner, ingress, scheduler, sessions: Arc::new(sessions), arbiters }
+        Self { parts, runner, ingresses, scheduler, sessions: Arc::new(sessions), arbiters }
     }
 
     /// The store, for reading.
@@ -269,10 +267,7 @@ impl Engine {
     /// # Errors
     /// [`AcceptError`]: nothing was accepted, the sender must not get a 200.
     pub async fn accept(&self, notice: NewNotice) -> Result<Accepted, AcceptError> {
-        match self.ingress.send(AcceptNotice(notice)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(AcceptError::Unavailable { reason: stopping() }),
-        }
+        self.ingresses.accept(notice).await
     }
 
     /// Carries out an order of a person.
@@ -357,7 +352,7 @@ impl Engine {
             Readiness::NotReady(reason) => vec![reason.clone()],
         };
         let store_ready = reasons.is_empty();
-        let alive = self.scheduler.connected() && self.ingress.connected();
+        let alive = self.scheduler.connected();
         if !alive {
             reasons.push(Text::new(
                 "Внутренний планировщик остановлен; перезапустите службу.",
@@ -402,6 +397,12 @@ impl Engine {
             });
         }
         views
+    }
+
+    /// Who used the budget of each portal.
+    pub async fn budgets(&self) -> Vec<BudgetReport> {
+        let asked = self.sessions.values().map(|session| session.send(GiveBudget));
+        futures_util::future::join_all(asked).await.into_iter().filter_map(Result::ok).collect()
     }
 
     /// Who used the budget of a portal; none if there is no such portal.

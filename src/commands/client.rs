@@ -8,6 +8,7 @@ use crate::domain::SagaId;
 use crate::http::admin_request::{
     BindRequest, CancelRequest, DocumentQuery, NoticeQuery, RetryManyRequest, RetryRequest, SendRequest,
 };
+use crate::http::budget_view::BudgetView;
 use crate::http::document_view::{DocumentCard, DocumentLine};
 use crate::http::gap_view::GapList;
 use crate::http::operator_view::{
@@ -148,6 +149,14 @@ impl AdminClient {
     /// [`ClientError`].
     pub async fn gaps(&self) -> Answer<GapList> {
         self.get("gaps", &()).await
+    }
+    /// Who used the budget of a portal.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn budget(&self, portal: &str) -> Answer<BudgetView> {
+        // An id is a name of the configuration: letters, digits and the like.
+        self.get(&format!("portals/{portal}/budget"), &()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &(impl Serialize + Sync)) -> Answer<T> {

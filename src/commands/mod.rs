@@ -17,6 +17,7 @@ pub mod documents;
 pub mod exit;
 pub mod offline_store;
 pub mod output;
+mod portal_budget;
 pub mod portals;
 pub mod problem_view;
 pub mod running_service;

@@ -3,9 +3,11 @@
 use super::ExitStatus;
 use super::client::Context;
 use super::output::Output;
+use super::portal_budget::budget_sheet;
 use super::table::{sheet, table};
 use crate::domain::{Language, Text};
-use crate::http::gap_view::{GapList, PortalGaps};
+use crate::http::budget_view::BudgetView;
+use crate::http::gap_view::PortalGaps;
 use crate::http::operator_view::{PortalLine, PortalList};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -42,22 +44,30 @@ pub async fn run(args: PortalsArgs, context: &Context) -> ExitStatus {
             ExitStatus::Fine
         }
         PortalsVerb::Show { id } => {
-            // a service of an older version has no report: the rest is shown all the same
-            let gaps = context.client.gaps().await.unwrap_or_default();
-            show(&portals, &gaps, &id, &context.output)
+            let known = portals.items.iter().any(|portal| portal.id == id);
+            let budget = if known { context.client.budget(&id).await.ok() } else { None };
+            let gaps = context.client.gaps().await.ok();
+            show(
+                &portals,
+                &id,
+                Details { portal: None, budget, gaps: gaps.and_then(|all| all.of(&id)) },
+                &context.output,
+            )
         }
     }
 }
 
-/// One portal with what its webhook has missed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-struct PortalCard<'a> {
+/// Everything about one portal. What the service could not tell (one of an older version) is none.
+#[derive(Default, Serialize)]
+struct Details<'a> {
     #[serde(flatten)]
-    portal: &'a PortalLine,
-    gaps: Option<&'a PortalGaps>,
+    portal: Option<&'a PortalLine>,
+    budget: Option<BudgetView>,
+    /// What its webhook has missed.
+    gaps: Option<PortalGaps>,
 }
 
-fn show(portals: &PortalList, gaps: &GapList, id: &str, output: &Output) -> ExitStatus {
+fn show<'a>(portals: &'a PortalList, id: &str, details: Details<'a>, output: &Output) -> ExitStatus {
     let Some(portal) = portals.items.iter().find(|portal| portal.id == id) else {
         let known = portals.items.iter().map(|portal| portal.id.as_str()).collect::<Vec<_>>().join(", ");
         return output.misuse(&Text::new(
@@ -65,10 +75,11 @@ fn show(portals: &PortalList, gaps: &GapList, id: &str, output: &Output) -> Exit
             format!("There is no portal `{id}`. There are: {known}."),
         ));
     };
-    let gaps = gaps.portals.iter().find(|gaps| gaps.portal == id);
-    output.show(&PortalCard { portal, gaps }, || {
-        let channel = gaps.map(|gaps| channel_sheet(gaps, output)).unwrap_or_default();
-        format!("{}{channel}", portal_sheet(portal, output))
+    let details = Details { portal: Some(portal), ..details };
+    output.show(&details, || {
+        let budget = details.budget.as_ref().map(|budget| budget_sheet(budget, output));
+        let gaps = details.gaps.as_ref().map(|gaps| channel_sheet(gaps, output));
+        portal_sheet(portal, output) + &budget.unwrap_or_default() + &gaps.unwrap_or_default()
     });
     ExitStatus::Fine
 }
@@ -144,7 +155,7 @@ mod tests {
         let shown = portal_sheet(&portal, &output);
         assert!(shown.contains("crm.item.get → 2026-02-03 04:05:06") && shown.contains("12.3"), "{shown}");
         let portals = PortalList { items: vec![portal] };
-        assert_eq!(show(&portals, &GapList::default(), "other", &output), ExitStatus::Misuse);
+        assert_eq!(show(&portals, "other", Details::default(), &output), ExitStatus::Misuse);
         let gaps = PortalGaps { lost: 2, before_start: 1, late_ms_max: 90_500, ..PortalGaps::default() };
         let sheet = channel_sheet(&gaps, &output);
         assert!(sheet.contains("of these never came") && sheet.contains("90.5 s"), "{sheet}");

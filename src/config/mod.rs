@@ -43,7 +43,7 @@ pub use rule::{CrmItemSource, Delivery, Existing, Folders, Occasion, Recipient, 
 pub use schema::schema;
 pub use secret_ref::{SecretRef, SecretSource};
 pub use server::{LanguageCode, LogConfig, LogFormat, OperatorConfig, PublicConfig, StoreConfig, TimeConfig};
-pub use source::Origins;
+pub use source::{DEFAULT_TOML, Origins};
 pub use units::{InvalidPeriod, InvalidSize, Period, Size};
 
 use crate::domain::{PortalId, Secret, Text};

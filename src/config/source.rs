@@ -12,8 +12,8 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-/// The built-in defaults.
-pub(super) const DEFAULT_TOML: &str = include_str!("default.toml");
+/// The built-in defaults, with their explanations.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// No configuration is larger; a larger file is a wrong file.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;

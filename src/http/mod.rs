@@ -14,6 +14,7 @@ pub mod admin;
 pub mod admin_request;
 pub mod bitrix24;
 pub mod body;
+pub mod budget_view;
 pub mod document_view;
 pub mod easydocs;
 pub mod error;

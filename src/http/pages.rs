@@ -4,10 +4,13 @@
 //! `Html`, and the page may load nothing but its own style (Content-Security-Policy with the style's digest).
 
 use super::admin::Desk;
+use super::budget_view::totals;
 use super::document_view::display_name;
 use super::error::{ApiError, Code};
 use super::gap_view::{self, GapList};
 use crate::actors::EngineHealth;
+use crate::actors::portal_session::BudgetReport;
+use crate::domain::portal_usage::HourUsage;
 use crate::domain::{Language, Text, Timestamp};
 use crate::saga::document::{DocumentSaga, Step, words};
 use crate::store::{Counts, DocumentFilter, Store};
@@ -25,6 +28,8 @@ use sha2::{Digest as _, Sha256};
 const REFRESH_S: u32 = 15;
 /// Rows of each table.
 const ROWS_MAX: usize = 20;
+/// Hours that the requests of a portal are summed over.
+const HOURS_SHOWN: u64 = 24;
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733;background:#fff}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
@@ -39,6 +44,7 @@ pub struct Overview {
     stopped: Vec<DocumentSaga>,
     recent: Vec<DocumentSaga>,
     gaps: GapList,
+    portals: Vec<BudgetReport>,
     now: Timestamp,
     zone: TimeZone,
 }
@@ -58,6 +64,7 @@ pub async fn overview(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResp
         stopped: newest(engine.store(), &[Step::Parked], ROWS_MAX).await?,
         recent: recent(engine.store()).await?,
         gaps: gap_view::of_engine(engine),
+        portals: engine.budgets().await,
         now: engine.clock().now(),
         zone: desk.zone().clone(),
     };
@@ -201,6 +208,7 @@ fn render(overview: &Overview, language: Language) -> String {
     state(&mut html, &overview.health);
     counts(&mut html, &overview.counts, overview.now);
     stopped(&mut html, &overview.stopped, overview.now);
+    portals(&mut html, &overview.portals, overview.now);
     recent_table(&mut html, &overview.recent, overview.now);
     gaps(&mut html, &overview.gaps);
     html.markup("</body></html>");
@@ -268,6 +276,50 @@ fn stopped(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
         .markup("<code>edobridge dead-letters show|retry|discard</code></p>");
 }
 
+/// How the portals treat us, and who used their budgets in the last day.
+fn portals(html: &mut Html, portals: &[BudgetReport], now: Timestamp) {
+    if portals.is_empty() {
+        return;
+    }
+    html.markup("<h2>").words("Порталы", "Portals").markup("</h2>");
+    html.head_row(&[
+        ("Портал", "Portal"),
+        ("Ждут запроса", "Waiting"),
+        ("Запросов за сутки", "Requests in a day"),
+        ("Больше всего", "Most of them"),
+        ("Ограничения", "Limits"),
+    ]);
+    for portal in portals.iter().take(ROWS_MAX) {
+        let oldest = HourUsage::hour_of(now).saturating_sub(HOURS_SHOWN);
+        let hours: Vec<HourUsage> = portal.hours.iter().filter(|hour| hour.hour > oldest).cloned().collect();
+        let used = totals(&hours);
+        let requests: u64 = used.iter().map(|usage| usage.requests).sum();
+        let most: Vec<String> =
+            used.iter().take(3).map(|usage| format!("{} {}", usage.method, usage.requests)).collect();
+        html.markup("<tr><td>").text(portal.id.as_str()).markup("</td><td class=\"n\">");
+        html.text(&(portal.waiting_interactive + portal.waiting_background).to_string());
+        html.markup("</td><td class=\"n\">").text(&requests.to_string()).markup("</td><td>");
+        html.text(&most.join(", ")).markup("</td><td>");
+        portal_limits(html, portal);
+        html.markup("</td></tr>");
+    }
+    html.markup("</tbody></table>");
+}
+
+fn portal_limits(html: &mut Html, portal: &BudgetReport) {
+    if let Some(until) = portal.overload_until {
+        html.markup("<span class=\"bad\">")
+            .words("заблокирован поставщиком, попытка ", "blocked by the vendor, next try ");
+        html.moment(until).markup("</span> ");
+    }
+    if let Some(until) = portal.paused_until {
+        html.words("пауза до ", "paused until ").moment(until).markup(" ");
+    }
+    for (method, until) in &portal.blocked {
+        html.text(method).words(" до ", " until ").moment(*until).markup(" ");
+    }
+}
+
 fn recent_table(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
     html.markup("<h2>").words("Последние документы", "Last documents").markup("</h2>");
     html.head_row(&[("Документ", "Document"), ("Изменён", "Changed"), ("Состояние", "State")]);
@@ -324,6 +376,8 @@ mod tests {
     use super::super::gap_view::GapLine;
     use super::super::test_support::{live_saga, stopped_saga};
     use super::*;
+    use crate::domain::PortalId;
+    use crate::domain::portal_usage::MethodUsage;
     use crate::store::StepCount;
 
     fn overview(stopped: Vec<DocumentSaga>) -> Overview {
@@ -355,6 +409,7 @@ mod tests {
                     words: Text::new("Событие не пришло.", "The event never came."),
                 }],
             },
+            portals: vec![budget()],
             now: Timestamp(7_200_000),
             zone: TimeZone::get("Asia/Almaty").unwrap(),
         }
@@ -366,6 +421,32 @@ mod tests {
         // Almaty was six hours ahead of Greenwich in 1970
         assert!(page.contains("It is 1970-01-01 08:00:00. Times are of the zone Asia/Almaty"), "{page}");
         assert!(page.contains("since 1970-01-01 06:01:00") && !page.contains("00:01:00"), "{page}");
+    }
+
+    fn budget() -> BudgetReport {
+        let used = |method: &str, requests| MethodUsage {
+            method: method.into(),
+            requests,
+            ..MethodUsage::default()
+        };
+        BudgetReport {
+            id: PortalId("main".into()),
+            bucket: None,
+            waiting_interactive: 1,
+            waiting_background: 41,
+            blocked: vec![("crm.item.get".into(), Timestamp(7_260_000))],
+            paused_until: None,
+            overload_until: None,
+            hours: vec![HourUsage { hour: 2, methods: vec![used("batch", 3), used("download", 500)] }],
+        }
+    }
+
+    #[test]
+    fn the_page_says_who_used_the_budget_of_a_portal() {
+        let page = render(&overview(Vec::new()), Language::En);
+        for wanted in [">42<", ">503<", "download 500, batch 3", "crm.item.get until 1970-01-01 "] {
+            assert!(page.contains(wanted), "{wanted} is missing in {page}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::admin::{self, Desk};
 use super::error::{ApiError, Code};
 use super::settings::OPERATOR_BODY_BYTES_MAX;
-use super::{bitrix24, easydocs, gap_view, health, maintenance, pages};
+use super::{bitrix24, budget_view, easydocs, gap_view, health, maintenance, pages};
 use crate::actors::Engine;
 use crate::domain::Text;
 use crate::telemetry::metrics::Metrics;
@@ -22,7 +22,7 @@ pub const BITRIX_WEBHOOK: &str = "/bitrix/webhook";
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
 
 /// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
-pub const PATTERNS: [&str; 22] = [
+pub const PATTERNS: [&str; 23] = [
     BITRIX_WEBHOOK,
     EASYDOCS_CALLBACK,
     "/",
@@ -42,6 +42,7 @@ pub const PATTERNS: [&str; 22] = [
     "/admin/v1/parked-notices/{id}",
     "/admin/v1/portals",
     "/admin/v1/gaps",
+    "/admin/v1/portals/{id}/budget",
     "/admin/v1/counts",
     "/admin/v1/backup",
     "/admin/v1/store-check",
@@ -103,6 +104,7 @@ fn admin_routes(config: &mut ServiceConfig) {
         .service(resource("/parked-notices/{id}", "DELETE").route(web::delete().to(admin::discard_notice)))
         .service(resource("/portals", "GET").route(web::get().to(admin::portals)))
         .service(resource("/gaps", "GET").route(web::get().to(gap_view::gaps)))
+        .service(resource("/portals/{id}/budget", "GET").route(web::get().to(budget_view::budget)))
         .service(resource("/counts", "GET").route(web::get().to(admin::counts)))
         .service(resource("/backup", "POST").route(web::post().to(maintenance::backup)))
         .service(resource("/store-check", "POST").route(web::post().to(maintenance::store_check)));

@@ -15,8 +15,9 @@
 use super::Parts;
 use super::document_saga::HandleError;
 use super::item_rules::{self, Verdict};
-use super::portal_session::{PortalCaller, PortalSession};
+use super::portal_session::PortalCaller;
 use super::retry_scheduler::{Create, Deliver, RetryScheduler};
+use super::session_registry::Sessions;
 use crate::domain::{CrmItem, Failure, FailureClass, NoticeId, PortalId};
 use crate::providers::bitrix24::item_pages::{self, Listed};
 use crate::providers::bitrix24::{Caller, crm};
@@ -65,7 +66,7 @@ pub enum Told {
 /// Reads items for events. One for all portals.
 pub struct ItemReader {
     parts: Arc<Parts>,
-    sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>,
+    sessions: Sessions,
     lanes: Mutex<HashMap<PortalId, Lane>>,
 }
 
@@ -200,7 +201,7 @@ enum Answered {
 
 impl ItemReader {
     /// A reader of items through `sessions`.
-    pub fn new(parts: Arc<Parts>, sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>) -> Self {
+    pub fn new(parts: Arc<Parts>, sessions: Sessions) -> Self {
         Self { parts, sessions, lanes: Mutex::default() }
     }
 
@@ -210,7 +211,7 @@ impl ItemReader {
 
     /// The way to a portal; none if it is no longer known.
     pub fn caller(&self, portal: &PortalId) -> Option<PortalCaller> {
-        self.sessions.get(portal).cloned().map(PortalCaller::background)
+        self.sessions.session(portal).map(PortalCaller::background)
     }
 
     /// Whether this notice waits here already.

@@ -295,7 +295,7 @@ impl NoticeRouter {
                 let facts = GeneratedFacts { template_id: None, item: *item };
                 rule::rule_for_generated(rules, portal, facts).is_some()
             }
-            // No rule is about it, but a bell hangs on it.
+            // A bell, not a document: it is rung where the event is routed.
             BitrixTrigger::OfflineQueueFilled => true,
             BitrixTrigger::Other { .. } => false,
         }
@@ -305,7 +305,7 @@ impl NoticeRouter {
         let of_files = |trigger: &RuleTrigger| {
             matches!(trigger, RuleTrigger::Folder { .. } | RuleTrigger::FileEvent { .. })
         };
-        self.parts.rules.iter().any(|r| r.portal == *portal && of_files(&r.trigger))
+        self.parts.rules.iter().any(|r| r.is_for(portal) && of_files(&r.trigger))
     }
 
     async fn trigger(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {

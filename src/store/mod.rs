@@ -80,7 +80,7 @@ pub use list::{DocumentFilter, ListCursor, Page};
 pub use notice::{Accepted, Cursor, Fate, NewNotice, Notice, NoticeKind, ParkedNotice};
 pub use open::{OpenProgress, OpenReport, ViewFate};
 pub use options::StoreOptions;
-pub use portal_installations::{Installations, RekeyReport};
+pub use portal_installations::{Installations, KeyPlace, RekeyError, RekeyReport};
 pub use portal_seal::{SealKey, SealRing};
 pub use portal_seal_key::SealKeyError;
 pub use records::{DecodeError, Kind};

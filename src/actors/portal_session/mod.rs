@@ -73,6 +73,10 @@ pub enum Transfer {
     Download,
     /// A file is put into a folder.
     Upload,
+    /// A file is put into a file field of a CRM item (on an old box by the method of its type).
+    Attach,
+    /// A comment is written with a file in it.
+    CommentFile,
 }
 
 impl Transfer {
@@ -81,6 +85,8 @@ impl Transfer {
         match self {
             Self::Download => "download",
             Self::Upload => "disk.folder.uploadfile",
+            Self::Attach => "crm.item.update",
+            Self::CommentFile => "crm.timeline.comment.add",
         }
     }
 }

@@ -16,7 +16,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 /// Longest event name that is taken.
 const NAME_BYTES_MAX: usize = 128;
 /// Longest token, member id or domain that is taken.
-const AUTH_BYTES_MAX: usize = 512;
+pub(super) const AUTH_BYTES_MAX: usize = 512;
 
 /// An event, decoded and not yet trusted.
 #[derive(Clone, PartialEq)]

@@ -261,7 +261,8 @@ mod tests {
             let heard = poll(&http(), &config, &mut place).await.unwrap();
             assert_eq!(heard, Heard::Messages(vec![Message::Published]));
             assert_eq!(poll(&http(), &config, &mut place).await.unwrap(), Heard::Nothing);
-            let line = server.requests()[1].line().to_owned();
+            let requests = server.requests();
+            let line = requests[1].line();
             assert!(
                 line.contains("CHANNEL_ID=ch4nnel%3Aone%2Fch4nnel%3Atwo") && line.contains("mid=5"),
                 "{line}"

@@ -336,7 +336,9 @@ impl AsApplication {
 
 impl Drop for AsApplication {
     fn drop(&mut self) {
-        drop(self.stop.take().map(|stop| stop.send(())));
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }

@@ -26,8 +26,11 @@ pub const INBOX_RESCAN_MS: u64 = 5_000;
 /// Panics of one saga before it is parked.
 pub const SAGA_PANICS_MAX: u32 = 3;
 
-/// Requests under way at one portal. Few, so that what waits meanwhile is packed into one batch.
+/// Requests of background calls under way at one portal. Few, so that what waits meanwhile is packed into one batch.
 pub const PORTAL_REQUESTS_MAX: usize = 2;
+
+/// Further requests that only calls of people may begin: a portal that answers slowly must not look dead to them.
+pub const PORTAL_INTERACTIVE_REQUESTS: usize = 1;
 
 /// Calls that may wait for one portal's budget. Each belongs to a saga under way.
 pub const PORTAL_QUEUE_MAX: usize = 4_096;
@@ -37,6 +40,25 @@ pub const BATCH_MAX: usize = 50;
 
 /// Requests whose budget is written to disk ahead of their use: a crash can waste, never overspend them.
 pub const BUDGET_AHEAD: u64 = 10;
+
+/// Requests left of those when the next ones are written, so that none waits for the disk.
+pub const BUDGET_LOW_WATER: u64 = 4;
+
+/// While transfers want every request, calls gather for the time of so many requests: a batch is then one request in
+/// eleven, and carries up to fifty calls.
+pub const GATHER_REQUESTS: f64 = 10.0;
+
+/// Longest time that a call waits for company, in milliseconds, however slow the portal's bucket is.
+pub const GATHER_MS_MAX: u64 = 10_000;
+
+/// Methods that the account of a portal's budget names; further ones are counted together. We call about thirty.
+pub const USAGE_METHODS_MAX: usize = 64;
+
+/// Hours that the account of a portal's budget goes back: a long weekend.
+pub const USAGE_HOURS: u64 = 96;
+
+/// How often the account of a portal's budget is written to disk at most, in milliseconds: what a crash may forget.
+pub const USAGE_SAVE_MS: u64 = 60_000;
 
 /// Largest file by one base64 upload, in bytes; above it the two-step upload is used (the EasyDocs guide, 10 MB).
 pub const SMALL_UPLOAD_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -49,4 +71,6 @@ pub const FOLDER_POLL_FILES_MAX: usize = 500;
 
 const _: () = assert!(BATCH_MAX <= 50, "the portal refuses longer batches");
 const _: () = assert!(PORTAL_QUEUE_MAX >= DUE_PER_TICK, "one tick's sagas must fit into a portal's queue");
+const _: () = assert!(BUDGET_LOW_WATER < BUDGET_AHEAD, "a payment must lift the account above its low water");
+const _: () = assert!(USAGE_HOURS <= 256, "the hour's place in the store is one byte");
 const _: () = assert!(SCAN_INTERVAL_MS < INBOX_RESCAN_MS, "the rescan is the rarer of the two");

@@ -7,12 +7,13 @@ use super::Parts;
 use super::circuit::{self, Circuit, CircuitView};
 use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
+use super::fair_turns::{FairTurns, Turn};
 use super::folder;
 use super::item_work::delivery_in;
-use super::portal_session::{Learned, PortalCaller, PortalSession, TransferPass};
+use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
 use crate::domain::{
-    AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text,
+    AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
 use crate::limits;
 use crate::providers::bitrix24::item_access::ItemAccess;
@@ -22,7 +23,8 @@ use crate::providers::spool_io::FileSource;
 use crate::saga::document::rule::{self, SourceFacts};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
-    Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, Rule, Source, SourceFile, WantedFile,
+    Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, EventToken, RobotHeard, RobotReply, Rule,
+    Source, SourceFile, WantedFile,
 };
 use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
@@ -32,7 +34,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 
 /// One ordered effect.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct Order {
     pub saga: SagaId,
     /// The portal of the document.
     pub portal: PortalId,
+    /// When the document was taken up: at a busy portal the older one goes first.
+    pub since: Timestamp,
     /// The fence of the attempt.
     pub token: AttemptToken,
     /// What to do.
@@ -55,7 +58,7 @@ pub struct EffectRunner {
     easydocs: Arc<easydocs::Client>,
     easydocs_circuit: Mutex<Circuit>,
     portal_circuits: BTreeMap<PortalId, Mutex<Circuit>>,
-    signing_calls: Semaphore,
+    signing_calls: FairTurns,
     /// What was learned of each portal's CRM methods.
     items: Mutex<HashMap<PortalId, Arc<ItemAccess>>>,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
@@ -77,7 +80,7 @@ impl EffectRunner {
             arbiter,
             portals,
             easydocs,
-            signing_calls: Semaphore::new(parts.signing_calls_max.max(1)),
+            signing_calls: FairTurns::new(parts.signing_calls_max),
             items: Mutex::new(HashMap::new()),
             running: Mutex::new(HashSet::new()),
             parts,
@@ -197,11 +200,21 @@ impl EffectRunner {
     async fn call(&self, order: &Order) -> Result<Answer, Failure> {
         match &order.effect {
             Effect::CreateDocument { file, route_id, external_id } => {
+                let _turn = self.signing_turn(order).await;
                 self.create_document(file, route_id, external_id).await
             }
-            Effect::FindDocument { external_id } => self.find_document(external_id).await,
-            Effect::ReadStatus { document_id } => self.read_status(document_id).await,
-            Effect::FetchSigned { document_id } => self.fetch_signed(document_id).await,
+            Effect::FindDocument { external_id } => {
+                let _turn = self.signing_turn(order).await;
+                self.find_document(external_id).await
+            }
+            Effect::ReadStatus { document_id } => {
+                let _turn = self.signing_turn(order).await;
+                self.read_status(document_id).await
+            }
+            Effect::FetchSigned { document_id } => {
+                let _turn = self.signing_turn(order).await;
+                self.fetch_signed(document_id).await
+            }
             Effect::ReadItem { item } => self.portal(order)?.read_item(*item).await,
             Effect::FetchSource { source, rule } => {
                 self.portal(order)?.fetch_source(source, rule.as_deref()).await
@@ -244,6 +257,36 @@ impl EffectRunner {
         }
     }
 
+    /// Answers a workflow outside of any document: a question, or an order that came to nothing.
+    ///
+    /// # Errors
+    /// As [`robots::event_send`](crate::providers::bitrix24::robots::event_send).
+    pub async fn answer_workflow(
+        &self,
+        portal: &PortalId,
+        token: &EventToken,
+        reply: &RobotReply,
+    ) -> Result<RobotHeard, Failure> {
+        let effect = Effect::AnswerRobot { event_token: token.clone(), reply: reply.clone() };
+        let since = self.parts.clock.now();
+        let order = Order {
+            saga: SagaId::from_u128(0),
+            portal: portal.clone(),
+            since,
+            token: AttemptToken(0),
+            effect,
+        };
+        match self.perform(&order).await? {
+            Answer::RobotAnswered { heard } => Ok(heard),
+            _ => Err(local(
+                FailureClass::Transient,
+                "wrong_answer",
+                "Сбой внутри edobridge.",
+                "A fault inside edobridge.",
+            )),
+        }
+    }
+
     fn items_of(&self, portal: &PortalId) -> Arc<ItemAccess> {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
         items.entry(portal.clone()).or_default().clone()
@@ -255,7 +298,8 @@ impl EffectRunner {
             parts: &self.parts,
             portal: order.portal.clone(),
             session: session.clone(),
-            caller: PortalCaller::background(session.clone()),
+            caller: PortalCaller::background(session.clone()).since(order.since),
+            since: order.since,
             items: self.items_of(&order.portal),
         })
     }
@@ -268,7 +312,6 @@ impl EffectRunner {
         route_id: &str,
         external_id: &str,
     ) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let request = easydocs::CreateRequest {
             name: file.name.clone(),
             file_name: file.name.clone(),
@@ -285,7 +328,6 @@ impl EffectRunner {
     }
 
     async fn find_document(&self, external_id: &str) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let found = self.easydocs.search(external_id).await?;
         if found.len() > 1 {
             tracing::error!(
@@ -301,21 +343,19 @@ impl EffectRunner {
     }
 
     async fn read_status(&self, document_id: &str) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let read = self.easydocs.status(document_id).await?;
         Ok(Answer::StatusRead { status: status_of(&read.status), raw_status: read.raw_status })
     }
 
     async fn fetch_signed(&self, document_id: &str) -> Result<Answer, Failure> {
-        let _permit = self.signing_permit().await?;
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
         self.easydocs.download(document_id, None, &mut writer).await?;
         let bytes = writer.finish().await.map_err(spool_failed)?;
         Ok(Answer::SignedFetched { bytes })
     }
 
-    async fn signing_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-        self.signing_calls.acquire().await.map_err(|_| stopping())
+    async fn signing_turn(&self, order: &Order) -> Turn {
+        self.signing_calls.take(&order.portal).await
     }
 }
 
@@ -325,11 +365,17 @@ pub(super) struct PortalWork<'a> {
     pub(super) portal: PortalId,
     pub(super) session: Addr<PortalSession>,
     pub(super) caller: PortalCaller,
+    since: Timestamp,
     /// Its way to CRM items.
     pub(super) items: Arc<ItemAccess>,
 }
 
 impl PortalWork<'_> {
+    pub(super) async fn pass(&self, transfer: Transfer) -> Result<Pass, Failure> {
+        let wanted = TransferPass { transfer, due: Some(self.since) };
+        self.session.send(wanted).await.map_err(|_| stopping())?
+    }
+
     async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
         let read = self.items.get(&self.caller, item).await?;
         let stage = read.stage_id.clone().unwrap_or_default();
@@ -489,7 +535,7 @@ impl PortalWork<'_> {
         url: &crate::domain::Secret,
         max_bytes: u64,
     ) -> Result<(SpoolFile, Option<String>), Failure> {
-        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+        let pass = self.pass(Transfer::Download).await?;
         let mut writer = self.parts.store.spool().create().await.map_err(spool_failed)?;
         let allowed = transfer::allowed_at(&pass.client.origin(), pass.allowed.iter().cloned());
         let got = transfer::download(&pass.client, url, &allowed, &mut writer, max_bytes).await?;
@@ -498,18 +544,23 @@ impl PortalWork<'_> {
     }
 
     async fn scan_folder(&self, folder_id: u64, wanted_name: &str) -> Result<Answer, Failure> {
-        let highest_id = drive::highest_id(&self.caller, folder_id).await?;
         let (stem, _) = rule::split_name(wanted_name);
-        let alike = folder::names_with_prefix(&self.caller, folder_id, stem).await?;
+        // Asked together they share a request, and the first of them with every other document of the folder.
+        let (highest_id, alike) = futures_util::try_join!(
+            drive::highest_id(&self.caller, folder_id),
+            folder::names_with_prefix(&self.caller, folder_id, stem),
+        )?;
         Ok(Answer::FolderScanned { highest_id, free_name: rule::free_name(wanted_name, &alike) })
     }
 
     async fn upload(&self, folder_id: u64, name: &str, bytes: &SpoolFile) -> Result<Answer, Failure> {
-        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+        let pass = self.pass(Transfer::Upload).await?;
         let source = FileSource { path: self.parts.store.spool().path(bytes.digest), facts: *bytes };
         let uploaded = if bytes.size_bytes <= self.parts.small_upload_bytes_max {
             let uploaded = transfer::upload_small(&pass.client, folder_id, name, &source).await;
-            self.session.send(Learned(uploaded.observed)).await.map_err(|_| stopping())?;
+            let succeeded = uploaded.result.is_ok();
+            // The outcome of the upload counts, whatever became of the session.
+            let _ = self.session.send(Learned { observed: uploaded.observed, succeeded }).await;
             uploaded.result?
         } else {
             let slot = transfer::upload_slot(&self.caller, folder_id, name).await.map_err(not_done)?;
@@ -616,7 +667,7 @@ pub(super) fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Fail
     Failure::new(class, FailureKind::Local, code, Text::new(ru, en))
 }
 
-pub(super) fn stopping() -> Failure {
+fn stopping() -> Failure {
     local(FailureClass::Throttled, "stopping", "edobridge останавливается.", "edobridge is stopping.")
 }
 

@@ -1,9 +1,9 @@
 //! The calls of one effect at a CRM item: file field, comment with a file, stage, generated documents, and the answer
 //! to a workflow. A part of the runner: it translates and decides nothing about a document.
 
-use super::effect_runner::{PortalWork, local, not_wanted, stopping};
+use super::effect_runner::{PortalWork, local, not_wanted};
 use super::own_write;
-use super::portal_session::{Learned, TransferPass};
+use super::portal_session::{Learned, Transfer};
 use crate::domain::{CrmItem, Failure, FailureClass, FailureKind, SpoolFile, Text};
 use crate::providers::bitrix24::documentgenerator::{self, GeneratedDocument, Pdf};
 use crate::providers::bitrix24::item_access::{self, Change};
@@ -40,7 +40,7 @@ impl PortalWork<'_> {
         file: &NamedFile,
     ) -> Result<Answer, Failure> {
         let state = self.field_state(item, field).await?;
-        let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+        let pass = self.pass(Transfer::FieldFile).await?;
         let source = self.file_source(file.bytes);
         let written = item_fields::attach(&self.items, &pass.client, item, &state, &file.name, &source).await;
         let attached = self.learned(written).await?;
@@ -107,7 +107,9 @@ impl PortalWork<'_> {
     }
 
     async fn learned<T>(&self, written: Written<T>) -> Result<T, Failure> {
-        self.session.send(Learned(written.observed)).await.map_err(|_| stopping())?;
+        let learned = Learned { observed: written.observed, succeeded: written.result.is_ok() };
+        // The outcome of the write counts, whatever became of the session.
+        let _ = self.session.send(learned).await;
         written.result
     }
 
@@ -122,7 +124,7 @@ impl PortalWork<'_> {
         let comment_id = match file {
             None => crm::comment_add(&self.caller, item, text).await?,
             Some(file) => {
-                let pass = self.session.send(TransferPass).await.map_err(|_| stopping())??;
+                let pass = self.pass(Transfer::CommentFile).await?;
                 let source = self.file_source(file.bytes);
                 let written =
                     item_fields::comment_with_file(&pass.client, item, text, &file.name, &source).await;

@@ -14,6 +14,7 @@ pub mod circuit;
 mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;
+mod fair_turns;
 pub mod folder;
 pub mod folder_watch;
 pub mod found;
@@ -26,6 +27,7 @@ pub mod notice_router;
 pub mod own_write;
 pub mod portal_session;
 pub mod retry_scheduler;
+mod robot_desk;
 pub mod second_channel;
 pub mod trigger;
 pub mod webhook_ingress;
@@ -38,6 +40,7 @@ use crate::providers::bitrix24::Client;
 use crate::providers::bitrix24::budget::LeakyBucket;
 use crate::providers::easydocs;
 use crate::providers::url_rules::Origin;
+use crate::saga::document::rule::rule_for_field;
 use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, Policy, Rule, Source};
 use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
 use crate::telemetry::metrics::CircuitState;
@@ -50,7 +53,7 @@ use folder_watch::{FolderWatch, WatchedFolder};
 use gap_report::{Gap, GapReport, GapTotals};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
-use portal_session::{PortalSession, View};
+use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
 use std::any::Any;
@@ -88,6 +91,8 @@ pub struct Parts {
     pub small_upload_bytes_max: u64,
     /// When circuits open.
     pub circuit: CircuitSettings,
+    /// The budgets of the portals.
+    pub budgets: Budgets,
     /// What the webhooks have missed.
     pub gaps: Arc<GapReport>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
@@ -111,6 +116,10 @@ pub struct PortalSetup {
     pub client: Arc<Client>,
     /// Its budget; none = unlimited (a box).
     pub bucket: Option<LeakyBucket>,
+    /// Portals with one key share one budget: `member_id`. None: the address decides.
+    pub budget_key: Option<String>,
+    /// Users of the portal who are told when a block by the vendor is over.
+    pub administrators: Vec<u64>,
     /// Origins besides the portal's own that its files may come from.
     pub allowed_origins: Vec<Origin>,
     /// How long its limits are respected.
@@ -219,7 +228,7 @@ impl Engine {
         let (shared, run) = (parts.clone(), runner.clone());
         let items = Arc::new(ItemReader::new(parts.clone(), Arc::new(sessions.clone())));
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
-            let router = Arc::new(NoticeRouter::new(shared.clone(), items));
+            let router = Arc::new(NoticeRouter::new(shared.clone(), items, run.clone()));
             RetryScheduler::new(shared, run, router)
         });
         let shared = parts.clone();
@@ -292,7 +301,8 @@ impl Engine {
                 format!("There is no portal {text} in the configuration."),
             )));
         }
-        let create = retry_scheduler::Create { portal, source, rule, notice: None };
+        let (source, rule) = self.with_rule_of_field(&portal, source, rule)?;
+        let create = retry_scheduler::Create { portal, source, rule, robot: None, notice: None };
         match self.scheduler.send(create).await {
             Ok(Ok(record)) => Ok(record.id),
             Ok(Err(HandleError::Taken { by })) => Err(OperateError::Rejected(Text::new(
@@ -302,6 +312,33 @@ impl Engine {
             Ok(Err(error)) => Err(operate_error(error)),
             Err(_) => Err(OperateError::Unavailable { reason: stopping() }),
         }
+    }
+
+    /// A file of a file field gets its rule at once, and its one name: see [`rule_for_field`].
+    fn with_rule_of_field(
+        &self,
+        portal: &PortalId,
+        source: Source,
+        rule: Option<String>,
+    ) -> Result<(Source, Option<String>), OperateError> {
+        let Source::CrmFile { item, field, file_id } = source else {
+            return Ok((source, rule));
+        };
+        let rules = &self.parts.rules;
+        let Some((rule, spelled)) =
+            rule_for_field(rules, portal, item.entity_type_id, &field, rule.as_deref())
+        else {
+            return Err(OperateError::Rejected(Text::new(
+                format!(
+                    "Ни одно правило портала не берёт файлы из поля {field}, или названного правила нет: укажите правило (rule)."
+                ),
+                format!(
+                    "No rule of the portal takes files from field {field}, or the one named does not exist: name a rule."
+                ),
+            )));
+        };
+        let source = Source::CrmFile { item, field: spelled.to_owned(), file_id };
+        Ok((source, Some(rule.id.clone())))
     }
 
     /// What the webhooks have missed, in numbers by portal and with the latest gaps, newest first.
@@ -324,6 +361,7 @@ impl Engine {
                 "The internal scheduler has stopped; restart the service.",
             ));
         }
+        reasons.extend(self.parts.budgets.alarms());
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -363,12 +401,20 @@ impl Engine {
         views
     }
 
+    /// Who used the budget of a portal; none if there is no such portal.
+    pub async fn budget(&self, portal: &PortalId) -> Option<BudgetReport> {
+        self.sessions.get(portal)?.send(GiveBudget).await.ok()
+    }
+
     /// Stops taking work and waits, at most [`STOP_PATIENCE`], for effects under way.
     pub async fn drain(&self) {
         self.parts.draining.store(true, Ordering::Relaxed);
         let until = tokio::time::Instant::now() + STOP_PATIENCE;
         while self.runner.running_count() > 0 && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for session in self.sessions.values() {
+            let _ = tokio::time::timeout_at(until, session.send(SaveAccount)).await;
         }
     }
 

@@ -111,10 +111,7 @@ fn told<V>(outcome: Result<V, Text>, console: &Console, print: impl FnOnce(&V, &
 }
 
 async fn made(create: &CreateArgs, config: &Config, console: &Console) -> Result<BackupView, Text> {
-    let service = RunningService::of(config).map_err(|error| {
-        let words = error.to_string();
-        Text::new(words.clone(), words)
-    })?;
+    let service = RunningService::of(config);
     match service.presence().await {
         Presence::Running(_) => online(&service, target(create, config)?, console).await,
         Presence::Absent => offline(config, create, console).await,
@@ -125,9 +122,9 @@ async fn made(create: &CreateArgs, config: &Config, console: &Console) -> Result
 async fn online(service: &RunningService, to: PathBuf, console: &Console) -> Result<BackupView, Text> {
     let waiting = Text::new("служба делает копию", "the service makes the backup");
     let bar = console.spinner(console.word(&waiting).to_owned());
-    let outcome = service.order("/admin/v1/backup", &BackupRequest { to }).await;
+    let outcome = service.order("backup", &BackupRequest { to }).await;
     bar.finish_and_clear();
-    outcome.map_err(|error| error.0)
+    outcome.map_err(|error| error.text())
 }
 
 async fn offline(config: &Config, create: &CreateArgs, console: &Console) -> Result<BackupView, Text> {

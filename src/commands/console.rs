@@ -128,8 +128,7 @@ impl Console {
 
     fn write(&self, out: &mut impl Write, text: &str) {
         let masked: Cow<'_, str> = self.redactor.mask(text);
-        // a reader that closed the pipe has seen what it wanted; there is nobody left to tell about other errors
-        let _ = writeln!(out, "{}", masked.trim_end_matches('\n')).and_then(|()| out.flush());
+        write_line(out, &masked);
     }
 
     /// The text in the colour of its meaning, if colours are on.
@@ -191,6 +190,12 @@ impl Console {
             Err(_) => bar,
         }
     }
+}
+
+/// Writes a line to a stream of the process.
+pub(super) fn write_line(out: &mut impl Write, text: &str) {
+    // a reader that closed the pipe has seen what it wanted; there is nobody left to tell about other errors
+    let _gone = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
 }
 
 fn colour(env: &Environment, terminal: bool) -> Colour {

@@ -2,7 +2,7 @@
 
 use super::ExitStatus;
 use super::client::{ClientError, Context};
-use super::documents::{FilterArgs, documents_table, whole};
+use super::documents::{FilterArgs, announcement_names, documents_table, whole};
 use super::output::Output;
 use super::table::table;
 use crate::domain::{Language, SagaId, Text};
@@ -44,7 +44,8 @@ pub enum DeadLettersVerb {
   edobridge dead-letters retry 0198f00d-dead-beef-0123-456789abcdef
   edobridge dead-letters retry --code http_401 --dry-run     (which would it be?)
   edobridge dead-letters retry --code http_401
-  edobridge dead-letters retry --all --limit 50")]
+  edobridge dead-letters retry --all --limit 50
+  edobridge dead-letters retry --code owner_not_found --skip comment     (the deals are gone; the signed files are not)")]
     Retry(RetryManyArgs),
     /// Gives a stopped document or a parked notice up for good, and keeps a dump of it in a file
     #[command(after_help = "Examples:
@@ -79,6 +80,9 @@ pub struct RetryManyArgs {
     /// Only say which would be retried
     #[arg(long)]
     pub dry_run: bool,
+    /// Go on without the comment or the notices, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "WHAT", value_parser = announcement_names())]
+    pub skip: Vec<String>,
     /// How many at most in one go
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub limit: u32,
@@ -204,7 +208,7 @@ async fn show(id: SagaId, context: &Context) -> Result<ExitStatus, ClientError> 
 async fn retry(args: RetryManyArgs, context: &Context) -> Result<ExitStatus, ClientError> {
     let Context { client, output } = context;
     if let Some(id) = args.id {
-        let card = client.retry(id, &RetryRequest::default()).await?;
+        let card = client.retry(id, &RetryRequest { skip: args.skip, ..RetryRequest::default() }).await?;
         output.show(&card, || documents_table(std::slice::from_ref(&card.line), output));
         return Ok(ExitStatus::Fine);
     }
@@ -216,7 +220,8 @@ async fn retry(args: RetryManyArgs, context: &Context) -> Result<ExitStatus, Cli
         )));
     }
     let filter = DocumentQuery { limit: Some(args.limit as usize), ..filter };
-    let retried = client.retry_many(&RetryManyRequest { filter, dry_run: args.dry_run }).await?;
+    let retried =
+        client.retry_many(&RetryManyRequest { filter, dry_run: args.dry_run, skip: args.skip }).await?;
     output.show(&retried, || retried_words(&retried, output));
     if retried.more {
         output.remark(&Text::new(

@@ -100,14 +100,7 @@ pub async fn run(args: DoctorArgs, context: Context) -> ExitStatus {
             return report.status();
         }
     };
-    let service = match RunningService::of(&loaded.config) {
-        Ok(service) => service,
-        Err(error) => {
-            let words = crate::actors::error_chain(&error);
-            console.fail(&Text::new(words.clone(), words));
-            return ExitStatus::ProblemFound;
-        }
-    };
+    let service = RunningService::of(&loaded.config);
     let presence = service.presence().await;
     let write_test = if args.write_test { WriteTest::Do } else { WriteTest::Leave };
     let examination = Examination {

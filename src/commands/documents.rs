@@ -10,7 +10,7 @@ use crate::http::admin_request::{
 };
 use crate::http::document_view::{DocumentCard, DocumentLine, FileView};
 use crate::http::operator_view::DocumentList;
-use crate::saga::document::Step;
+use crate::saga::document::{Announcement, Step};
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Subcommand};
 
@@ -38,7 +38,9 @@ pub enum DocumentsVerb {
     },
     /// Lets a stopped document go on with the step that failed, after you have mended what was wrong
     #[command(after_help = "Example, when the folder was deleted:
-  edobridge documents retry 0198f00d-dead-beef-0123-456789abcdef --folder 812")]
+  edobridge documents retry 0198f00d-dead-beef-0123-456789abcdef --folder 812
+When the CRM item is gone, so that its comment can never be written:
+  edobridge documents retry 0198f00d-dead-beef-0123-456789abcdef --skip comment")]
     Retry(RetryArgs),
     /// Stops working on a document; what already exists at the signing service stays there
     Cancel {
@@ -52,7 +54,8 @@ pub enum DocumentsVerb {
     #[command(after_help = "Examples:
   edobridge documents send --portal main --file 9043
   edobridge documents send --portal main --deal 501 --rule contracts
-  edobridge documents send --portal main --item 1046:12")]
+  edobridge documents send --portal main --item 1046:12
+  edobridge documents send --portal main --deal 501 --field UF_CRM_1700000000 --field-file 9043")]
     Send(SendArgs),
     /// Creates the document at the signing service again, although the first create may have worked
     #[command(
@@ -139,6 +142,9 @@ pub struct RetryArgs {
     /// Tell these users of the portal instead, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "USER")]
     pub notify: Option<Vec<u64>>,
+    /// Go on without the comment or the notices, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "WHAT", value_parser = announcement_names())]
+    pub skip: Vec<String>,
 }
 
 /// Arguments of `documents send`.
@@ -160,6 +166,12 @@ pub struct SendArgs {
     /// Any CRM item, as TYPE:ID (31 is an invoice, 128 and above are smart processes)
     #[arg(long, value_name = "TYPE:ID", value_parser = crm_item)]
     pub item: Option<(u32, u64)>,
+    /// One file of this file field of the item, as UF_CRM_1700000000
+    #[arg(long, value_name = "FIELD", requires = "field_file", conflicts_with = "file")]
+    pub field: Option<String>,
+    /// Id of the file in the field, as crm.item.get shows it
+    #[arg(long, value_name = "ID", requires = "field")]
+    pub field_file: Option<u64>,
     /// Rule to apply; without it the first one that fits
     #[arg(long, value_name = "ID")]
     pub rule: Option<String>,
@@ -167,7 +179,12 @@ pub struct SendArgs {
 
 impl SendArgs {
     fn request(&self) -> Option<SendRequest> {
-        let item = |entity_type_id, id| SourceRequest::CrmItem { entity_type_id, id };
+        let item = |entity_type_id, id| match (&self.field, self.field_file) {
+            (Some(field), Some(file_id)) => {
+                SourceRequest::CrmFile { entity_type_id, id, field: field.clone(), file_id }
+            }
+            (_, _) => SourceRequest::CrmItem { entity_type_id, id },
+        };
         let source = self
             .file
             .map(SourceRequest::DriveFile)
@@ -180,6 +197,11 @@ impl SendArgs {
 
 fn step_names() -> PossibleValuesParser {
     PossibleValuesParser::new(Step::ALL.map(Step::name))
+}
+
+/// What can be skipped.
+pub(super) fn announcement_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(Announcement::ALL.map(Announcement::name))
 }
 
 fn crm_item(text: &str) -> Result<(u32, u64), String> {
@@ -206,7 +228,12 @@ async fn execute(verb: DocumentsVerb, context: &Context) -> Result<ExitStatus, C
             return Ok(ExitStatus::Fine);
         }
         DocumentsVerb::Retry(args) => {
-            let request = RetryRequest { folder_id: args.folder, route_id: args.route, notify: args.notify };
+            let request = RetryRequest {
+                folder_id: args.folder,
+                route_id: args.route,
+                notify: args.notify,
+                skip: args.skip,
+            };
             client.retry(args.id, &request).await?
         }
         DocumentsVerb::Cancel { id, reason } => client.cancel(id, &CancelRequest { reason }).await?,
@@ -381,6 +408,13 @@ mod tests {
         };
         let source = SourceRequest::CrmItem { entity_type_id: 1046, id: 12 };
         assert_eq!(args.request().unwrap().source, source);
+        let file = "documents send --portal main --deal 501 --field UF_CRM_1 --field-file 9";
+        let Ok(DocumentsVerb::Send(args)) = parse(file) else { panic!() };
+        let source =
+            SourceRequest::CrmFile { entity_type_id: 2, id: 501, field: "UF_CRM_1".into(), file_id: 9 };
+        assert_eq!(args.request().unwrap().source, source);
+        assert!(parse("documents send --portal main --deal 501 --field UF_CRM_1").is_err());
+        assert!(parse("documents send --portal main --file 1 --field UF_CRM_1 --field-file 9").is_err());
         assert!(parse("documents send --portal main").is_err());
         assert!(parse("documents send --portal main --file 1 --deal 2").is_err());
         assert!(parse("documents send --portal main --item 12").unwrap_err().contains("1046:12"));

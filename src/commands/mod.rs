@@ -124,13 +124,9 @@ impl Context {
     /// As [`Context::load`].
     pub fn client(&self) -> Result<client::Context, ExitStatus> {
         let config = self.load()?.config;
-        let token = match &config.operator.token {
-            Some(token) => client::TokenSource::Given(token.secret().clone()),
-            None => client::TokenSource::DataDir(config.data_dir.clone()),
-        };
-        let zone = jiff::tz::TimeZone::get(&config.time.zone).unwrap_or(jiff::tz::TimeZone::UTC);
+        let zone = wiring::zone(&config);
         let output = Output { format: self.format, language: config.language.into(), zone };
-        Ok(client::Context { client: client::AdminClient::new(config.operator.listen, token), output })
+        Ok(client::Context { client: client::AdminClient::of(&config), output })
     }
 
     /// A net that masks every secret of the configuration in the log.

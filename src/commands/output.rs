@@ -2,6 +2,7 @@
 
 use super::ExitStatus;
 use super::client::ClientError;
+use super::console::write_line;
 use super::table::harmless;
 use crate::domain::{Language, Text};
 use jiff::tz::TimeZone;
@@ -36,13 +37,13 @@ impl Output {
             Format::People => people(),
             Format::Json => json(value),
         };
-        line(io::stdout().lock(), text.trim_end_matches('\n'));
+        write_line(&mut io::stdout().lock(), &text);
     }
 
     /// A sentence beside the result: for people only.
     pub fn remark(&self, text: &Text) {
         match self.format {
-            Format::People => line(io::stderr().lock(), &harmless(self.words(text))),
+            Format::People => write_line(&mut io::stderr().lock(), &harmless(self.words(text))),
             Format::Json => {}
         }
     }
@@ -53,7 +54,7 @@ impl Output {
             Format::People => harmless(self.words(&error.text())),
             Format::Json => json(&error.body()),
         };
-        line(io::stderr().lock(), &text);
+        write_line(&mut io::stderr().lock(), &text);
         error.exit_status()
     }
 
@@ -64,7 +65,7 @@ impl Output {
             Format::People => harmless(self.words(text)),
             Format::Json => json(&crate::http::error::ErrorBody { code, message: text.clone() }),
         };
-        line(io::stderr().lock(), &words);
+        write_line(&mut io::stderr().lock(), &words);
         ExitStatus::Misuse
     }
 
@@ -92,11 +93,6 @@ impl Output {
 
 fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("{{\"code\":\"{error}\"}}"))
-}
-
-/// A reader that has gone away (`| head`) is no reason to panic.
-fn line(mut out: impl io::Write, text: &str) {
-    let _gone = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 #[cfg(test)]

@@ -1,26 +1,26 @@
 //! The service that runs on this configuration, as another process of the same machine sees it.
 //!
-//! Asks its operator listener whether it is there and how it is, and gives it orders that take long. Knows nothing of
-//! what is ordered.
+//! Asks its operator listener whether it is there and how it is, and carries the calls of its admin API. Knows nothing
+//! of what is asked or ordered.
 
+use super::ExitStatus;
 use crate::config::Config;
 use crate::domain::{Secret, Text};
 use crate::http::error::ErrorBody;
-use crate::http::operator_token;
-use crate::providers::http_client::{Answer, HttpClient, HttpClientError, HttpSettings, WireError};
-use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use crate::http::operator_token::{self, TokenError};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a running service takes to answer a question: it is on this machine.
+/// How long a running service takes to answer a question: it is on this machine or near it.
 const QUICK: Duration = Duration::from_secs(5);
 /// How long an order may take that reads the whole store.
 const PATIENCE: Duration = Duration::from_secs(3_600);
-/// Longest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Longest answer that is read: a page of [`crate::http::admin_request::PAGE_MAX`] documents has about 1 MB.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How a running service says it is (`GET /health/ready`).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -49,32 +49,144 @@ pub enum Presence {
     Unclear(Text),
 }
 
-/// An order was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotDone(pub Text);
+/// Where the operator's token comes from; its file is read with the first call.
+#[derive(Debug, Clone)]
+pub enum TokenSource {
+    /// From the configuration.
+    Given(Secret),
+    /// From `operator-token` in this directory.
+    DataDir(PathBuf),
+}
+
+/// A call of the admin API failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("nothing listens on {address}")]
+    NotRunning {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The token's file cannot be read.
+    #[error("no operator token")]
+    NoToken(#[source] TokenError),
+    /// The service said no.
+    #[error("{}", .body.code)]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// What it said.
+        body: ErrorBody,
+    },
+    /// The answer is not one of edobridge's.
+    #[error("the answer of {address} is not one of edobridge's (HTTP {status})")]
+    Foreign {
+        /// Who answered.
+        address: SocketAddr,
+        /// The HTTP status.
+        status: StatusCode,
+    },
+    /// No whole answer came.
+    #[error("no answer from {address}")]
+    NoAnswer {
+        /// From whom.
+        address: SocketAddr,
+        /// How it ended.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The client could not be made.
+    #[error("the HTTP client cannot be made")]
+    Client(#[source] reqwest::Error),
+}
+
+impl ClientError {
+    /// The sentence for a person, with the remedy.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::NotRunning { address } => Text::new(
+                format!("edobridge не работает на http://{address}: запустите `edobridge serve`."),
+                format!("edobridge is not running at http://{address}: start it with `edobridge serve`."),
+            ),
+            Self::NoToken(error) => {
+                let (path, source) = (error.path.display(), &error.source);
+                Text::new(
+                    format!(
+                        "Не прочитан токен оператора {path}: {source}. Его создаёт `edobridge serve`; читать его может только владелец (sudo -u edobridge …), либо задайте [operator] token."
+                    ),
+                    format!(
+                        "The operator token {path} cannot be read: {source}. `edobridge serve` makes it; only its owner may read it (sudo -u edobridge …), or set [operator] token."
+                    ),
+                )
+            }
+            Self::Refused { body, .. } => body.message.clone(),
+            Self::Foreign { address, status } => Text::new(
+                format!(
+                    "На http://{address} отвечает не edobridge (HTTP {status}). Проверьте [operator] listen."
+                ),
+                format!(
+                    "Something else than edobridge answers at http://{address} (HTTP {status}). Check [operator] listen."
+                ),
+            ),
+            Self::NoAnswer { address, source } => Text::new(
+                format!("http://{address} не ответил: {source}. Сделано ли это, покажет `documents show`."),
+                format!(
+                    "No answer from http://{address}: {source}. `documents show` tells whether it was done."
+                ),
+            ),
+            Self::Client(source) => Text::new(
+                format!("HTTP-клиент не создан: {source}."),
+                format!("The HTTP client cannot be made: {source}."),
+            ),
+        }
+    }
+    /// The same for programs.
+    pub fn body(&self) -> ErrorBody {
+        let code = match self {
+            Self::Refused { body, .. } => return body.clone(),
+            Self::NotRunning { .. } => "not_running",
+            Self::NoToken(_) => "no_token",
+            Self::Foreign { .. } => "foreign_answer",
+            Self::NoAnswer { .. } => "no_answer",
+            Self::Client(_) => "client",
+        };
+        ErrorBody { code: code.to_owned(), message: self.text() }
+    }
+    /// Misuse if the request was wrong in itself, else a problem.
+    pub fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Refused { status, .. } if *status == StatusCode::BAD_REQUEST => ExitStatus::Misuse,
+            Self::Refused { .. }
+            | Self::NotRunning { .. }
+            | Self::NoToken(_)
+            | Self::Foreign { .. }
+            | Self::NoAnswer { .. }
+            | Self::Client(_) => ExitStatus::ProblemFound,
+        }
+    }
+}
 
 /// The service at the operator's address of a configuration.
 #[derive(Debug, Clone)]
 pub struct RunningService {
     address: SocketAddr,
-    token: Option<Secret>,
-    quick: HttpClient,
-    patient: HttpClient,
+    token: TokenSource,
 }
 
 impl RunningService {
+    /// The service whose operator's listener is `listen`; nothing is asked yet.
+    pub fn new(listen: SocketAddr, token: TokenSource) -> Self {
+        Self { address: reachable(listen), token }
+    }
+
     /// The service that `config` describes; nothing is asked yet.
-    ///
-    /// # Errors
-    /// No HTTP client can be made.
-    pub fn of(config: &Config) -> Result<Self, HttpClientError> {
+    pub fn of(config: &Config) -> Self {
         let configured = config.operator.token.as_ref().filter(|token| token.is_resolved());
         let token = match configured {
-            Some(token) => Some(token.secret().clone()),
-            None => operator_token::load(&config.data_dir).ok(),
+            Some(token) => TokenSource::Given(token.secret().clone()),
+            None => TokenSource::DataDir(config.data_dir.clone()),
         };
-        let address = reachable(config.operator.listen);
-        Ok(Self { address, token, quick: client(QUICK)?, patient: client(PATIENCE)? })
+        Self::new(config.operator.listen, token)
     }
 
     /// Where it is asked.
@@ -84,78 +196,96 @@ impl RunningService {
 
     /// Asks whether it is there.
     pub async fn presence(&self) -> Presence {
-        let Some(url) = self.url("/health/ready") else { return Presence::Absent };
-        match self.quick.exchange(self.quick.get(url), ANSWER_BYTES_MAX).await {
-            Err(WireError::Unreachable(_)) => Presence::Absent,
-            Err(error) => Presence::Unclear(self.unclear(&error.to_string())),
-            Ok(answer) => match serde_json::from_slice(&answer.body) {
-                Ok(readiness) => Presence::Running(readiness),
-                Err(_) => Presence::Unclear(self.unclear(&format!("HTTP {}", answer.status))),
-            },
+        match self.readiness().await {
+            Ok(readiness) => Presence::Running(readiness),
+            Err(ClientError::NotRunning { .. }) => Presence::Absent,
+            Err(error) => Presence::Unclear(error.text()),
         }
     }
 
-    /// Gives an order and waits until it is done, an hour at most.
+    async fn readiness(&self) -> Result<Readiness, ClientError> {
+        let url = format!("http://{}/health/ready", self.address);
+        // not ready is answered with 503 and the same members
+        let (status, body) = self.exchange(http_client(QUICK)?.get(url)).await?;
+        serde_json::from_slice(&body).map_err(|_| self.foreign(status))
+    }
+
+    /// Gives an order that takes long, and waits until it is done, an hour at most. `path` is below `/admin/v1/`.
     ///
     /// # Errors
-    /// [`NotDone`] in words, with the remedy.
-    pub async fn order<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, NotDone> {
-        let token = self.token.as_ref().ok_or_else(no_token)?;
-        let url = self.url(path).ok_or_else(|| NotDone(self.unclear(path)))?;
-        let body = serde_json::to_vec(body).map_err(|error| NotDone(self.unclear(&error.to_string())))?;
-        let request = self
-            .patient
-            .post(url)
-            .header(AUTHORIZATION, format!("Bearer {}", token.expose()))
-            .header(CONTENT_TYPE, "application/json")
-            .body(body);
-        let answer = self.patient.exchange(request, ANSWER_BYTES_MAX).await;
-        self.judged(&answer.map_err(|error| NotDone(self.unclear(&error.to_string())))?)
+    /// [`ClientError`]; its text has the remedy.
+    pub async fn order<B: Serialize + Sync, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<A, ClientError> {
+        self.call(Method::POST, path, PATIENCE, |request| request.json(body)).await
     }
 
-    fn judged<A: DeserializeOwned>(&self, answer: &Answer) -> Result<A, NotDone> {
-        if answer.is_success()
-            && let Ok(value) = serde_json::from_slice(&answer.body)
-        {
-            return Ok(value);
+    /// Calls the admin API; `path` is below `/admin/v1/`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; its text has the remedy.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        patience: Duration,
+        fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<T, ClientError> {
+        let token = match &self.token {
+            TokenSource::Given(token) => token.clone(),
+            TokenSource::DataDir(dir) => operator_token::load(dir).map_err(ClientError::NoToken)?,
+        };
+        let url = format!("http://{}/admin/v1/{path}", self.address);
+        let request = http_client(patience)?.request(method, url).bearer_auth(token.expose());
+        let (status, body) = self.exchange(fill(request)).await?;
+        if !status.is_success() {
+            return Err(match serde_json::from_slice(&body) {
+                Ok(body) => ClientError::Refused { status, body },
+                Err(_) => self.foreign(status),
+            });
         }
-        match serde_json::from_slice::<ErrorBody>(&answer.body) {
-            Ok(error) => Err(NotDone(error.message)),
-            Err(_) => Err(NotDone(self.unclear(&format!("HTTP {}", answer.status)))),
+        serde_json::from_slice(&body).map_err(|_| self.foreign(status))
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ClientError> {
+        let mut answer = request.send().await.map_err(|error| self.transport(error))?;
+        let status = answer.status();
+        let mut body = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(|error| self.transport(error))? {
+            if body.len() + piece.len() > ANSWER_BYTES_MAX {
+                return Err(self.foreign(status));
+            }
+            body.extend_from_slice(&piece);
         }
+        Ok((status, body))
     }
 
-    fn url(&self, path: &str) -> Option<Url> {
-        Url::parse(&format!("http://{}{path}", self.address)).ok()
+    fn foreign(&self, status: StatusCode) -> ClientError {
+        ClientError::Foreign { address: self.address, status }
     }
 
-    fn unclear(&self, detail: &str) -> Text {
-        let address = self.address;
-        Text::new(
-            format!(
-                "По адресу оператора {address} ответили не так, как отвечает edobridge ({detail}). Проверьте operator.listen: не занят ли порт другой программой."
-            ),
-            format!(
-                "What answers at the operator's address {address} is not edobridge as we know it ({detail}). Check operator.listen: another program may have the port."
-            ),
-        )
+    fn transport(&self, error: reqwest::Error) -> ClientError {
+        if error.is_connect() {
+            return ClientError::NotRunning { address: self.address };
+        }
+        ClientError::NoAnswer { address: self.address, source: error.without_url() }
     }
 }
 
-fn no_token() -> NotDone {
-    NotDone(Text::new(
-        "Нет токена оператора: файл operator-token в каталоге данных не читается. Запустите команду от имени пользователя службы: sudo -u edobridge edobridge …",
-        "There is no operator token: the file operator-token in the data directory cannot be read. Run this as the user of the service: sudo -u edobridge edobridge …",
-    ))
-}
-
-fn client(patience: Duration) -> Result<HttpClient, HttpClientError> {
-    HttpClient::new(&HttpSettings {
-        connect_timeout: QUICK,
-        read_timeout: patience,
-        total_timeout: patience,
-        ..HttpSettings::default()
-    })
+/// Plain HTTP to a near address: no proxy from the environment, no redirect that would carry the token elsewhere, and
+/// no certificates of the system, which may have none.
+fn http_client(patience: Duration) -> Result<reqwest::Client, ClientError> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .tls_certs_only([])
+        .connect_timeout(QUICK)
+        .timeout(patience)
+        .build()
+        .map_err(ClientError::Client)
 }
 
 /// Who listens on every address listens on loopback.
@@ -198,14 +328,11 @@ mod tests {
     }
 
     fn service(address: SocketAddr, token: Option<&str>) -> RunningService {
-        let mut config = Config::defaults();
-        config.operator.listen = address;
-        let dir = tempfile::tempdir().unwrap();
-        config.data_dir = dir.path().to_owned();
-        if let Some(token) = token {
-            std::fs::write(dir.path().join("operator-token"), token).unwrap();
-        }
-        RunningService::of(&config).unwrap()
+        let token = match token {
+            Some(token) => TokenSource::Given(Secret::new(token)),
+            None => TokenSource::DataDir("/nonexistent".into()),
+        };
+        RunningService::new(address, token)
     }
 
     #[tokio::test]
@@ -236,9 +363,9 @@ mod tests {
         let refusal = r#"{"code":"rejected","message":{"ru":"нет","en":"no"}}"#;
         let (address, thread) = answering(vec![(409, refusal), (200, r#"{"n":7}"#)]);
         let service = service(address, Some("t0ken"));
-        let refused = service.order::<_, serde_json::Value>("/admin/v1/x", &()).await;
-        assert_eq!(refused, Err(NotDone(Text::new("нет", "no"))));
-        let done = service.order::<_, serde_json::Value>("/admin/v1/x", &()).await.unwrap();
+        let refused = service.order::<_, serde_json::Value>("x", &()).await;
+        assert_eq!(refused.unwrap_err().text(), Text::new("нет", "no"));
+        let done = service.order::<_, serde_json::Value>("x", &()).await.unwrap();
         assert_eq!(done["n"], 7);
         let asked = thread.join().unwrap();
         assert!(asked[0].starts_with("POST /admin/v1/x"), "{asked:?}");
@@ -249,8 +376,8 @@ mod tests {
     async fn without_a_token_nothing_is_sent() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let service = service(listener.local_addr().unwrap(), None);
-        let refused = service.order::<_, serde_json::Value>("/admin/v1/x", &()).await;
-        assert!(refused.unwrap_err().0.en.contains("operator-token"));
+        let refused = service.order::<_, serde_json::Value>("x", &()).await;
+        assert!(refused.unwrap_err().text().en.contains("operator-token"));
         listener.set_nonblocking(true).unwrap();
         assert!(listener.accept().is_err(), "nobody connected");
     }

@@ -11,7 +11,7 @@ use super::output::Format;
 use crate::config::Period;
 use crate::domain::{CrmItem, Language, Secret, Text};
 use crate::sandbox::{
-    BucketRate, Capability, Chosen, EasyDocsOptions, Limits, Mode, Sandbox, SandboxOptions,
+    BucketRate, Capability, Chosen, EasyDocsOptions, KEY_HEADER, Limits, Mode, Sandbox, SandboxOptions,
 };
 use crate::sandbox::{World, WorldError};
 use clap::{Args, ValueEnum};
@@ -72,6 +72,9 @@ pub struct SandboxArgs {
     /// EasyDocs as its guide documents it: no search and no status, callbacks only.
     #[arg(long)]
     pub documented_only: bool,
+    /// A key that the buttons (/_sandbox/) then ask for; needed where the addresses are not on loopback.
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub key: Option<String>,
     /// Save the printed configuration as a new file.
     #[arg(long, value_name = "FILE")]
     pub write_config: Option<PathBuf>,
@@ -120,10 +123,23 @@ fn period(text: &str) -> Result<Duration, String> {
         .map_err(|error| error.to_string())
 }
 
+/// It goes into a header and into the quotes of a shell.
+fn key(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+    if (8..=128).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err("give 8 to 128 Latin letters, digits and the signs . _ ~ -".to_owned())
+}
+
 /// Runs the emulator until a signal comes.
 pub async fn run(args: SandboxArgs, context: Context) -> ExitStatus {
     let console = &Console::new(&context);
     let options = options(&args);
+    if options.is_open_to_strangers() {
+        console.fail(&NEEDS_KEY.text());
+        return ExitStatus::Misuse;
+    }
     let keys = Keys::of(&options);
     let sandbox = match Sandbox::start(options).await {
         Ok(sandbox) => sandbox,
@@ -185,6 +201,7 @@ fn options(args: &SandboxArgs) -> SandboxOptions {
             ModeArg::Auto => Mode::Auto { sign_after: args.sign_after, intermediate: Chosen::Yes },
             ModeArg::Explicit => Mode::Explicit,
         },
+        control_key: args.key.clone().map(Secret::new),
         limits: Limits { bucket_rate: args.plan.bucket(), ..Limits::default() },
         event_target: (!args.no_events).then(|| args.event_target.clone()),
         easydocs: EasyDocsOptions { search: capability, status: capability, ..EasyDocsOptions::default() },
@@ -227,6 +244,7 @@ struct Keys {
     application_token: String,
     easydocs_api_key: String,
     callback_secret: String,
+    control_key: Option<String>,
 }
 
 impl Keys {
@@ -237,6 +255,7 @@ impl Keys {
             application_token: text(&options.application_token),
             easydocs_api_key: text(&options.easydocs_api_key),
             callback_secret: text(&options.callback_secret),
+            control_key: options.control_key.as_ref().map(text),
         }
     }
 }
@@ -345,6 +364,10 @@ notify = ["responsible"]
 
     fn all_buttons(&self) -> Vec<Button> {
         let control = format!("{}_sandbox", self.bitrix_url);
+        let curl = match &self.keys.control_key {
+            Some(key) => format!("curl -sS -H '{KEY_HEADER}: {key}'"),
+            None => "curl -sS".to_owned(),
+        };
         let Stage { inbox_folder, deal, .. } = self.stage;
         let button = |ru: &str, en: &str, command: String| Button { what: Text::new(ru, en), command };
         vec![
@@ -352,28 +375,28 @@ notify = ["responsible"]
                 "положить файл на подпись",
                 "put a file to be signed",
                 format!(
-                    "curl -sS --data-binary @contract.pdf '{control}/files?name=contract.pdf&folder={inbox_folder}'"
+                    "{curl} --data-binary @contract.pdf '{control}/files?name=contract.pdf&folder={inbox_folder}'"
                 ),
             ),
             button(
                 "перевести сделку на стадию",
                 "move the deal to the stage",
-                format!("curl -sS -d '{{\"stage\":\"{STAGE}\"}}' '{control}/deals/{deal}/stage'"),
+                format!("{curl} -d '{{\"stage\":\"{STAGE}\"}}' '{control}/deals/{deal}/stage'"),
             ),
             button(
                 "подписать или отклонить документ",
                 "sign or refuse a document",
-                format!("curl -sS -X POST '{control}/documents/ID/sign'    # or /refuse"),
+                format!("{curl} -X POST '{control}/documents/ID/sign'    # or /refuse"),
             ),
             button(
                 "потерять ответ на следующее создание документа",
                 "lose the answer to the next create",
                 format!(
-                    "curl -sS -d '{{\"target\":\"easydocs.create\",\"on_calls\":{{\"first\":1}},\"kind\":\"cut_after\"}}' '{control}/faults'"
+                    "{curl} -d '{{\"target\":\"easydocs.create\",\"on_calls\":{{\"first\":1}},\"kind\":\"cut_after\"}}' '{control}/faults'"
                 ),
             ),
-            button("что где лежит", "what is where", format!("curl -sS '{control}/state'")),
-            button("что произошло", "what has happened", format!("curl -sS '{control}/ledger'")),
+            button("что где лежит", "what is where", format!("{curl} '{control}/state'")),
+            button("что произошло", "what has happened", format!("{curl} '{control}/ledger'")),
         ]
     }
 
@@ -452,8 +475,13 @@ impl Fixed {
 }
 
 const OPEN_TO_ALL: Fixed = Fixed {
-    ru: "Внимание: адрес виден из сети, а ключи эмулятора известны всем. Не кладите в него настоящие документы.",
-    en: "Warning: the address is open to the network, and everybody knows the keys of the sandbox. Put no real documents into it.",
+    ru: "Внимание: адрес виден из сети, а ключи вебхука и EasyDocs у эмулятора известны всем. Не кладите в него настоящие документы.",
+    en: "Warning: the address is open to the network, and everybody knows the sandbox's keys of webhook and EasyDocs. Put no real documents into it.",
+};
+
+const NEEDS_KEY: Fixed = Fixed {
+    ru: "Адрес виден из сети: кнопки эмулятора (/_sandbox/) нельзя оставить без ключа. Добавьте --key, например --key \"$(openssl rand -hex 16)\".",
+    en: "The address is open to the network: the buttons of the sandbox (/_sandbox/) must not be without a key. Add --key, for example --key \"$(openssl rand -hex 16)\".",
 };
 
 /// Waits for Ctrl-C or SIGTERM; for ever, if signals cannot be heard.
@@ -521,6 +549,22 @@ mod tests {
             folders.contains(&brochure.stage.inbox_folder) && folders.contains(&brochure.stage.signed_folder)
         );
         assert!(world.move_item(DEAL, STAGE).is_ok());
+        sandbox.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_key_is_asked_for_where_strangers_could_press_the_buttons() {
+        let open = Line::parse_from(["sandbox", "--bitrix", "0.0.0.0:0"]).args;
+        assert!(options(&open).is_open_to_strangers());
+        let refused = Sandbox::start(options(&open)).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        let keyed = Line::parse_from(["sandbox", "--bitrix", "0.0.0.0:0", "--key", "a-key-of-the-test"]).args;
+        assert!(!options(&keyed).is_open_to_strangers());
+        assert!(Line::try_parse_from(["sandbox", "--key", "it's"]).is_err());
+        let (sandbox, brochure) = brochure(&["--key", "a-key-of-the-test"]).await;
+        assert!(
+            brochure.buttons.iter().all(|button| button.command.contains("x-sandbox-key: a-key-of-the-test"))
+        );
         sandbox.stop().await;
     }
 }

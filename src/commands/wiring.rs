@@ -4,6 +4,7 @@ use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
 use crate::actors::item_sweep::{Rounds, SweepSettings};
+use crate::actors::portal_session::Budgets;
 use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode, Push};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
@@ -309,6 +310,7 @@ pub fn parts(
         signing_calls_max: config.easydocs.limits.concurrent_calls as usize,
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
+        budgets: Budgets::default(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
@@ -344,6 +346,8 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
                 rate_milli_per_s: u32::try_from(limit.milli_per_second).unwrap_or(u32::MAX),
                 burst: limit.burst,
             }),
+            budget_key: portal.member_id.clone(),
+            administrators: portal.administrators.clone(),
             pauses: PortalPauses {
                 query_limit_ms: portal.query_limit_pause.as_ms(),
                 query_limit_ms_max: portal.query_limit_pause_max.as_ms(),
@@ -561,8 +565,14 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
                 protocol: Arc::new(easydocs_settings(config)?),
             }),
         },
-        operator: http::OperatorSettings { listen: config.operator.listen, token },
+        operator: http::OperatorSettings { listen: config.operator.listen, token, zone: zone(config) },
     })
+}
+
+/// In which zone people read times.
+pub fn zone(config: &Config) -> jiff::tz::TimeZone {
+    // validation has refused unknown names: what is left is a zone that the system's database lost meanwhile
+    jiff::tz::TimeZone::get(&config.time.zone).unwrap_or(jiff::tz::TimeZone::UTC)
 }
 
 fn portal_gate(portal: &config::PortalConfig) -> http::PortalGate {

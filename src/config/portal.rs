@@ -40,6 +40,8 @@ pub struct PortalConfig {
     pub operating_slow_at: Period,
     /// Pause of the whole portal after OVERLOAD_LIMIT.
     pub overload_pause: Period,
+    /// Users of the portal who get a notice when a block by the vendor is over. Empty: nobody.
+    pub administrators: Vec<u64>,
     /// Calls that wait are gathered for this long to be packed into one batch. Zero: no gathering.
     pub batch_gather: Period,
     /// File transfers at one time.

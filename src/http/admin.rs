@@ -41,6 +41,7 @@ use crate::store::ListCursor;
 use crate::telemetry::metrics::NoticeSource;
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use jiff::tz::TimeZone;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,17 +55,22 @@ pub struct Desk {
     engine: Engine,
     access: OperatorAccess,
     reception: Reception,
+    zone: TimeZone,
     turn: Arc<AtomicBool>,
 }
 
 impl Desk {
-    /// For the holder of the token in `access`.
-    pub fn new(engine: Engine, access: OperatorAccess, reception: Reception) -> Self {
-        Self { engine, access, reception, turn: Arc::default() }
+    /// For the holder of the token in `access`; pages show times in `zone`.
+    pub fn new(engine: Engine, access: OperatorAccess, reception: Reception, zone: TimeZone) -> Self {
+        Self { engine, access, reception, zone, turn: Arc::default() }
     }
     /// What works.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+    /// In which zone pages show times; JSON has UTC.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
     }
     /// Who is the operator.
     pub fn access(&self) -> &OperatorAccess {
@@ -261,11 +267,12 @@ pub async fn retry_many(
     operator: Operator,
     request: Json<RetryManyRequest>,
 ) -> Result<HttpResponse, ApiError> {
+    let mend = request.mend()?;
     let mut answer = matching(&operator, &request).await?;
     if !request.dry_run {
         // ids were gathered first: a retried document leaves the list that is being paged through
         for id in answer.matched.iter().filter_map(DocumentLine::saga_id) {
-            match operator.order(id, OperatorAction::Retry(Default::default())).await {
+            match operator.order(id, OperatorAction::Retry(mend.clone())).await {
                 Ok(_) => answer.retried += 1,
                 Err(error) => answer.failed.push(RetryFailure {
                     id: id.to_string(),

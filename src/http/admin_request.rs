@@ -4,7 +4,7 @@
 
 use super::error::{ApiError, Code};
 use crate::domain::{CrmItem, PortalId, Text, Timestamp};
-use crate::saga::document::{Mend, Source, Step};
+use crate::saga::document::{Announcement, Mend, Source, Step};
 use crate::store::{DocumentFilter, ListCursor};
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +135,9 @@ pub struct RetryRequest {
     /// Tell these users instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Vec<u64>>,
+    /// Go on without these: `comment`, `notices`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<String>,
 }
 
 impl RetryRequest {
@@ -149,10 +152,18 @@ impl RetryRequest {
                 format!("`notify` has more than {NOTIFY_MAX} users."),
             ));
         }
+        let skip = announcements(&self.skip)?;
+        if self.notify.is_some() && skip.contains(&Announcement::Notices) {
+            return Err(invalid(
+                "notify и skip notices исключают друг друга.",
+                "`notify` and `skip` of notices exclude each other.",
+            ));
+        }
         Ok(Mend {
             folder_id: self.folder_id,
             route_id: bounded("route_id", self.route_id.as_deref())?,
             notify: self.notify.clone(),
+            skip,
         })
     }
 }
@@ -167,6 +178,9 @@ pub struct RetryManyRequest {
     /// Only say which would be retried.
     #[serde(default)]
     pub dry_run: bool,
+    /// Let all of them go on without these: `comment`, `notices`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<String>,
 }
 
 impl RetryManyRequest {
@@ -182,6 +196,13 @@ impl RetryManyRequest {
             ));
         }
         Ok(DocumentFilter { steps: vec![Step::Parked], ..self.filter.filter()? })
+    }
+    /// The order to each of them.
+    ///
+    /// # Errors
+    /// [`Code::InvalidRequest`] names the member.
+    pub fn mend(&self) -> Result<Mend, ApiError> {
+        Ok(Mend { skip: announcements(&self.skip)?, ..Mend::default() })
     }
     /// How many at most.
     ///
@@ -263,6 +284,17 @@ pub enum SourceRequest {
         /// Its id.
         id: u64,
     },
+    /// One file in a file field of a CRM item, whatever its stage.
+    CrmFile {
+        /// As in `crm_item`.
+        entity_type_id: u32,
+        /// The item's id.
+        id: u64,
+        /// The field, as `UF_CRM_1700000000`.
+        field: String,
+        /// The file's id in the field, as `crm.item.get` shows it.
+        file_id: u64,
+    },
 }
 
 impl SendRequest {
@@ -271,14 +303,33 @@ impl SendRequest {
     /// # Errors
     /// [`Code::InvalidRequest`] names the member.
     pub fn parts(&self) -> Result<(PortalId, Source, Option<String>), ApiError> {
-        let source = match self.source {
-            SourceRequest::DriveFile(file_id) => Source::DriveFile { file_id },
+        let source = match &self.source {
+            SourceRequest::DriveFile(file_id) => Source::DriveFile { file_id: *file_id },
             SourceRequest::CrmItem { entity_type_id, id } => {
-                Source::CrmItem { item: CrmItem { entity_type_id, id } }
+                Source::CrmItem { item: CrmItem { entity_type_id: *entity_type_id, id: *id } }
             }
+            SourceRequest::CrmFile { entity_type_id, id, field, file_id } => Source::CrmFile {
+                item: CrmItem { entity_type_id: *entity_type_id, id: *id },
+                field: field_name(field)?,
+                file_id: *file_id,
+            },
         };
         Ok((PortalId(filled("portal", &self.portal)?), source, bounded("rule", self.rule.as_deref())?))
     }
+}
+
+/// Each at most once: skipping twice makes no sense to a document.
+fn announcements(names: &[String]) -> Result<Vec<Announcement>, ApiError> {
+    let mut found = Vec::new();
+    for name in names {
+        let what = Announcement::from_name(name.trim()).ok_or_else(|| {
+            invalid("skip: comment, notices или оба.", "`skip` has comment, notices or both.")
+        })?;
+        if !found.contains(&what) {
+            found.push(what);
+        }
+    }
+    Ok(found)
 }
 
 fn steps(names: &str) -> Result<Vec<Step>, ApiError> {
@@ -307,6 +358,18 @@ fn filled(name: &str, text: &str) -> Result<String, ApiError> {
     Err(invalid(
         format!("В {name} нужно от 1 до {TEXT_CHARS_MAX} знаков."),
         format!("`{name}` needs 1 to {TEXT_CHARS_MAX} characters."),
+    ))
+}
+
+/// A name of a field, never a piece of a key: it becomes a part of the name that keeps a file from being sent twice.
+fn field_name(text: &str) -> Result<String, ApiError> {
+    let name = filled("field", text)?;
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Ok(name);
+    }
+    Err(invalid(
+        "field — код поля из латинских букв, цифр и _, например UF_CRM_1700000000.",
+        "`field` is a field's code of Latin letters, digits and _, such as UF_CRM_1700000000.",
     ))
 }
 
@@ -397,5 +460,24 @@ mod tests {
         assert_eq!(source, Source::DriveFile { file_id: 9043 });
         let item = r#"{"portal":"main","source":{"crm_item":{"entity_type_id":2,"id":501}}}"#;
         assert!(serde_json::from_str::<SendRequest>(item).unwrap().parts().is_ok());
+        let file = |field: &str| {
+            let source = format!(r#"{{"entity_type_id":2,"id":501,"field":"{field}","file_id":9}}"#);
+            let text = format!(r#"{{"portal":"main","source":{{"crm_file":{source}}}}}"#);
+            serde_json::from_str::<SendRequest>(&text).unwrap().parts()
+        };
+        let item = CrmItem { entity_type_id: 2, id: 501 };
+        let wanted = Source::CrmFile { item, field: "UF_CRM_1".into(), file_id: 9 };
+        assert_eq!(file("UF_CRM_1").unwrap().1, wanted);
+        assert!(file("UF_CRM/1").is_err() && file("").is_err());
+    }
+
+    #[test]
+    fn what_is_to_be_skipped_is_known_by_name_and_does_not_contradict_the_people_to_be_told() {
+        let retry = |text: &str| serde_json::from_str::<RetryRequest>(text).unwrap().mend();
+        let both = retry(r#"{"skip":["comment","notices","comment"]}"#).unwrap();
+        assert_eq!(both.skip, Announcement::ALL);
+        assert!(retry(r#"{"skip":["everything"]}"#).is_err());
+        assert!(retry(r#"{"skip":["notices"],"notify":[7]}"#).is_err());
+        assert!(retry(r#"{"skip":["comment"],"notify":[7]}"#).is_ok());
     }
 }

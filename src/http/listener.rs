@@ -265,7 +265,8 @@ fn operator_server(
     settings: &OperatorSettings,
 ) -> Result<(SocketAddr, Server), ListenError> {
     let metrics = Arc::clone(engine.metrics());
-    let desk = Data::new(Desk::new(engine.clone(), OperatorAccess::new(&settings.token), reception));
+    let access = OperatorAccess::new(&settings.token);
+    let desk = Data::new(Desk::new(engine.clone(), access, reception, settings.zone.clone()));
     let server = HttpServer::new(move || {
         let (engine, desk, metrics) = (engine.clone(), desk.clone(), Arc::clone(&metrics));
         App::new()

@@ -17,6 +17,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 /// Seconds between two looks.
@@ -37,6 +38,7 @@ pub struct Overview {
     stopped: Vec<DocumentSaga>,
     recent: Vec<DocumentSaga>,
     now: Timestamp,
+    zone: TimeZone,
 }
 
 /// `GET /`.
@@ -54,6 +56,7 @@ pub async fn overview(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResp
         stopped: newest(engine.store(), &[Step::Parked], ROWS_MAX).await?,
         recent: recent(engine.store()).await?,
         now: engine.clock().now(),
+        zone: desk.zone().clone(),
     };
     let accepted = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     let language = preferred_language(accepted.unwrap_or_default());
@@ -127,6 +130,7 @@ fn language_code(language: Language) -> &'static str {
 struct Html {
     out: String,
     language: Language,
+    zone: TimeZone,
 }
 
 impl Html {
@@ -161,6 +165,14 @@ impl Html {
     fn both(&mut self, text: &Text) -> &mut Self {
         self.text(text.get(self.language))
     }
+    /// A moment as the reader's clock shows it; the page's head names the zone.
+    fn moment(&mut self, at: Timestamp) -> &mut Self {
+        let shown = jiff::Timestamp::from_millisecond(at.0).map_or_else(
+            |_| at.0.to_string(),
+            |at| at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        );
+        self.text(&shown)
+    }
     fn head_row(&mut self, names: &[(&str, &str)]) -> &mut Self {
         self.markup("<table><thead><tr>");
         for (ru, en) in names {
@@ -171,7 +183,7 @@ impl Html {
 }
 
 fn render(overview: &Overview, language: Language) -> String {
-    let mut html = Html { out: String::with_capacity(16 * 1024), language };
+    let mut html = Html { out: String::with_capacity(16 * 1024), language, zone: overview.zone.clone() };
     html.markup("<!doctype html><html lang=\"")
         .markup(language_code(language))
         .markup("\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">")
@@ -182,12 +194,22 @@ fn render(overview: &Overview, language: Language) -> String {
         .markup("</style></head><body><h1>edobridge ")
         .text(env!("CARGO_PKG_VERSION"))
         .markup("</h1>");
+    clock(&mut html, overview.now);
     state(&mut html, &overview.health);
     counts(&mut html, &overview.counts, overview.now);
     stopped(&mut html, &overview.stopped, overview.now);
     recent_table(&mut html, &overview.recent, overview.now);
     html.markup("</body></html>");
     html.out
+}
+
+/// Now, and in which zone: without it no moment on the page could be compared with a log.
+fn clock(html: &mut Html, now: Timestamp) {
+    let zone = html.zone.iana_name().unwrap_or("UTC").to_owned();
+    html.markup("<p class=\"dim\">").words("Сейчас ", "It is ").moment(now);
+    html.words(". Время показано в поясе ", ". Times are of the zone ").text(&zone);
+    html.words(" (time.zone); в журнале и API — UTC.", " (time.zone); the log and the API have UTC.");
+    html.markup("</p>");
 }
 
 fn state(html: &mut Html, health: &EngineHealth) {
@@ -233,7 +255,8 @@ fn stopped(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
     ]);
     for saga in sagas {
         document_cell(html, saga);
-        html.text(&duration(now.ms_since(saga.step_since), html.language)).markup("</td><td>");
+        let ago = duration(now.ms_since(saga.step_since), html.language);
+        html.text(&ago).markup("<br>").words("с ", "since ").moment(saga.step_since).markup("</td><td>");
         html.both(&words::why(saga, now)).markup("</td></tr>");
     }
     html.markup("</tbody></table><p class=\"dim\">")
@@ -247,7 +270,7 @@ fn recent_table(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
     for saga in sagas {
         document_cell(html, saga);
         let ago = duration(now.ms_since(saga.updated_at), html.language);
-        html.text(&ago).words(" назад", " ago").markup("</td><td>");
+        html.moment(saga.updated_at).markup("<br>").text(&ago).words(" назад", " ago").markup("</td><td>");
         html.both(&words::why(saga, now)).markup("</td></tr>");
     }
     html.markup("</tbody></table>");
@@ -299,7 +322,16 @@ mod tests {
             stopped,
             recent: vec![live_saga(Step::Create)],
             now: Timestamp(7_200_000),
+            zone: TimeZone::get("Asia/Almaty").unwrap(),
         }
+    }
+
+    #[test]
+    fn moments_are_shown_in_the_readers_zone_and_the_page_names_it() {
+        let page = render(&overview(vec![stopped_saga("a.pdf", "x")]), Language::En);
+        // Almaty was six hours ahead of Greenwich in 1970
+        assert!(page.contains("It is 1970-01-01 08:00:00. Times are of the zone Asia/Almaty"), "{page}");
+        assert!(page.contains("since 1970-01-01 06:01:00") && !page.contains("00:01:00"), "{page}");
     }
 
     #[test]

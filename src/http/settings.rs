@@ -4,6 +4,7 @@ use super::source;
 use crate::config::Network;
 use crate::domain::{PortalId, Secret};
 use crate::providers::easydocs::settings::Settings as EasydocsProtocol;
+use jiff::tz::TimeZone;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -96,6 +97,8 @@ pub struct OperatorSettings {
     pub listen: SocketAddr,
     /// Bearer token of the admin API. An empty one opens nothing.
     pub token: Secret,
+    /// In which zone pages show times.
+    pub zone: TimeZone,
 }
 
 /// Threads for the operator's listener: one person and one scraper.

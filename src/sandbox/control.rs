@@ -22,8 +22,8 @@
 //! | `POST /_sandbox/rename` | rename the portal |
 //! | `POST /_sandbox/outage` `{side, ms}` | close a side's ports for a while |
 //!
-//! No key is asked for: it listens where the sandbox does, on loopback unless told otherwise. Control calls are not
-//! in the ledger and no fault strikes them.
+//! With a key ([`super::SandboxOptions::control_key`]) every call must carry it in `X-Sandbox-Key`; without one the
+//! sandbox listens on loopback only. Control calls are not in the ledger and no fault strikes them.
 
 use super::bitrix24::events::EventSpec;
 use super::bitrix24::portal::{Echo, Owner};
@@ -40,10 +40,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use subtle::ConstantTimeEq as _;
 use url::Url;
 
 /// First segment of every control path.
 const PREFIX: &str = "_sandbox";
+/// The header that carries the key.
+pub const KEY_HEADER: &str = "x-sandbox-key";
 /// `entityTypeId` of deals.
 const DEAL: u32 = 2;
 
@@ -54,6 +57,7 @@ pub(crate) fn is_control(head: &Head) -> bool {
 
 /// A button could not be pressed.
 enum Refusal {
+    NoKey,
     NoSuchPath,
     Unreadable(String),
     World(WorldError),
@@ -69,6 +73,7 @@ impl From<WorldError> for Refusal {
 pub(crate) async fn answer(world: &Arc<World>, request: &Request) -> Reply {
     match press(world, request).await {
         Ok(body) => Reply::json(200, &body),
+        Err(Refusal::NoKey) => refusal(401, "the header X-Sandbox-Key does not carry the sandbox's key"),
         Err(Refusal::NoSuchPath) => refusal(404, "no such button, see the sandbox's documentation"),
         Err(Refusal::Unreadable(why)) => refusal(400, &why),
         Err(Refusal::World(error @ WorldError::Missing { .. })) => refusal(404, &error.to_string()),
@@ -84,6 +89,9 @@ fn refusal(status: u16, why: &str) -> Reply {
 
 async fn press(world: &Arc<World>, request: &Request) -> Result<Value, Refusal> {
     let head = &request.head;
+    if !has_key(world, head) {
+        return Err(Refusal::NoKey);
+    }
     match (head.method.as_str(), &head.segments()[1..]) {
         ("GET", ["state"]) => Ok(world.state_json()),
         ("GET", ["ledger"]) => Ok(json!(world.ledger_after(number(head, "after").unwrap_or(0)))),
@@ -105,6 +113,12 @@ async fn press(world: &Arc<World>, request: &Request) -> Result<Value, Refusal> 
         ("POST", path) => post_json(world, request, path),
         _ => Err(Refusal::NoSuchPath),
     }
+}
+
+fn has_key(world: &World, head: &Head) -> bool {
+    let Some(key) = world.control_key() else { return true };
+    let given = head.header(KEY_HEADER).unwrap_or_default();
+    bool::from(given.as_bytes().ct_eq(key.expose().as_bytes()))
 }
 
 /// The buttons whose body is one small JSON map.

@@ -14,7 +14,7 @@ use super::{bitrix24, control, easydocs, oauth, push};
 use actix_web::rt::net::{TcpListener, TcpStream};
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,6 +87,8 @@ pub(crate) struct Head {
     pub(crate) path: String,
     pub(crate) query: String,
     headers: Vec<(String, String)>,
+    /// Where the request comes from: the portal's bucket is one per source.
+    pub(crate) source: IpAddr,
 }
 
 impl Head {
@@ -202,14 +204,14 @@ async fn accept(site: Site, listener: &TcpListener, world: &Arc<World>, mut want
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             // Out of file descriptors or the like: leave the processor to others for a moment.
             tokio::time::sleep(REBIND_PAUSE).await;
             continue;
         };
         let world = Arc::clone(world);
         connections.spawn_local(async move {
-            Connection { stream, buffer: BytesMut::new() }.converse(site, &world).await;
+            Connection { stream, buffer: BytesMut::new(), source: peer.ip() }.converse(site, &world).await;
         });
     }
     connections.shutdown().await;
@@ -227,6 +229,7 @@ struct Unreadable;
 struct Connection {
     stream: TcpStream,
     buffer: BytesMut,
+    source: IpAddr,
 }
 
 impl Connection {
@@ -263,7 +266,11 @@ impl Connection {
             Before::Answer(reply) => reply,
             Before::GoOn => {
                 request.deliveries = if fault == Some(FaultKind::Duplicate) { 2 } else { 1 };
-                site.answer(world, &request).await
+                let reply = site.answer(world, &request).await;
+                if request.head.segments().first() == Some(&"rest") {
+                    tokio::time::sleep(world.time_of_calls(request.command_faults.len().max(1))).await;
+                }
+                reply
             }
         };
         self.deliver(site, world, &call, &request.head, reply, fault).await
@@ -336,7 +343,7 @@ impl Connection {
         loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
                 let text = self.buffer.split_to(end + 4);
-                return parse_head(&text).map(Some);
+                return parse_head(&text).map(|head| Some(Head { source: self.source, ..head }));
             }
             if self.buffer.len() > HEAD_BYTES_MAX {
                 return Err(Unreadable);
@@ -419,6 +426,7 @@ impl Connection {
     /// Writes the head, which promises the whole body, and the first `bytes` of the body.
     async fn write(&mut self, reply: &Reply, bytes: usize, connection: &str) -> Result<(), Unreadable> {
         let mut head = format!("HTTP/1.1 {} {}\r\nServer: nginx\r\n", reply.status, reason(reply.status));
+        head.push_str(&format!("Date: {}\r\n", http_date()));
         for (name, value) in &reply.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -508,7 +516,13 @@ fn parse_head(text: &[u8]) -> Result<Head, Unreadable> {
         .map(|line| line.split_once(':').map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned())))
         .collect::<Option<Vec<_>>>()
         .ok_or(Unreadable)?;
-    Ok(Head { method: method.to_owned(), path: path.to_owned(), query: query.to_owned(), headers })
+    let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    Ok(Head { method: method.to_owned(), path: path.to_owned(), query: query.to_owned(), headers, source })
+}
+
+/// The present as HTTP writes it.
+fn http_date() -> String {
+    jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -520,6 +534,7 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         201 => "Created",
         302 => "Found",
+        304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

@@ -11,6 +11,7 @@
 //! | `oauth`, `push` | the authorisation server, the push server |
 //! | `easydocs`, `documents`, `callbacks` | the signing service |
 //! | `faults`, `ledger` | what goes wrong on order, what happened |
+//! | `items` | the CRM as people change it |
 //! | `world` | the handle: what people do, what a witness sees |
 //! | `control` | the same over HTTP, under `/_sandbox/` |
 //!
@@ -28,6 +29,7 @@ mod bitrix24;
 mod control;
 mod easydocs;
 mod front;
+mod items;
 mod oauth;
 mod push;
 #[cfg(test)]
@@ -35,14 +37,19 @@ mod tests;
 
 pub use bitrix24::apps::{AppKind, AppSpec, AppStatus, Interface, NewToken, Payment, TokenLives};
 pub use bitrix24::events::{Actor, EventSpec, MEMBER_ID};
+pub use bitrix24::generated::PdfPlan;
 pub use bitrix24::lifecycle::{AppView, Clean, Frame, FrameAnswer, FrameSpec, Installed};
-pub use bitrix24::portal::{Confirmation, DownloadLinks, Echo, LinkUses, Owner};
+pub use bitrix24::offline::OfflineRowView;
+pub use bitrix24::portal::{Confirmation, DownloadLinks, Echo, FieldKind, LinkUses, Overload, Owner};
+pub use bitrix24::robots::{RobotRun, RobotSpec, WorkflowState, WorkflowView};
 pub use bitrix24::traits::{FrameFields, PortalKind, PortalTraits};
 pub use callbacks::{CallbackPolicy, CallbackSpec, Member, Repeats, Signature};
+pub use control::KEY_HEADER;
 pub use documents::{Chosen, Outcome, Script, signed_copy};
 pub use easydocs::{Capability, EasyDocsOptions};
 pub use faults::{ErrorAnswer, Fault, FaultKind, OnCalls};
 pub use ledger::{LedgerEntry, Side};
+pub use push::{PushControl, PushVersion};
 pub use world::{Reach, World, WorldError};
 
 use crate::domain::Secret;
@@ -86,6 +93,18 @@ impl BucketRate {
     pub const CLOUD: Self = Self { per_second: 2.0, burst: 50.0 };
 }
 
+/// How the portal counts operating time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counters {
+    /// By method, the commands of a batch each by its own (the docs).
+    ByMethod,
+    /// The commands of a batch all by `batch`, and all carry its figure (measured by the JS SDK's team).
+    ByBatch,
+    /// Not at all, and no answer says anything: a box without Redis.
+    Absent,
+}
+
 /// Limits of the portal. By default there are none, so that tests are not slowed down by accident.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
@@ -97,12 +116,23 @@ pub struct Limits {
     pub operating_call_ms: u64,
     /// How long a call counts; ten minutes on a portal.
     pub operating_window: Duration,
+    /// How it counts operating time.
+    pub counters: Counters,
+    /// How long the portal takes for a call, and for each command of a batch, one after another.
+    pub call_time: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let operating_window = Duration::from_secs(600);
-        Self { bucket_rate: None, operating_limit_ms: None, operating_call_ms: 40, operating_window }
+        Self {
+            bucket_rate: None,
+            operating_limit_ms: None,
+            operating_call_ms: 40,
+            operating_window,
+            counters: Counters::ByMethod,
+            call_time: Duration::ZERO,
+        }
     }
 }
 
@@ -131,6 +161,8 @@ pub struct SandboxOptions {
     pub easydocs_api_key: Secret,
     /// The key of the callbacks' signature.
     pub callback_secret: Secret,
+    /// What the buttons (`/_sandbox/`) ask for; none: nothing, which is allowed on loopback only.
+    pub control_key: Option<Secret>,
     /// Limits of the portal.
     pub limits: Limits,
     /// How download links live.
@@ -162,6 +194,7 @@ impl Default for SandboxOptions {
             application_token: Secret::new("sandboxapplicationtoken"),
             easydocs_api_key: Secret::new("sandbox-easydocs-key"),
             callback_secret: Secret::new("sandbox-callback-secret"),
+            control_key: None,
             limits: Limits::default(),
             links: DownloadLinks { lifetime: Duration::from_secs(600), uses: LinkUses::Many },
             event_target: None,
@@ -187,7 +220,8 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// A port cannot be opened, or no thread or HTTP client can be made.
+    /// A port cannot be opened, no thread or HTTP client can be made, or the buttons would be open to the network
+    /// without a key.
     pub async fn start(options: SandboxOptions) -> io::Result<Self> {
         let (ready, begun) = spawn(options)?;
         begun.finish(ready.await)
@@ -288,7 +322,19 @@ fn run(
     });
 }
 
+impl SandboxOptions {
+    /// Whether strangers could press the buttons: they send files to wherever the buttons say.
+    pub fn is_open_to_strangers(&self) -> bool {
+        let addresses = [self.bitrix_addr, self.easydocs_addr, self.oauth_addr, self.push_addr];
+        self.control_key.is_none() && addresses.iter().any(|address| !address.ip().is_loopback())
+    }
+}
+
 async fn open(options: SandboxOptions) -> io::Result<Arc<World>> {
+    if options.is_open_to_strangers() {
+        let why = "the control plane needs a key where the sandbox does not listen on loopback";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
     let after_rename = SocketAddr::new(options.bitrix_addr.ip(), 0);
     let mut listeners = Vec::new();
     let SandboxOptions { bitrix_addr, easydocs_addr, oauth_addr, push_addr, .. } = options;
@@ -316,6 +362,7 @@ fn world(options: SandboxOptions, origins: [String; 5]) -> io::Result<World> {
         application_token: options.application_token,
         easydocs_api_key: options.easydocs_api_key,
         callback_secret: options.callback_secret,
+        control_key: options.control_key,
         callback_policy: options.callback_policy,
         origins,
     };

@@ -7,12 +7,11 @@
 //! as the real services; reading changes nothing.
 
 use super::bitrix24::access::Caller;
-use super::bitrix24::crm::update_event;
-use super::bitrix24::events::EventSpec;
-use super::bitrix24::portal::{Echo, Field, Item, OWNER_ID, Owner, Portal, User};
+use super::bitrix24::events::{EventSpec, QUEUE_CALLS_MAX};
+use super::bitrix24::portal::{Echo, OWNER_ID, Overload, Owner, Portal, User};
 use super::bitrix24::traits::PortalTraits;
 use super::bitrix24::tree::{NotMade, OnTaken, ROOT_ID};
-use super::bitrix24::{CommandLine, Ctx};
+use super::bitrix24::{CommandLine, Ctx, Inside};
 use super::callbacks::{CallbackPolicy, CallbackSpec, deliver};
 use super::documents::{Document, Documents, NewDocument, SIGNED, Script};
 use super::easydocs::EasyDocsOptions;
@@ -27,8 +26,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -72,6 +72,7 @@ pub(crate) struct Setting {
     pub(crate) application_token: Secret,
     pub(crate) easydocs_api_key: Secret,
     pub(crate) callback_secret: Secret,
+    pub(crate) control_key: Option<Secret>,
     pub(crate) callback_policy: CallbackPolicy,
     /// `http://host:port` of each site, in the order of [`Site::ALL`].
     pub(crate) origins: [String; 5],
@@ -123,6 +124,10 @@ pub struct World {
     gates: [Gate; 5],
     runtime: Handle,
     http: reqwest::Client,
+    /// Turns of the platform's queue server.
+    queue: Semaphore,
+    /// Changes whenever the push server has something to say.
+    push_news: watch::Sender<u64>,
 }
 
 impl World {
@@ -143,7 +148,16 @@ impl World {
             easydocs,
         };
         let gates = Site::ALL.map(|_| Gate::new());
-        Self { setting, state: Mutex::new(state), gates, runtime, http }
+        let queue = Semaphore::new(QUEUE_CALLS_MAX);
+        Self {
+            setting,
+            state: Mutex::new(state),
+            gates,
+            runtime,
+            http,
+            queue,
+            push_news: watch::Sender::new(0),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -172,11 +186,27 @@ impl World {
     pub(crate) fn callback_secret(&self) -> &str {
         self.setting.callback_secret.expose()
     }
+    pub(crate) fn control_key(&self) -> Option<&Secret> {
+        self.setting.control_key.as_ref()
+    }
     pub(crate) fn callback_policy(&self) -> CallbackPolicy {
         self.setting.callback_policy
     }
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.http
+    }
+    pub(crate) fn queue(&self) -> &Semaphore {
+        &self.queue
+    }
+    pub(crate) fn push_news(&self) -> watch::Receiver<u64> {
+        self.push_news.subscribe()
+    }
+    pub(crate) fn tell_push_news(&self) {
+        self.push_news.send_modify(|n| *n += 1);
+    }
+    /// How long the portal takes for `calls` calls.
+    pub(crate) fn time_of_calls(&self, calls: usize) -> Duration {
+        self.state().portal.limits.call_time.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
     }
     pub(crate) fn portal_address(&self) -> Site {
         self.state().portal.address
@@ -232,7 +262,7 @@ impl World {
         deliveries: u32,
         call: impl FnOnce(&mut Ctx<'_>) -> Reply,
     ) -> Reply {
-        let (reply, events) = {
+        let (reply, events, robot_calls, push_news) = {
             let mut state = self.state();
             let state = &mut *state;
             let now_ms = now_ms();
@@ -245,18 +275,28 @@ impl World {
                 now_ms,
                 caller: Caller::Webhook,
                 connector: String::new(),
+                oauth_reach: if *self.gate(Site::OAuth).wanted.borrow() { Reach::Up } else { Reach::Down },
+                inside: Inside::Request,
                 events: Vec::new(),
+                robot_calls: Vec::new(),
+                push_news: false,
                 lines: Vec::new(),
             };
             let reply = call(&mut ctx);
-            let Ctx { events, lines, .. } = ctx;
+            let Ctx { events, robot_calls, push_news, lines, .. } = ctx;
             for CommandLine { call, note, fault, status } in lines {
                 state.ledger.write(now_ms, Side::Bitrix24, &call, note, fault, Some(status));
             }
-            (reply, events)
+            (reply, events, robot_calls, push_news)
         };
         for event in events {
             self.fire(EventSpec { copies: event.copies.saturating_mul(deliveries), ..event });
+        }
+        if push_news {
+            self.tell_push_news();
+        }
+        for call in robot_calls {
+            self.send_robot(call);
         }
         reply
     }
@@ -330,6 +370,10 @@ impl World {
     /// Sets until when the incoming webhook works, UTC milliseconds; none: for ever.
     pub fn set_webhook_expiry(&self, until_ms: Option<i64>) {
         self.state().portal.webhook_until_ms = until_ms;
+    }
+    /// Lets the vendor block the portal's REST by hand, or open it again.
+    pub fn set_overload(&self, overload: Overload) {
+        self.state().portal.overload = overload;
     }
     /// Sets the portal's limits; what was counted so far stays.
     pub fn set_limits(&self, limits: Limits) {
@@ -476,81 +520,6 @@ impl World {
     pub fn remove(&self, id: u64) -> Result<(), WorldError> {
         let removed = self.state().portal.tree.mark_deleted(id, now_ms());
         removed.then_some(()).ok_or_else(|| missing("file or folder", id))
-    }
-    /// Makes or replaces a CRM item. Field names are those of `crm.item.*` (`title`, `stageId`, `ufCrmContract`).
-    pub fn put_item(&self, item: CrmItem, fields: &[(&str, Value)]) {
-        let now = now_ms();
-        let fields =
-            fields.iter().map(|(name, value)| ((*name).to_owned(), Field::Plain(value.clone()))).collect();
-        self.state().portal.items.insert(item, Item { fields, created_ms: now, updated_ms: now });
-    }
-    /// Gives an item a user field for one file, and puts a file there. Returns the file's id in the CRM.
-    ///
-    /// # Errors
-    ///
-    /// There is no such item.
-    pub fn put_item_file(
-        &self,
-        item: CrmItem,
-        field: &str,
-        name: &str,
-        bytes: impl Into<Bytes>,
-    ) -> Result<u64, WorldError> {
-        let mut state = self.state();
-        let id = state.portal.add_crm_file(name, bytes.into());
-        let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-        found.fields.insert(field.to_owned(), Field::File(Some(id)));
-        found.updated_ms = now_ms();
-        Ok(id)
-    }
-    /// The same for a user field with several files; adds to those that are there.
-    ///
-    /// # Errors
-    ///
-    /// There is no such item.
-    pub fn add_item_file(
-        &self,
-        item: CrmItem,
-        field: &str,
-        name: &str,
-        bytes: impl Into<Bytes>,
-    ) -> Result<u64, WorldError> {
-        let mut state = self.state();
-        let id = state.portal.add_crm_file(name, bytes.into());
-        let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-        let mut ids = match found.fields.get(field) {
-            Some(Field::Files(ids)) => ids.clone(),
-            Some(Field::File(one)) => one.iter().copied().collect(),
-            Some(Field::Plain(_)) | None => Vec::new(),
-        };
-        ids.push(id);
-        found.fields.insert(field.to_owned(), Field::Files(ids));
-        found.updated_ms = now_ms();
-        Ok(id)
-    }
-    /// Changes a field of an item by hand, with the event of it (`ONCRMDEALUPDATE` and the like).
-    ///
-    /// # Errors
-    ///
-    /// There is no such item.
-    pub fn change_item(self: &Arc<Self>, item: CrmItem, field: &str, value: Value) -> Result<(), WorldError> {
-        {
-            let mut state = self.state();
-            let found = state.portal.items.get_mut(&item).ok_or_else(|| missing("CRM item", item))?;
-            found.fields.insert(field.to_owned(), Field::Plain(value));
-            found.updated_ms = now_ms();
-        }
-        let (event, data) = update_event(item);
-        self.fire(EventSpec::new(event, data));
-        Ok(())
-    }
-    /// Moves an item to another stage, with the event of it.
-    ///
-    /// # Errors
-    ///
-    /// There is no such item.
-    pub fn move_item(self: &Arc<Self>, item: CrmItem, stage: &str) -> Result<(), WorldError> {
-        self.change_item(item, "stageId", stage.into())
     }
 }
 

@@ -5,11 +5,13 @@ use super::inbox::{Identity, identity};
 use super::keys::{self, Tree};
 use super::notice::{NoticeV1, ParkedNoticeV1};
 use super::overlay::Counters;
+use super::portal_usage;
 use super::records::{ClaimState, ClaimV1, MetaV1, OutboxV1, Record, SagaClaimsV1, decode};
 use super::snapshot::Walk;
 use super::spool::Spool;
 use super::view::{Direction, View, ViewError};
 use crate::domain::portal::PortalState;
+use crate::domain::portal_usage::HourUsage;
 use crate::domain::{NoticeId, SagaId, SpoolFile};
 use crate::saga::document::{DocumentSaga, HistoryEntry, Work};
 use bytes::Bytes;
@@ -154,6 +156,7 @@ impl Check<'_> {
     fn entry(&mut self, tree: Tree, key: &[u8], value: &Bytes) -> Result<(), ViewError> {
         match tree {
             Tree::Meta => self.readable::<MetaV1>(tree, key, value),
+            Tree::Portal if portal_usage::is_hour(key) => self.readable::<HourUsage>(tree, key, value),
             Tree::Portal => self.readable::<PortalState>(tree, key, value),
             Tree::Installation => {
                 self.readable::<super::portal_installations::InstallationV1>(tree, key, value);

@@ -224,8 +224,13 @@ mod tests {
     #[test]
     fn a_newer_kind_of_record_is_named() {
         let mut format = Format::new([7; 16]);
-        format.kinds[0].1 = 9;
-        let expected = FormatError::Newer { what: "records of kind 1".into(), found: 9, known: 1 };
+        let known = format.kinds[0].1;
+        format.kinds[0].1 = known + 7;
+        let expected = FormatError::Newer {
+            what: "records of kind 1".into(),
+            found: u32::from(known) + 7,
+            known: known.into(),
+        };
         assert_eq!(Format::parse(&format.to_text()), Err(expected));
         format.kinds[0] = (999, 1);
         assert!(matches!(Format::parse(&format.to_text()), Err(FormatError::Newer { known: 0, .. })));

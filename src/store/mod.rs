@@ -52,6 +52,7 @@ mod overlay;
 pub mod portal_installations;
 pub mod portal_seal;
 pub mod portal_seal_key;
+mod portal_usage;
 mod queries;
 mod queue;
 mod readers;

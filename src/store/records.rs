@@ -23,6 +23,7 @@ use super::document_v1::DocumentSagaV1;
 use super::notice::{Cursor, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use crate::domain::portal::PortalState;
+use crate::domain::portal_usage::HourUsage;
 use crate::domain::{AttemptToken, SagaId, Timestamp};
 use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
 use bincode::Options;
@@ -67,11 +68,13 @@ pub enum Kind {
     SagaClaims = 10,
     /// Our application at a portal.
     Installation = 11,
+    /// One hour of the account of a portal's budget.
+    PortalUsage = 21,
 }
 
 impl Kind {
     /// Every kind with the newest version that this program reads and writes.
-    pub const ALL: [(Self, u16); 11] = [
+    pub const ALL: [(Self, u16); 12] = [
         (Self::Document, 2),
         (Self::History, 1),
         (Self::Notice, 1),
@@ -83,6 +86,7 @@ impl Kind {
         (Self::Meta, 1),
         (Self::SagaClaims, 1),
         (Self::Installation, 1),
+        (Self::PortalUsage, 1),
     ];
     /// The stored number.
     pub fn code(self) -> u16 {
@@ -167,6 +171,7 @@ first_version! {
     MetaV1 => Meta,
     SagaClaimsV1 => SagaClaims,
     InstallationV1 => Installation,
+    HourUsage => PortalUsage,
 }
 
 /// Who holds a claim.
@@ -357,6 +362,7 @@ mod tests {
         keeps_its_bytes(&samples().meta());
         keeps_its_bytes(&samples().claims());
         keeps_its_bytes(&samples().installation());
+        keeps_its_bytes(&samples().portal_usage());
     }
 
     /// A document of version 1 becomes the same document with none of the later wishes.
@@ -470,6 +476,7 @@ mod tests {
             round_trip(samples.meta());
             round_trip(samples.claims());
             round_trip(samples.installation());
+            round_trip(samples.portal_usage());
         }
 
         #[test]

@@ -8,6 +8,7 @@ use super::notice::{Cursor, NewNotice, NoticeKind, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use super::records::{Blob, ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
 use crate::domain::portal::PortalState;
+use crate::domain::portal_usage::{HourUsage, MethodUsage};
 use crate::domain::{
     AttemptToken, CrmItem, FileDigest, InstallationStatus, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
@@ -302,6 +303,17 @@ impl Samples {
             nonce: self.digest().0[..24].try_into().expect("a digest has more than 24 bytes"),
             sealed: Blob(self.word().into()),
         }
+    }
+    pub fn portal_usage(&mut self) -> HourUsage {
+        let methods = self.several(|s| MethodUsage {
+            method: s.word(),
+            requests: s.number(),
+            commands: s.number(),
+            waited_ms: s.number(),
+            operating_ms: s.number(),
+            limited: s.number(),
+        });
+        HourUsage { hour: self.number(), methods }
     }
     pub fn cursor(&mut self) -> Cursor {
         Cursor { last_id: self.number(), baseline: self.number(), at: self.time() }

@@ -128,6 +128,8 @@ struct Portal {
     bucket_requests: Family<PortalLabels, FloatGauge>,
     bucket_wait_seconds: Histograms<PortalLabels>,
     operating_seconds: Family<PortalMethodLabels, FloatGauge>,
+    calls: Family<PortalMethodLabels, Counter>,
+    call_wait_seconds: Family<PortalMethodLabels, Counter<f64, AtomicU64>>,
     waiting_calls: Family<PortalLabels, Gauge>,
     blocked: Family<PortalLabels, Gauge>,
 }
@@ -381,8 +383,18 @@ impl Metrics {
     pub fn waited_for_budget(&self, portal: &str, wait: Duration) {
         self.portal.bucket_wait_seconds.get_or_create(&portal_labels(portal)).observe(wait.as_secs_f64());
     }
-    /// Operating time of a method within ten minutes, as the portal reports it.
-    pub fn set_operating(&self, portal: &str, method: &'static str, seconds: f64) {
+    /// A call of a method, alone or in a batch, has had its turn after waiting so long.
+    pub fn portal_called(&self, portal: &str, method: &str, waited: Duration) {
+        let labels = PortalMethodLabels { portal: portal.to_owned(), method: labels::portal_method(method) };
+        self.portal.calls.get_or_create(&labels).inc();
+        self.portal.call_wait_seconds.get_or_create(&labels).inc_by(waited.as_secs_f64());
+    }
+    /// Operating time of a method within ten minutes, as the portal reports it. Only of methods that we know.
+    pub fn set_operating(&self, portal: &str, method: &str, seconds: f64) {
+        let method = labels::portal_method(method);
+        if method == labels::OTHER_METHOD {
+            return;
+        }
         let labels = PortalMethodLabels { portal: portal.to_owned(), method };
         self.portal.operating_seconds.get_or_create(&labels).set(seconds);
     }
@@ -672,6 +684,18 @@ impl Portal {
                 r,
                 "portal_operating_seconds",
                 "Operating time of a method within ten minutes, as the portal reports it",
+                Family::default(),
+            ),
+            calls: put(
+                r,
+                "portal_calls",
+                "Calls of a method that had their turn, alone or in a batch",
+                Family::default(),
+            ),
+            call_wait_seconds: put(
+                r,
+                "portal_call_wait_seconds",
+                "Time that calls of a method waited for their turn, summed",
                 Family::default(),
             ),
             waiting_calls: put(

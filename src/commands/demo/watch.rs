@@ -59,6 +59,14 @@ impl Line {
     pub fn step(&self) -> Option<Step> {
         Step::from_name(&self.step)
     }
+    /// Takes what the card says. It is younger than the list: with the list's step, its timer would be told as
+    /// something that it is not.
+    fn follow(&mut self, card: Card, now: jiff::Timestamp) {
+        self.detail = card.detail(now);
+        self.step = card.step;
+        self.step_text = card.step_text;
+        self.why = card.why;
+    }
     /// Whether it is neither over nor waiting for people.
     fn is_busy(&self) -> bool {
         self.step().is_some_and(|step| step.is_live() && step != Step::AwaitSignature)
@@ -77,6 +85,9 @@ struct Page {
 
 #[derive(Deserialize)]
 struct Card {
+    step: String,
+    step_text: Text,
+    why: Text,
     #[serde(default)]
     history: Vec<HistoryLine>,
     tries: u32,
@@ -88,7 +99,11 @@ struct Card {
 #[derive(Deserialize)]
 struct TimerLine {
     due: String,
+    kind: String,
 }
+
+/// The timer that starts the next attempt; the others wait for somebody else.
+const TIMER_OF_ATTEMPT: &str = "start";
 
 #[derive(Deserialize)]
 struct FailureLine {
@@ -102,7 +117,8 @@ impl Card {
             0 => reason.clone(),
             n => Text::new(format!("неудач: {n}. {}", reason.ru), format!("failures: {n}. {}", reason.en)),
         });
-        let due = self.timer.as_ref().and_then(|timer| timer.due.parse::<jiff::Timestamp>().ok());
+        let timer = self.timer.as_ref().filter(|timer| timer.kind == TIMER_OF_ATTEMPT);
+        let due = timer.and_then(|timer| timer.due.parse::<jiff::Timestamp>().ok());
         let pause = match (&self.in_flight_since, due) {
             (None, Some(due)) => Duration::try_from(due.duration_since(now)).ok(),
             (Some(_), _) | (None, None) => None,
@@ -178,7 +194,7 @@ impl Watcher {
         let asked = busy.map(|line| async {
             // A card that does not come now comes with the next look.
             if let Ok(card) = self.card(&line.id).await {
-                line.detail = card.detail(jiff::Timestamp::now());
+                line.follow(card, jiff::Timestamp::now());
             }
         });
         futures_util::future::join_all(asked).await;
@@ -279,7 +295,9 @@ mod tests {
 
     #[test]
     fn a_card_tells_of_failures_and_of_the_pause_before_the_next_attempt() {
-        let text = r#"{"id": "a", "tries": 2, "in_flight_since": null, "history": [{"what": "outcome_unknown"}],
+        let text = r#"{"id": "a", "step": "fetch_signed", "step_text": {"ru": "", "en": ""},
+            "why": {"ru": "", "en": ""},
+            "tries": 2, "in_flight_since": null, "history": [{"what": "outcome_unknown"}],
             "timer": {"due": "2026-02-03T04:05:07.500Z", "kind": "start"},
             "last_failure": {"at": "2026-02-03T04:05:06.000Z", "code": "http_503", "reason": {"ru": "а", "en": "b"}}}"#;
         let card: Card = serde_json::from_str(text).unwrap();
@@ -287,5 +305,16 @@ mod tests {
         assert_eq!(detail.pause, Some(Duration::from_millis(1_500)));
         assert_eq!(detail.hitch, Some(Text::new("неудач: 2. а", "failures: 2. b")));
         assert_eq!(card.detail("2027-01-01T00:00:00Z".parse().unwrap()).pause, None, "it is due already");
+    }
+
+    #[test]
+    fn a_document_that_went_on_between_list_and_card_is_shown_where_the_card_saw_it() {
+        let text = r#"{"id": "1", "step": "await_signature", "step_text": {"ru": "ждём", "en": "waiting"},
+            "why": {"ru": "", "en": ""}, "tries": 0, "in_flight_since": null, "last_failure": null,
+            "timer": {"due": "2026-02-06T04:05:06Z", "kind": "wait"}}"#;
+        let mut line = line("a.pdf", "find_document");
+        line.follow(serde_json::from_str(text).unwrap(), "2026-02-03T04:05:06Z".parse().unwrap());
+        assert_eq!((line.step.as_str(), line.step_text.en.as_str()), ("await_signature", "waiting"));
+        assert_eq!(line.detail.pause, None, "three days to the first reminder are no pause of an attempt");
     }
 }

@@ -63,7 +63,7 @@ impl Stage {
 
 async fn examination(path: &Path, write_test: WriteTest) -> Examination {
     let loaded = Config::load(Some(path), &Environment::default()).unwrap();
-    let service = RunningService::of(&loaded.config).unwrap();
+    let service = RunningService::of(&loaded.config);
     let presence = service.presence().await;
     let console = Console::of_process(Format::Json, Language::En, &Environment::default());
     Examination { loaded, service, presence, clock: Rc::new(SystemClock), write_test, console }

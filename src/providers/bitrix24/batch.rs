@@ -30,6 +30,21 @@ pub fn may_share(method: &str) -> bool {
     !ALONE.iter().any(|alone| alone.eq_ignore_ascii_case(method))
 }
 
+/// Reads whose answer may serve several askers at once. `disk.file.get` is not among them: its download link may
+/// work only once.
+const JOINABLE: [&str; 5] = [
+    "disk.folder.getchildren",
+    "disk.folder.get",
+    "crm.item.get",
+    "crm.item.list",
+    "crm.timeline.comment.list",
+];
+
+/// Whether two waiting calls that are equal may become one.
+pub fn may_join(call: &Call) -> bool {
+    JOINABLE.iter().any(|read| read.eq_ignore_ascii_case(&call.method))
+}
+
 /// The parameters of `batch` for these calls.
 pub(super) fn params(calls: &[Call]) -> Value {
     let commands: Map<String, Value> = calls
@@ -230,6 +245,15 @@ mod tests {
     fn calls_beyond_the_limit_were_not_executed() {
         let (results, _) = read(51, json!({"result": {"c50": 1}}));
         assert_eq!(results[50].as_ref().unwrap_err().code, "not_executed");
+    }
+
+    #[test]
+    fn only_reads_without_secrets_in_their_answers_are_joined() {
+        let call = |method: &'static str| Call::new(method, json!({"id": 1}));
+        assert!(may_join(&call("disk.folder.getchildren")));
+        for method in ["disk.file.get", "crm.timeline.comment.add", "im.notify.system.add", "profile"] {
+            assert!(!may_join(&call(method)), "{method}");
+        }
     }
 
     #[test]

@@ -77,9 +77,9 @@ impl LeakyBucket {
         self.level_milli(state, now)
     }
 
-    /// What we use of the burst: less by what drains in a second, because the portal may drain in whole seconds and
+    /// What we use of the burst, in thousandths of a request: less by what drains in a second, because the portal may drain in whole seconds and
     /// requests do not arrive evenly. At least one request fits.
-    fn capacity_milli(self) -> u64 {
+    pub fn capacity_milli(self) -> u64 {
         let burst = u64::from(self.burst) * ONE;
         burst.saturating_sub(self.rate()).max(ONE)
     }

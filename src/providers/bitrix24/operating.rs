@@ -24,6 +24,8 @@ pub struct OperatingLedger {
 struct Cost {
     spent_ms: u64,
     reset_at: Timestamp,
+    /// What was added since somebody asked last.
+    grown_ms: u64,
 }
 
 impl OperatingLedger {
@@ -38,7 +40,12 @@ impl OperatingLedger {
     pub fn learn(&mut self, state: &mut PortalState, observed: &Observed, now: Timestamp) -> bool {
         for cost in &observed.operating {
             let reset_at = now.plus_ms(cost.reset_in_ms.unwrap_or(0));
-            self.methods.insert(cost.method.clone(), Cost { spent_ms: cost.spent_ms, reset_at });
+            let known = self.methods.get(&cost.method).copied();
+            // The sum falls when an old minute leaves; what was added meanwhile cannot be told, and is left out.
+            let grown = cost.spent_ms.saturating_sub(known.map_or(0, |c| c.spent_ms));
+            let grown_ms = known.map_or(0, |c| c.grown_ms) + grown;
+            let cost_now = Cost { spent_ms: cost.spent_ms, reset_at, grown_ms };
+            self.methods.insert(cost.method.clone(), cost_now);
         }
         while self.methods.len() > METHODS_MAX {
             let Some(least) = self.methods.iter().min_by_key(|(_, c)| c.spent_ms).map(|(m, _)| m.clone())
@@ -63,6 +70,25 @@ impl OperatingLedger {
         let nearly = self.methods.get(method).filter(|c| c.spent_ms >= self.slow_at_ms);
         let latest = [overload, blocked, nearly.map(|c| c.reset_at)].into_iter().flatten().max();
         latest.filter(|until| *until > now)
+    }
+
+    /// Until when the portal itself refuses a method: people need not wait for less.
+    pub fn refused_until(&self, state: &PortalState, method: &str, now: Timestamp) -> Option<Timestamp> {
+        let blocked = state.blocked_until.iter().filter(|(m, _)| m == method).map(|(_, until)| *until).max();
+        [state.overload_until, blocked].into_iter().flatten().max().filter(|until| *until > now)
+    }
+
+    /// Whether any method rests: if none does, nothing that waits needs a look.
+    pub fn has_resting(&self, state: &PortalState, now: Timestamp) -> bool {
+        state.overload_until.is_some_and(|until| until > now)
+            || state.blocked_until.iter().any(|(_, until)| *until > now)
+            || self.methods.values().any(|c| c.spent_ms >= self.slow_at_ms && c.reset_at > now)
+    }
+
+    /// How much the operating time of each method has grown since this was asked last, in milliseconds.
+    pub fn take_grown(&mut self) -> Vec<(String, u64)> {
+        let grown = self.methods.iter_mut().filter(|(_, cost)| cost.grown_ms > 0);
+        grown.map(|(method, cost)| (method.clone(), std::mem::take(&mut cost.grown_ms))).collect()
     }
 
     /// What each method has spent, in milliseconds, for metrics.
@@ -132,6 +158,34 @@ mod tests {
         assert_eq!(ledger.resting_until(&state, "m", NOW), Some(NOW.plus_ms(30_000)));
         ledger.learn(&mut state, &cost(10), NOW);
         assert_eq!(ledger.resting_until(&state, "m", NOW), None);
+    }
+
+    #[test]
+    fn a_person_is_refused_only_by_the_portal_itself() {
+        let (mut ledger, mut state) = (OperatingLedger::new(432_000), PortalState::default());
+        let operating = vec![Operating { method: "m".into(), spent_ms: 433_000, reset_in_ms: Some(30_000) }];
+        assert!(!ledger.has_resting(&state, NOW));
+        ledger.learn(&mut state, &Observed { operating, ..Observed::default() }, NOW);
+        assert!(ledger.has_resting(&state, NOW) && ledger.resting_until(&state, "m", NOW).is_some());
+        assert_eq!(ledger.refused_until(&state, "m", NOW), None);
+        ledger.learn(&mut state, &blocked("m", 60_000), NOW);
+        assert_eq!(ledger.refused_until(&state, "m", NOW), Some(NOW.plus_ms(60_000)));
+    }
+
+    #[test]
+    fn what_a_method_has_cost_is_the_growth_of_its_sum() {
+        let (mut ledger, mut state) = (OperatingLedger::new(432_000), PortalState::default());
+        let mut see = |ledger: &mut OperatingLedger, spent_ms| {
+            let operating = vec![Operating { method: "m".into(), spent_ms, reset_in_ms: None }];
+            ledger.learn(&mut state, &Observed { operating, ..Observed::default() }, NOW);
+        };
+        see(&mut ledger, 500);
+        see(&mut ledger, 700);
+        assert_eq!(ledger.take_grown(), [("m".to_owned(), 700)]);
+        see(&mut ledger, 300);
+        assert!(ledger.take_grown().is_empty(), "an old minute has left");
+        see(&mut ledger, 350);
+        assert_eq!(ledger.take_grown(), [("m".to_owned(), 50)]);
     }
 
     #[test]

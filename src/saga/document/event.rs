@@ -128,6 +128,34 @@ pub struct Mend {
     pub route_id: Option<String>,
     /// Tell these people instead.
     pub notify: Option<Vec<u64>>,
+    /// Go on without these.
+    pub skip: Vec<Announcement>,
+}
+
+/// What a document can do without when it cannot be had: the signed file is in its place all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announcement {
+    /// The comment in the timeline of the CRM item.
+    Comment,
+    /// Notices to people, reminders included.
+    Notices,
+}
+
+impl Announcement {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Comment, Self::Notices];
+
+    /// Stable name, for orders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Comment => "comment",
+            Self::Notices => "notices",
+        }
+    }
+    /// The inverse of [`Announcement::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|what| what.name() == name)
+    }
 }
 
 /// A file field's file that a rule wants signed.

@@ -22,7 +22,9 @@ pub mod words;
 mod tests;
 
 pub use effect::{Effect, NamedFile, RobotReply, RobotStatus};
-pub use event::{Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept, WantedFile};
+pub use event::{
+    Announcement, Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept, WantedFile,
+};
 pub use rule::{Rule, SourceFacts};
 pub use state::{
     Claim, CommentFile, DeadLetter, DeliveredFile, Delivery, DocumentSaga, DriveCopy, Ending, EventToken,

@@ -221,6 +221,44 @@ pub fn rules_for_item<'a>(
     })
 }
 
+/// The rule for one file of a file field that a person sends, and the field as the rules spell it: the rule that was
+/// named, else the first that takes files from this field, whatever the item's stage.
+///
+/// A field has two spellings (`UF_CRM_MY_FILE`, `ufCrmMyFile`), but one file must have one name: else it would be sent
+/// twice, once by a person and once by its rule.
+pub fn rule_for_field<'a>(
+    rules: &'a [Rule],
+    portal: &PortalId,
+    type_id: u32,
+    field: &'a str,
+    rule_id: Option<&str>,
+) -> Option<(&'a Rule, &'a str)> {
+    let own = || rules.iter().filter(|rule| rule.portal == *portal);
+    let mut spelled = own().filter_map(|rule| match &rule.trigger {
+        Trigger::Stage { entity_type_id, file_field, .. } if *entity_type_id == type_id => {
+            is_same_field(file_field, field).then_some((rule, file_field.as_str()))
+        }
+        Trigger::Stage { .. }
+        | Trigger::Generated { .. }
+        | Trigger::Folder { .. }
+        | Trigger::FileEvent { .. }
+        | Trigger::Robot => None,
+    });
+    let first = spelled.next();
+    match rule_id {
+        None => first,
+        Some(id) => {
+            let named = own().find(|rule| rule.id == id)?;
+            Some((named, first.map_or(field, |(_, spelling)| spelling)))
+        }
+    }
+}
+
+fn is_same_field(one: &str, other: &str) -> bool {
+    let letters = |name: &str| name.replace('_', "").to_ascii_lowercase();
+    letters(one) == letters(other)
+}
+
 /// Whether any rule listens to items of this type: others need not even be read.
 pub fn listens_to_items(rules: &[Rule], portal: &PortalId, type_id: u32) -> bool {
     rules.iter().any(|rule| {
@@ -322,10 +360,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_sent_by_hand_gets_the_rule_and_the_spelling_that_its_trigger_would_give_it() {
+        let rule = |id: &str, trigger| Rule { id: id.into(), trigger, ..any_rule() };
+        let stage = |field: &str| Trigger::Stage {
+            entity_type_id: 2,
+            stages: vec!["C1:X".into()],
+            file_field: field.into(),
+        };
+        let rules = [
+            rule("a", stage("UF_CRM_OTHER")),
+            rule("b", stage("ufCrmMyFile")),
+            rule("c", Trigger::Folder { folder_id: 7 }),
+        ];
+        let portal = rules[0].portal.clone();
+        let chosen = |field, id| {
+            rule_for_field(&rules, &portal, 2, field, id).map(|(rule, field)| (rule.id.as_str(), field))
+        };
+        assert_eq!(chosen("UF_CRM_MY_FILE", None), Some(("b", "ufCrmMyFile")));
+        assert_eq!(chosen("UF_CRM_MY_FILE", Some("c")), Some(("c", "ufCrmMyFile")));
+        assert_eq!(chosen("UF_CRM_FREE", Some("c")), Some(("c", "UF_CRM_FREE")));
+        assert_eq!(chosen("UF_CRM_FREE", None), None);
+        assert_eq!(chosen("UF_CRM_MY_FILE", Some("nobody")), None);
+    }
+
+    #[test]
     fn a_generated_document_finds_its_rule_by_template_and_type_as_far_as_they_are_known() {
         let rule = |id: &str, template_ids: Vec<u64>, entity_type_ids: Vec<u32>| Rule {
             id: id.into(),
-            portal: PortalId("p".into()),
             trigger: Trigger::Generated { template_ids, entity_type_ids },
             ..any_rule()
         };

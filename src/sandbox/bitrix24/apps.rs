@@ -207,8 +207,6 @@ pub(crate) struct Installation {
     pub(crate) events: Vec<EventBinding>,
     pub(crate) placements: Vec<PlacementBinding>,
     pub(crate) robots: Vec<RobotBinding>,
-    /// When ONOFFLINEEVENT went out last, by binding.
-    pub(crate) woken_ms: BTreeMap<u64, i64>,
 }
 
 impl Installation {
@@ -221,7 +219,6 @@ impl Installation {
             events: Vec::new(),
             placements: Vec::new(),
             robots: Vec::new(),
-            woken_ms: BTreeMap::new(),
         }
     }
     /// Forgets events, widgets and robots, as a portal does at an update.
@@ -229,7 +226,6 @@ impl Installation {
         self.events.clear();
         self.placements.clear();
         self.robots.clear();
-        self.woken_ms.clear();
     }
 }
 

@@ -7,7 +7,8 @@
 use super::limits::Operating;
 use super::rows::text;
 use super::wire::{self, Answer, MethodError, Span, php_map};
-use super::{CommandLine, Ctx, drive::truthy, methods};
+use super::{CommandLine, Ctx, Inside, drive::truthy, methods};
+use crate::sandbox::Counters;
 use crate::sandbox::faults::FaultKind;
 use crate::sandbox::front::Request;
 use crate::sandbox::ledger::Note;
@@ -42,8 +43,13 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, request: &Request) -> Result<(Answer, Opera
         }
     }
     let note = Note { effect: sheet.effect, ..Note::read().fact("commands", batch.commands.0.len()) };
-    // By the docs the outer batch is not charged.
-    let operating = Operating { seconds: 0.0, reset_at: ctx.now_ms / 1_000 + 600 };
+    let operating = match ctx.portal.limits.counters {
+        Counters::Absent => Operating::ABSENT,
+        // By the docs the outer batch is not charged.
+        Counters::ByMethod | Counters::ByBatch => {
+            Operating { seconds: 0.0, reset_at: ctx.now_ms / 1_000 + 600 }
+        }
+    };
     Ok((Answer::of(sheet.into_json()).noted(note), operating))
 }
 
@@ -111,6 +117,7 @@ impl Sheet {
         }
         let mut params = wire::decode_form(query.as_bytes()).map_err(|e| MethodError::new(400, "", e))?;
         self.resolve(&mut params);
+        ctx.inside = Inside::Batch;
         methods::dispatch(ctx, name, &params)
     }
 

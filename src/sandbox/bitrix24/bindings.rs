@@ -113,6 +113,7 @@ pub(crate) fn event_bind(ctx: &mut Ctx<'_>, params: &Value) -> Outcome {
         return Err(MethodError::new(400, "ERROR_ARGUMENT", "Handler URL is not specified"));
     }
     let connector = given(params, "auth_connector");
+    super::offline::connector_allowed(ctx, &connector)?;
     let min_timeout_s = given_value(params, "options").map(|options| given(options, "minTimeout"));
     let min_timeout_s = min_timeout_s.and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
     let id = ctx.portal.fresh_id();
@@ -174,7 +175,7 @@ pub(crate) fn event_get(ctx: &mut Ctx<'_>, _: &Value) -> Outcome {
             "offline": 0,
         }),
         EventType::Offline => json!({
-            "event": binding.event, "connector_id": binding.connector,
+            "event": binding.event, "handler": "", "connector_id": binding.connector,
             "auth_type": binding.auth_type.to_string(), "offline": 1,
         }),
     });

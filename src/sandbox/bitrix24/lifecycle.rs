@@ -182,7 +182,10 @@ impl World {
     /// The application is not installed.
     pub fn uninstall_app(self: &Arc<Self>, client_id: &str, clean: Clean) -> Result<(), WorldError> {
         let targets = self.lifecycle_targets(client_id, "ONAPPUNINSTALL");
-        let gone = self.with_portal(|portal| portal.apps.uninstall(client_id));
+        let gone = self.with_portal(|portal| {
+            portal.offline.forget(client_id);
+            portal.apps.uninstall(client_id)
+        });
         let token = gone.ok_or_else(|| missing(client_id))?.application_token;
         let clean = match clean {
             Clean::Everything => 1,

@@ -4,14 +4,15 @@
 //!
 //! Invariants: a refused request adds nothing to the bucket; a blocked method adds nothing to its operating time.
 
-use super::super::Limits;
+use super::super::{Counters, Limits};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
-/// State of the limits of one portal (one webhook, one source address).
+/// State of the limits of one portal.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    level: f64,
-    level_at_ms: i64,
+    /// Level and its moment, by source address: all applications of one server share one bucket.
+    buckets: BTreeMap<IpAddr, (f64, i64)>,
     methods: BTreeMap<String, VecDeque<(i64, u64)>>,
 }
 
@@ -19,33 +20,42 @@ pub(crate) struct Meter {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Operating {
     pub(crate) seconds: f64,
-    /// Unix seconds when the oldest part of the sum leaves.
+    /// Unix seconds when the oldest part of the sum leaves; 0: the portal does not count, and says nothing.
     pub(crate) reset_at: i64,
 }
 
+impl Operating {
+    /// What a box without counters says: nothing.
+    pub(crate) const ABSENT: Self = Self { seconds: 0.0, reset_at: 0 };
+}
+
 impl Meter {
-    /// Lets a request into the bucket; `false` when it is over the brim.
-    pub(crate) fn admit(&mut self, limits: &Limits, now_ms: i64) -> bool {
+    /// Lets a request into the bucket of its source; `false` when it is over the brim.
+    pub(crate) fn admit(&mut self, limits: &Limits, source: IpAddr, now_ms: i64) -> bool {
         let Some(rate) = limits.bucket_rate else { return true };
-        let passed_s = (now_ms - self.level_at_ms).max(0) as f64 / 1_000.0;
-        self.level = (self.level - passed_s * rate.per_second).max(0.0);
-        self.level_at_ms = now_ms;
-        if self.level + 1.0 > rate.burst {
+        let (level, at_ms) = self.buckets.entry(source).or_insert((0.0, now_ms));
+        let passed_s = (now_ms - *at_ms).max(0) as f64 / 1_000.0;
+        *level = (*level - passed_s * rate.per_second).max(0.0);
+        *at_ms = now_ms;
+        if *level + 1.0 > rate.burst {
             return false;
         }
-        self.level += 1.0;
+        *level += 1.0;
         true
     }
 
     /// Whether the method's sum is above the limit before the call: then the call is refused.
     pub(crate) fn blocked(&mut self, limits: &Limits, method: &str, now_ms: i64) -> Option<Operating> {
-        let limit_ms = limits.operating_limit_ms?;
+        let limit_ms = limits.operating_limit_ms.filter(|_| limits.counters != Counters::Absent)?;
         let operating = self.operating(limits, method, now_ms);
         (operating.seconds * 1_000.0 > limit_ms as f64).then_some(operating)
     }
 
     /// Adds the time of one call and returns the new sum.
     pub(crate) fn charge(&mut self, limits: &Limits, method: &str, now_ms: i64) -> Operating {
+        if limits.counters == Counters::Absent {
+            return Operating::ABSENT;
+        }
         let parts = self.methods.entry(method.to_owned()).or_default();
         let minute = now_ms - now_ms.rem_euclid(60_000);
         match parts.back_mut() {
@@ -74,6 +84,10 @@ impl Meter {
 mod tests {
     use super::super::super::BucketRate;
     use super::*;
+    use std::net::Ipv4Addr;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
     use std::time::Duration;
 
     #[test]
@@ -81,10 +95,11 @@ mod tests {
         let limits =
             Limits { bucket_rate: Some(BucketRate { per_second: 2.0, burst: 3.0 }), ..Limits::default() };
         let mut meter = Meter::default();
-        let admitted = (0..5).filter(|_| meter.admit(&limits, 1_000)).count();
+        let admitted = (0..5).filter(|_| meter.admit(&limits, HERE, 1_000)).count();
         assert_eq!(admitted, 3);
-        assert!(!meter.admit(&limits, 1_400));
-        assert!(meter.admit(&limits, 1_500));
+        assert!(!meter.admit(&limits, HERE, 1_400));
+        assert!(meter.admit(&limits, THERE, 1_400), "another source has a bucket of its own");
+        assert!(meter.admit(&limits, HERE, 1_500));
     }
 
     #[test]

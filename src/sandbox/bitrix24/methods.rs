@@ -8,7 +8,11 @@ use super::bindings::given;
 use super::limits::Operating;
 use super::portal::Confirmation;
 use super::wire::{Answer, MethodError};
-use super::{Ctx, Outcome, bindings, crm, drive, notices, service};
+use super::{
+    Ctx, Inside, Outcome, bindings, crm, crm_old, drive, generated, notices, offline, robots, service,
+    stages, timeline,
+};
+use crate::sandbox::{Counters, push};
 use serde_json::Value;
 
 /// One method of the portal.
@@ -41,6 +45,22 @@ const METHODS: &[Method] = &[
     method("event.unbind", None, bindings::event_unbind),
     method("event.get", None, bindings::event_get),
     method("event.test", None, bindings::event_test),
+    method("event.offline.get", None, offline::get),
+    method("event.offline.list", None, offline::list),
+    method("event.offline.clear", None, offline::clear),
+    method("event.offline.error", None, offline::error),
+    method("pull.application.config.get", Some("pull"), push::config_get),
+    method("pull.application.event.add", Some("pull"), push::event_add),
+    method("bizproc.robot.add", Some("bizproc"), robots::robot_add),
+    method("bizproc.robot.update", Some("bizproc"), robots::robot_update),
+    method("bizproc.robot.list", Some("bizproc"), robots::robot_list),
+    method("bizproc.robot.delete", Some("bizproc"), robots::robot_delete),
+    method("bizproc.event.send", Some("bizproc"), robots::event_send),
+    method("bizproc.activity.log", Some("bizproc"), robots::activity_log),
+    method("bizproc.workflow.instances", Some("bizproc"), robots::workflow_instances),
+    method("bizproc.workflow.start", Some("bizproc"), robots::workflow_start),
+    method("bizproc.workflow.terminate", Some("bizproc"), robots::workflow_terminate),
+    method("bizproc.workflow.kill", Some("bizproc"), robots::workflow_terminate),
     method("placement.list", Some("placement"), bindings::placement_list),
     method("placement.bind", Some("placement"), bindings::placement_bind),
     method("placement.unbind", Some("placement"), bindings::placement_unbind),
@@ -59,10 +79,27 @@ const METHODS: &[Method] = &[
     method("crm.item.list", Some("crm"), crm::item_list),
     method("crm.item.update", Some("crm"), crm::item_update),
     method("crm.item.fields", Some("crm"), crm::item_fields),
-    method("crm.deal.get", Some("crm"), crm::deal_get),
-    method("crm.timeline.comment.add", Some("crm"), crm::comment_add),
-    method("crm.timeline.comment.list", Some("crm"), crm::comment_list),
-    method("crm.timeline.comment.get", Some("crm"), crm::comment_get),
+    method("crm.item.add", Some("crm"), crm::item_add),
+    method("crm.item.delete", Some("crm"), crm::item_delete),
+    method("crm.deal.get", Some("crm"), crm_old::deal_get),
+    method("crm.deal.list", Some("crm"), crm_old::deal_list),
+    method("crm.deal.add", Some("crm"), crm_old::deal_add),
+    method("crm.deal.update", Some("crm"), crm_old::deal_update),
+    method("crm.lead.get", Some("crm"), crm_old::lead_get),
+    method("crm.lead.list", Some("crm"), crm_old::lead_list),
+    method("crm.lead.add", Some("crm"), crm_old::lead_add),
+    method("crm.lead.update", Some("crm"), crm_old::lead_update),
+    method("crm.status.list", Some("crm"), stages::status_list),
+    method("crm.category.list", Some("crm"), stages::category_list),
+    method("crm.documentgenerator.document.get", Some("crm"), generated::get),
+    method("crm.documentgenerator.document.list", Some("crm"), generated::list),
+    method("crm.documentgenerator.document.add", Some("crm"), generated::add),
+    method("crm.documentgenerator.document.enablepublicurl", Some("crm"), generated::enable_public_url),
+    method("crm.timeline.comment.add", Some("crm"), timeline::comment_add),
+    method("crm.timeline.comment.update", Some("crm"), timeline::comment_update),
+    method("crm.timeline.comment.delete", Some("crm"), timeline::comment_delete),
+    method("crm.timeline.comment.list", Some("crm"), timeline::comment_list),
+    method("crm.timeline.comment.get", Some("crm"), timeline::comment_get),
     method("im.notify", Some("im"), notices::notify),
     method("im.notify.system.add", Some("im"), notices::notify),
     method("im.notify.personal.add", Some("im"), notices::notify),
@@ -101,7 +138,11 @@ pub(crate) fn dispatch(
         return Err(MethodError::new(403, "insufficient_scope", why));
     }
     confirmed(ctx, name)?;
-    let key = format!("{}|{name}", ctx.caller.key());
+    let charged = match (ctx.inside, ctx.portal.limits.counters) {
+        (Inside::Batch, Counters::ByBatch) => "batch",
+        (Inside::Batch | Inside::Request, _) => name,
+    };
+    let key = format!("{}|{charged}", ctx.caller.key());
     let portal = &mut *ctx.portal;
     if let Some(operating) = portal.meter.blocked(&portal.limits, &key, ctx.now_ms) {
         let why = "Method is blocked due to operation time limit.";

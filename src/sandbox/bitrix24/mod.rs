@@ -12,16 +12,22 @@ pub(crate) mod apps;
 pub(crate) mod batch;
 pub(crate) mod bindings;
 pub(crate) mod crm;
+pub(crate) mod crm_old;
 pub(crate) mod drive;
 pub(crate) mod events;
+pub(crate) mod generated;
 pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod methods;
+pub(crate) mod names;
 pub(crate) mod notices;
 pub(crate) mod offline;
 pub(crate) mod portal;
+pub(crate) mod robots;
 pub(crate) mod rows;
 pub(crate) mod service;
+pub(crate) mod stages;
+pub(crate) mod timeline;
 pub(crate) mod traits;
 pub(crate) mod transfers;
 pub(crate) mod tree;
@@ -30,10 +36,10 @@ pub(crate) mod wire;
 use super::faults::ErrorAnswer;
 use super::front::{Head, Reply, Request, Site};
 use super::ledger::Note;
-use super::world::World;
+use super::world::{Reach, World};
 use access::Caller;
 use events::{Actor, EventSpec};
-use portal::{LinkKind, OWNER_ID, Portal};
+use portal::{LinkKind, OWNER_ID, Overload, Portal};
 use serde_json::Value;
 use std::sync::Arc;
 use wire::{Answer, MethodError, Span};
@@ -56,10 +62,25 @@ pub(crate) struct Ctx<'a> {
     pub(crate) caller: Caller,
     /// `auth_connector` of the call.
     pub(crate) connector: String,
+    /// Whether the authorisation server can be reached: a box asks it about every token.
+    pub(crate) oauth_reach: Reach,
+    /// Whether a command of a batch runs.
+    pub(crate) inside: Inside,
     /// Events that the call set off.
     pub(crate) events: Vec<EventSpec>,
+    /// Robots that the call started.
+    pub(crate) robot_calls: Vec<robots::RobotCall>,
+    /// Whether the push server has something to say after it.
+    pub(crate) push_news: bool,
     /// Ledger lines of the commands of a batch.
     pub(crate) lines: Vec<CommandLine>,
+}
+
+/// Where a method runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inside {
+    Request,
+    Batch,
 }
 
 /// One command of a batch as the ledger shall show it.
@@ -180,7 +201,7 @@ fn spoken(outcome: Result<Reply, MethodError>) -> Reply {
 }
 
 fn called(ctx: &mut Ctx<'_>, request: &Request, door: Door) -> Result<Reply, MethodError> {
-    admit(ctx)?;
+    admit(ctx, &request.head)?;
     let start_ms = ctx.now_ms;
     let name = call_name(&request.head);
     let params = wire::params(request).map_err(|why| MethodError::new(400, "INVALID_REQUEST", why));
@@ -200,10 +221,13 @@ fn called(ctx: &mut Ctx<'_>, request: &Request, door: Door) -> Result<Reply, Met
     Ok(wire::envelope(answer, Span { start_ms, finish_ms: super::world::now_ms(), operating }))
 }
 
-/// Lets a request into the portal's leaky bucket.
-pub(crate) fn admit(ctx: &mut Ctx<'_>) -> Result<(), MethodError> {
+/// Lets a request into the portal's leaky bucket, unless the vendor has blocked the portal.
+pub(crate) fn admit(ctx: &mut Ctx<'_>, head: &Head) -> Result<(), MethodError> {
     let portal = &mut *ctx.portal;
-    if portal.meter.admit(&portal.limits, ctx.now_ms) {
+    if portal.overload == Overload::Blocked {
+        return Err(MethodError::new(503, "OVERLOAD_LIMIT", "REST API is blocked due to overload."));
+    }
+    if portal.meter.admit(&portal.limits, head.source, ctx.now_ms) {
         Ok(())
     } else {
         Err(MethodError::new(503, "QUERY_LIMIT_EXCEEDED", "Too many requests"))

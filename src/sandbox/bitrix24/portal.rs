@@ -7,8 +7,12 @@
 
 use super::super::Limits;
 use super::super::front::Site;
+use super::super::push::PushServer;
 use super::apps::Apps;
+use super::generated::{Generated, PdfPlan};
 use super::limits::Meter;
+use super::offline::OfflineQueue;
+use super::robots::Workflows;
 use super::traits::PortalTraits;
 use super::tree::{OnTaken, Tree};
 use crate::domain::CrmItem;
@@ -35,6 +39,16 @@ pub enum Owner {
     Active,
     /// Every call is refused with `authorization_error`.
     Dismissed,
+}
+
+/// Whether the vendor has blocked the portal's REST by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overload {
+    /// It works.
+    None,
+    /// Every call is refused with `OVERLOAD_LIMIT`.
+    Blocked,
 }
 
 /// Whether changes made through REST fire events, as they do on a portal.
@@ -97,6 +111,30 @@ pub(crate) struct Item {
     pub(crate) fields: BTreeMap<String, Field>,
     pub(crate) created_ms: i64,
     pub(crate) updated_ms: i64,
+    /// When its stage changed last; 0: never.
+    pub(crate) moved_ms: i64,
+    pub(crate) created_by: u64,
+    pub(crate) updated_by: u64,
+    pub(crate) moved_by: u64,
+}
+
+impl Item {
+    /// The value of a field that is no file.
+    pub(crate) fn plain(&self, name: &str) -> Option<&Value> {
+        match self.fields.get(name) {
+            Some(Field::Plain(value)) => Some(value),
+            Some(Field::File(_) | Field::Files(_)) | None => None,
+        }
+    }
+    /// Notes who has changed it, and whether its stage went with it.
+    pub(crate) fn touch(&mut self, before: &Self, user_id: u64, now_ms: i64) {
+        self.updated_ms = now_ms;
+        self.updated_by = user_id;
+        if self.plain("stageId") != before.plain("stageId") {
+            self.moved_ms = now_ms;
+            self.moved_by = user_id;
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +144,28 @@ pub(crate) enum Field {
     File(Option<u64>),
     /// A user field for several files.
     Files(Vec<u64>),
+}
+
+impl Field {
+    pub(crate) fn kind(&self) -> FieldKind {
+        match self {
+            Self::Plain(_) => FieldKind::Text,
+            Self::File(_) => FieldKind::File,
+            Self::Files(_) => FieldKind::Files,
+        }
+    }
+}
+
+/// What a user field of the CRM holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldKind {
+    /// Text, a number, a list: anything but a file.
+    Text,
+    /// One file.
+    File,
+    /// Several files.
+    Files,
 }
 
 #[derive(Debug, Clone)]
@@ -120,6 +180,9 @@ pub(crate) struct Comment {
     pub(crate) item: CrmItem,
     pub(crate) text: String,
     pub(crate) created_ms: i64,
+    pub(crate) author: u64,
+    /// Drive ids.
+    pub(crate) files: Vec<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -160,10 +223,18 @@ pub(crate) struct Portal {
     pub(crate) users: BTreeMap<u64, User>,
     pub(crate) items: BTreeMap<CrmItem, Item>,
     pub(crate) crm_files: BTreeMap<u64, CrmFile>,
+    /// User fields by type and name, beside those that items have.
+    pub(crate) user_fields: BTreeMap<(u32, String), FieldKind>,
+    /// Stages that were set, by directory (`DEAL_STAGE_1`).
+    pub(crate) stages: BTreeMap<String, Vec<String>>,
+    pub(crate) generated: BTreeMap<u64, Generated>,
+    /// What becomes of the PDF of documents made through REST.
+    pub(crate) pdf_plan: PdfPlan,
     pub(crate) comments: Vec<Comment>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) meter: Meter,
     pub(crate) limits: Limits,
+    pub(crate) overload: Overload,
     pub(crate) scopes: Vec<String>,
     pub(crate) owner: Owner,
     pub(crate) echo: Echo,
@@ -174,6 +245,9 @@ pub(crate) struct Portal {
     pub(crate) member_id: String,
     pub(crate) traits: PortalTraits,
     pub(crate) apps: Apps,
+    pub(crate) offline: OfflineQueue,
+    pub(crate) workflows: Workflows,
+    pub(crate) push: PushServer,
     /// When the incoming webhook ends.
     pub(crate) webhook_until_ms: Option<i64>,
     /// How many deliveries of events are lost from now on.
@@ -196,10 +270,15 @@ impl Portal {
             users: BTreeMap::from([(OWNER_ID, owner)]),
             items: BTreeMap::new(),
             crm_files: BTreeMap::new(),
+            user_fields: BTreeMap::new(),
+            stages: BTreeMap::new(),
+            generated: BTreeMap::new(),
+            pdf_plan: PdfPlan::After(0),
             comments: Vec::new(),
             notices: Vec::new(),
             meter: Meter::default(),
             limits,
+            overload: Overload::None,
             scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
             owner: Owner::Active,
             echo,
@@ -208,6 +287,9 @@ impl Portal {
             member_id: String::new(),
             traits: PortalTraits::cloud(),
             apps: Apps::default(),
+            offline: OfflineQueue::default(),
+            workflows: Workflows::default(),
+            push: PushServer::default(),
             webhook_until_ms: None,
             events_to_lose: 0,
             guarded: BTreeSet::new(),

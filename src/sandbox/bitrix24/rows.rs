@@ -21,9 +21,7 @@ pub(crate) fn list(
     fields: &[&str],
     default_order: &str,
 ) -> Result<Page, MethodError> {
-    let conditions = conditions(params.get("filter"), fields)?;
-    rows.retain(|row| conditions.iter().all(|c| c.holds(row)));
-    sort(&mut rows, params.get("order"), default_order);
+    rows = filtered(rows, params, fields, default_order)?;
     let start = params.get("start").map_or(Some(0), integer).unwrap_or(0);
     let total = rows.len();
     let from = usize::try_from(start).unwrap_or(0).min(total);
@@ -31,6 +29,29 @@ pub(crate) fn list(
     let end = from + page.len();
     let counted = start >= 0;
     Ok(Page { rows: page, total: counted.then_some(total), next: (counted && end < total).then_some(end) })
+}
+
+/// Applies `filter` and `order` only: for the one list that has a limit instead of pages.
+pub(crate) fn arranged(
+    rows: Vec<Map<String, Value>>,
+    params: &Value,
+    default_order: &str,
+) -> Result<Vec<Map<String, Value>>, MethodError> {
+    filtered(rows, params, &[], default_order)
+}
+
+/// The parameters in either case: the older families write them in capitals.
+fn filtered(
+    mut rows: Vec<Map<String, Value>>,
+    params: &Value,
+    fields: &[&str],
+    default_order: &str,
+) -> Result<Vec<Map<String, Value>>, MethodError> {
+    let named = |lower: &str, upper: &str| params.get(lower).or_else(|| params.get(upper)).cloned();
+    let conditions = conditions(named("filter", "FILTER").as_ref(), fields)?;
+    rows.retain(|row| conditions.iter().all(|c| c.holds(row)));
+    sort(&mut rows, named("order", "ORDER").as_ref(), default_order);
+    Ok(rows)
 }
 
 /// One page of a list.
@@ -42,6 +63,18 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// Leaves the fields that `select` names, if it names some; the id always stays.
+    pub(crate) fn select(&mut self, params: &Value, id: &str) {
+        let select = params.get("select").or_else(|| params.get("SELECT"));
+        let Some(Value::Array(names)) = select else { return };
+        let names: Vec<String> = names.iter().map(text).collect();
+        if names.is_empty() || names.iter().any(|name| name == "*") {
+            return;
+        }
+        for row in &mut self.rows {
+            row.retain(|field, _| field == id || names.contains(field));
+        }
+    }
     /// The page as an answer whose `result` is made of the rows by `wrap`.
     pub(crate) fn answer(self, wrap: impl FnOnce(Value) -> Value) -> Answer {
         let rows = self.rows.into_iter().map(Value::Object).collect();

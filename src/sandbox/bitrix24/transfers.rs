@@ -58,7 +58,7 @@ pub(crate) async fn second_step(world: &Arc<World>, request: &Request) -> Reply 
     let part = read_part(request).await;
     world.portal_call(request.deliveries, |ctx| {
         let start_ms = ctx.now_ms;
-        let stored = admit(ctx).and_then(|()| {
+        let stored = admit(ctx, &request.head).and_then(|()| {
             let Some(upload) = ctx.portal.take_upload(&token) else {
                 return Err(MethodError::new(403, "ACCESS_DENIED", "Access denied! Invalid token."));
             };

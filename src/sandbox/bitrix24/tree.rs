@@ -54,6 +54,11 @@ pub(crate) enum NotMade {
     NameTaken,
 }
 
+/// The folder of what is attached to comments and generated: it is in no folder, so no list shows it.
+const ATTACHMENTS_ID: u64 = 8991;
+/// Its parent, which is nobody's id.
+const NOWHERE: u64 = u64::MAX;
+
 #[derive(Debug)]
 pub(crate) struct Tree {
     nodes: BTreeMap<u64, Node>,
@@ -92,7 +97,16 @@ impl Tree {
         self.nodes.values().filter(move |n| n.parent == folder && n.deleted_ms.is_none())
     }
     pub(crate) fn folders(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values().filter(|n| n.content.is_none() && n.deleted_ms.is_none())
+        self.nodes.values().filter(|n| n.content.is_none() && n.deleted_ms.is_none() && n.parent != NOWHERE)
+    }
+    /// The folder of what is attached to comments and generated.
+    pub(crate) fn attachments(&mut self) -> u64 {
+        if let Some(root) = self.node(ROOT_ID).cloned() {
+            let folder =
+                Node { id: ATTACHMENTS_ID, parent: NOWHERE, name: "Вложения".into(), ..root };
+            self.nodes.entry(ATTACHMENTS_ID).or_insert(folder);
+        }
+        ATTACHMENTS_ID
     }
 
     pub(crate) fn add_folder(

@@ -68,7 +68,7 @@ impl MethodError {
     }
     pub(crate) fn reply(&self) -> Reply {
         let mut body = self.to_json();
-        if let Some(operating) = self.operating {
+        if let Some(operating) = self.operating.filter(|operating| *operating != Operating::ABSENT) {
             body["time"] = json!({"operating": operating.seconds, "operating_reset_at": operating.reset_at});
         }
         Reply::json(self.status, &body).noted(Note::read().fact("error", self.code.clone()))
@@ -87,16 +87,19 @@ impl Span {
     pub(crate) fn to_json(self) -> Value {
         let seconds = |ms: i64| ms as f64 / 1_000.0;
         let duration = seconds(self.finish_ms - self.start_ms);
-        json!({
+        let mut time = json!({
             "start": seconds(self.start_ms),
             "finish": seconds(self.finish_ms),
             "duration": duration,
             "processing": duration,
             "date_start": date(self.start_ms),
             "date_finish": date(self.finish_ms),
-            "operating_reset_at": self.operating.reset_at,
-            "operating": self.operating.seconds,
-        })
+        });
+        if self.operating != Operating::ABSENT {
+            time["operating_reset_at"] = self.operating.reset_at.into();
+            time["operating"] = self.operating.seconds.into();
+        }
+        time
     }
 }
 

@@ -4,15 +4,15 @@ use super::*;
 use serde_json::json;
 
 /// A registered and installed application without pages, whose handlers are at `receiver`.
-struct Played {
-    stage: Stage,
-    receiver: Receiver,
-    spec: AppSpec,
-    installed: Installed,
+pub(super) struct Played {
+    pub(super) stage: Stage,
+    pub(super) receiver: Receiver,
+    pub(super) spec: AppSpec,
+    pub(super) installed: Installed,
 }
 
 impl Played {
-    async fn set(interface: Interface) -> Self {
+    pub(super) async fn set(interface: Interface) -> Self {
         let (stage, receiver) = (Stage::plain().await, Receiver::start(0).await);
         let base: Url = receiver.url.parse().expect("a URL");
         let spec = AppSpec { interface, ..AppSpec::local(&base) };
@@ -21,12 +21,12 @@ impl Played {
         Self { stage, receiver, spec, installed }
     }
     /// Calls a method by token.
-    async fn call(&self, token: &str, method: &str, mut params: Value) -> (u16, Value) {
+    pub(super) async fn call(&self, token: &str, method: &str, mut params: Value) -> (u16, Value) {
         let url = self.stage.sandbox.bitrix_url().join(&format!("rest/{method}.json")).expect("a path");
         params["auth"] = token.into();
         answer_of(self.stage.http.post(url).json(&params)).await
     }
-    async fn result(&self, method: &str, params: Value) -> Value {
+    pub(super) async fn result(&self, method: &str, params: Value) -> Value {
         let token = self.installed.access_token.expose();
         let (status, body) = self.call(token, method, params).await;
         assert_eq!(status, 200, "{method}: {body}");
@@ -47,7 +47,7 @@ impl Played {
         self.token(&[grant, ("client_id", id), ("client_secret", secret), ("refresh_token", refresh_token)])
             .await
     }
-    fn bodies(&self) -> Vec<String> {
+    pub(super) fn bodies(&self) -> Vec<String> {
         let decoded = |r: Received| {
             let pairs = form_urlencoded::parse(&r.body).map(|(k, v)| format!("{k}={v}"));
             pairs.collect::<Vec<_>>().join("&")

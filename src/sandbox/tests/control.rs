@@ -97,3 +97,16 @@ async fn an_outage_begins_and_ends_by_itself() {
         assert!(seen.await.is_ok(), "waited in vain for {wanted}");
     }
 }
+
+#[tokio::test]
+async fn with_a_key_no_button_can_be_pressed_without_it() {
+    let control_key = Some(Secret::new("a-key-of-the-test"));
+    let stage = Stage::set(SandboxOptions { control_key, ..SandboxOptions::default() }).await;
+    assert_eq!(stage.press(reqwest::Method::GET, "state", "").await.0, 401);
+    assert_eq!(stage.press(reqwest::Method::POST, "rename", "").await.0, 401);
+    let url = stage.sandbox.bitrix_url().join("_sandbox/state").expect("a path");
+    for (key, status) in [("a-key-of-the-tes", 401), ("a-key-of-the-test", 200)] {
+        assert_eq!(answer_of(stage.http.get(url.clone()).header(KEY_HEADER, key)).await.0, status);
+    }
+    assert_eq!(stage.call("profile", json!({})).await.0, 200, "the portal itself asks for its own key only");
+}

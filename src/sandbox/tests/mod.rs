@@ -1,7 +1,9 @@
 //! The sandbox against its references, over real sockets.
 
 mod apps;
+mod channels;
 mod control;
+mod crm;
 mod faults;
 mod front;
 mod portal;

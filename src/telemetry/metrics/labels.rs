@@ -242,3 +242,49 @@ label_sets! {
     PortalOutcomeLabels { portal: String, outcome: CallOutcome }
     BuildLabels { version: &'static str }
 }
+
+/// Methods of a portal that metrics name: labels must come from a closed set.
+const PORTAL_METHODS: [&str; 34] = [
+    "app.info",
+    "batch",
+    "bizproc.event.send",
+    "bizproc.robot.add",
+    "bizproc.robot.list",
+    "bizproc.workflow.instances",
+    "crm.deal.update",
+    "crm.documentgenerator.document.add",
+    "crm.documentgenerator.document.get",
+    "crm.documentgenerator.document.list",
+    "crm.item.get",
+    "crm.item.list",
+    "crm.item.update",
+    "crm.timeline.comment.add",
+    "crm.timeline.comment.list",
+    "disk.file.get",
+    "disk.file.markdeleted",
+    "disk.folder.get",
+    "disk.folder.getchildren",
+    "disk.folder.uploadfile",
+    "download",
+    "event.bind",
+    "event.get",
+    "event.offline.clear",
+    "event.offline.error",
+    "event.offline.get",
+    "event.offline.list",
+    "events",
+    "feature.get",
+    "im.notify.system.add",
+    "method.get",
+    "profile",
+    "scope",
+    "user.get",
+];
+
+/// The label of every other method.
+pub(super) const OTHER_METHOD: &str = "other";
+
+/// The label of a portal's method.
+pub(super) fn portal_method(method: &str) -> &'static str {
+    PORTAL_METHODS.iter().find(|known| **known == method).copied().unwrap_or(OTHER_METHOD)
+}

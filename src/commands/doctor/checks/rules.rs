@@ -56,6 +56,11 @@ fn failed(check: &'static str, ru: String, en: String, failure: &Failure) -> Fin
     Finding::of(verdict_of(failure), check, Text::new(ru, en)).because(failure)
 }
 
+/// A subject that the portal does not show us, with the rules that need it.
+fn out_of_reach(check: &'static str, what: &Text, rules: &Text, failure: &Failure) -> Finding {
+    failed(check, format!("{} {}.", what.ru, rules.ru), format!("{} {}.", what.en, rules.en), failure)
+}
+
 /// `disk.folder.get`, in words.
 async fn described(caller: &dyn Caller, folder: u64, wanting: &[String]) -> Result<String, Finding> {
     let rules = of_rules(wanting);
@@ -67,10 +72,10 @@ async fn described(caller: &dyn Caller, folder: u64, wanting: &[String]) -> Resu
             format!("The folder {folder} \"{}\" is in the recycle bin {}.", info.name, rules.en),
         )
         .fix("Восстановите её или укажите другую.", "Restore it or name another one.")),
-        Err(failure) => Err(failed(
+        Err(failure) => Err(out_of_reach(
             "folder",
-            format!("Папка {folder} недоступна {}.", rules.ru),
-            format!("The folder {folder} is out of reach {}.", rules.en),
+            &Text::new(format!("Папка {folder} недоступна"), format!("The folder {folder} is out of reach")),
+            &rules,
             &failure,
         )
         .fix(
@@ -323,10 +328,13 @@ async fn item_exists(caller: &dyn Caller, item: CrmItem, wanting: &[String]) -> 
             format!("Объект CRM {item} читается {}.", rules.ru),
             format!("The CRM item {item} can be read {}.", rules.en),
         ),
-        Err(failure) => failed(
+        Err(failure) => out_of_reach(
             "crm_item",
-            format!("Объект CRM {item} недоступен {}.", rules.ru),
-            format!("The CRM item {item} is out of reach {}.", rules.en),
+            &Text::new(
+                format!("Объект CRM {item} недоступен"),
+                format!("The CRM item {item} is out of reach"),
+            ),
+            &rules,
             &failure,
         )
         .fix(

@@ -80,10 +80,10 @@ fn slow_syncs(readiness: &Readiness, limit: Duration) -> Option<Finding> {
 }
 
 async fn rules_of_running(examination: &Examination) -> Finding {
-    let answer = examination.service.order::<_, InvariantsView>("/admin/v1/store-check", &()).await;
+    let answer = examination.service.order::<_, InvariantsView>("store-check", &()).await;
     match answer {
         Ok(view) => rules_finding(&view),
-        Err(error) => Finding::of(Verdict::Skipped, "store_rules", error.0).fix(
+        Err(error) => Finding::of(Verdict::Skipped, "store_rules", error.text()).fix(
             "Хранилище проверит и остановленная служба: edobridge doctor откроет его сам.",
             "The store can also be checked while the service is stopped: edobridge doctor then opens it.",
         ),

@@ -2,7 +2,9 @@
 //! again without a look between (SG-5), and a world that becomes fair brings every document to its end.
 
 use super::super::effect::Effect;
-use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept};
+use super::super::event::{
+    Announcement, Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept,
+};
 use super::super::state::{Claim, Delivery, DocumentSaga, DriveCopy, Source, Step, TimerKind, Work};
 use super::super::transition::{
     Context, IllegalEvent, Policy, begin, begin_for_robot, effect_of, look_step, reading_claim, source_claim,
@@ -105,8 +107,9 @@ fn any_action() -> impl Strategy<Value = OperatorAction> {
         proptest::option::weighted(0.3, prop_oneof![Just(FOLDER), Just(OTHER_FOLDER)]),
         proptest::option::weighted(0.2, Just("route-2".to_owned())),
         proptest::option::weighted(0.3, proptest::collection::vec(1u64..10, 0..4)),
+        proptest::sample::subsequence(Announcement::ALL.to_vec(), 0..=2),
     )
-        .prop_map(|(folder_id, route_id, notify)| Mend { folder_id, route_id, notify });
+        .prop_map(|(folder_id, route_id, notify, skip)| Mend { folder_id, route_id, notify, skip });
     prop_oneof![
         6 => Just(retry()),
         3 => mend.prop_map(OperatorAction::Retry),

@@ -1,7 +1,7 @@
 //! What people order: retry with a mend at each step, send again, bind, cancel. Nothing half-applies.
 
 use super::super::effect::Effect;
-use super::super::event::{Mend, OperatorAction};
+use super::super::event::{Announcement, Mend, OperatorAction};
 use super::super::state::{Claim, Step, TimerKind};
 use super::fixture::{Is::*, *};
 
@@ -127,11 +127,91 @@ fn people_mended_early_are_the_ones_told_in_the_end() {
     given_parked(Step::FetchSource).rejects(people(&[]));
 }
 
+fn without(skip: &[Announcement]) -> OperatorAction {
+    OperatorAction::Retry(Mend { skip: skip.to_vec(), ..Mend::default() })
+}
+
+/// Where a document that stopped at `step` goes on when a person gives `skip` up; none = the order makes no sense.
+fn goes_on_without(step: Step, skip: Announcement) -> Option<Step> {
+    use Announcement::{Comment, Notices};
+    match (step, skip) {
+        (Step::ReadItem | Step::FetchSource | Step::AwaitPdf | Step::AnswerRobot, _) => None,
+        (Step::MoveStage | Step::Notify, Comment) => None,
+        (Step::Comment | Step::FindComment, Comment) => Some(Step::Notify),
+        (Step::Notify, Notices) => Some(Step::Delivered),
+        (other, _) => Some(other),
+    }
+}
+
+#[test]
+fn a_person_may_give_up_the_comment_or_the_notices_at_each_step_that_has_a_rule() {
+    for step in Step::ALL.into_iter().filter(|s| s.is_live()) {
+        for skip in Announcement::ALL {
+            match goes_on_without(step, skip) {
+                None => drop(given_parked(step).rejects(without(&[skip]))),
+                Some(next) => {
+                    let noted = Noted(if skip == Announcement::Comment {
+                        "comment_skipped"
+                    } else {
+                        "notices_skipped"
+                    });
+                    given_parked(step).person(without(&[skip])).then([At(next), noted, Noted("retried")]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_document_without_comment_and_notices_is_delivered_in_silence() {
+    let both = [Announcement::Comment, Announcement::Notices];
+    let story = given_parked(Step::FindUpload).person(without(&both)).goes_on();
+    let story = story.then([At(Step::Delivered), NothingOrdered]);
+    assert_eq!((story.saga.comment_id, story.saga.notified), (None, 0));
+    given_parked(Step::Comment).person(without(&both)).then([At(Step::Delivered), NothingOrdered]);
+}
+
+#[test]
+fn a_comment_of_unknown_outcome_that_is_given_up_is_said_to_be_possibly_there() {
+    let story = given_parked(Step::FindComment).person(without(&[Announcement::Comment]));
+    let noted = story.last.history.iter().find(|entry| entry.what == "comment_skipped").unwrap();
+    assert!(noted.text.en.contains("may have been written"), "{noted:?}");
+}
+
+#[test]
+fn who_was_told_stays_told_and_nothing_is_skipped_twice() {
+    let story = given(Step::Notify).goes_on().fails(permanent()).person(without(&[Announcement::Notices]));
+    let story = story.then([At(Step::Delivered)]);
+    assert_eq!((story.saga.delivery.notify.as_slice(), story.saga.notified), ([7].as_slice(), 1));
+    let twice = [Announcement::Comment, Announcement::Comment];
+    let story = given_parked(Step::Comment);
+    let before = story.saga.clone();
+    assert_eq!(story.rejects(without(&twice)).saga, before);
+}
+
+#[test]
+fn a_dead_letter_about_an_announcement_names_the_way_on_without_it() {
+    for (step, way) in [
+        (Step::Comment, "--skip comment"),
+        (Step::FindComment, "--skip comment"),
+        (Step::Notify, "--skip notices"),
+    ] {
+        let story = given(step).fails(permanent());
+        let dead = story.saga.dead_letter.as_ref().unwrap();
+        assert!(dead.next_action.ru.contains(way) && dead.next_action.en.contains(way), "{dead:?}");
+    }
+}
+
 #[test]
 fn a_rejected_mend_leaves_nothing_behind() {
     let story = given_parked(Step::Upload);
     let before = story.saga.clone();
-    let both = Mend { folder_id: Some(OTHER_FOLDER), route_id: Some("r".into()), notify: Some(vec![1]) };
+    let both = Mend {
+        folder_id: Some(OTHER_FOLDER),
+        route_id: Some("r".into()),
+        notify: Some(vec![1]),
+        skip: Vec::new(),
+    };
     assert_eq!(story.rejects(OperatorAction::Retry(both)).saga, before);
 }
 

@@ -232,14 +232,7 @@ impl Draft<'_> {
         } else {
             Text::default()
         };
-        let next_action = if at == Step::FindDocument {
-            by_hand()
-        } else {
-            Text::new(
-                "Устраните причину и выполните retry; cancel прекратит работу.",
-                "Mend the cause and retry; cancel stops the work.",
-            )
-        };
+        let next_action = next_action(at);
         let reason = Text::new(
             format!("Не удалось: {}. {}{}", step.ru, failure.reason.ru, times.ru),
             format!("This failed: {}. {}{}", step.en, failure.reason.en, times.en),
@@ -256,10 +249,13 @@ impl Draft<'_> {
                 format!("Исход операции остался неизвестен {rounds} раз подряд: {}.", step.ru),
                 format!("The outcome stayed unknown {rounds} times in a row: {}.", step.en),
             ),
-            Text::new(
-                "Проверьте удалённую систему и сеть, затем выполните retry.",
-                "Check the remote system and the network, then retry.",
-            ),
+            match self.stuck_at() {
+                Step::FindComment => next_action(Step::FindComment),
+                _ => Text::new(
+                    "Проверьте удалённую систему и сеть, затем выполните retry.",
+                    "Check the remote system and the network, then retry.",
+                ),
+            },
             None,
         );
     }
@@ -337,6 +333,25 @@ impl Draft<'_> {
             ),
             None,
         );
+    }
+}
+
+/// What a person does about a step that failed for good.
+fn next_action(at: Step) -> Text {
+    match at {
+        Step::FindDocument => by_hand(),
+        Step::Comment | Step::FindComment => Text::new(
+            "Устраните причину и выполните retry; retry --skip comment продолжит без комментария.",
+            "Mend the cause and retry; retry --skip comment goes on without the comment.",
+        ),
+        Step::Notify => Text::new(
+            "Устраните причину и выполните retry; retry --notify назовёт других, retry --skip notices завершит без уведомлений.",
+            "Mend the cause and retry; retry --notify names others, retry --skip notices ends without notices.",
+        ),
+        _ => Text::new(
+            "Устраните причину и выполните retry; cancel прекратит работу.",
+            "Mend the cause and retry; cancel stops the work.",
+        ),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! An order that makes no sense here is rejected with words that say what would; it never half-applies.
 
-use super::super::event::{Mend, OperatorAction};
-use super::super::state::{DriveCopy, Step};
+use super::super::event::{Announcement, Mend, OperatorAction};
+use super::super::state::{CommentFile, DriveCopy, Step};
 use super::super::words;
 use super::crm::is_after_drive;
 use super::orders::folder_of;
@@ -62,7 +62,8 @@ impl Draft<'_> {
             }
             // The name and the baseline belong to the old folder.
             (Step::Upload, Folder::Moved) => self.go(Step::ScanFolder),
-            // The people may have been mended away: then this is the end.
+            // The comment may have been given up, the people mended away: then this is the end.
+            (Step::Comment | Step::FindComment, _) if !self.next.saga.delivery.comment => self.move_stage(),
             (Step::Notify, _) => self.tell(),
             (step, Folder::Same | Folder::Moved) => self.go(step),
         }
@@ -84,6 +85,12 @@ impl Draft<'_> {
         }
         if let Some(people) = &mend.notify {
             self.mend_people(stuck, people)?;
+        }
+        for what in &mend.skip {
+            match what {
+                Announcement::Comment => self.skip_comment(stuck)?,
+                Announcement::Notices => self.skip_notices(stuck)?,
+            }
         }
         match mend.folder_id {
             Some(folder) => self.mend_folder(stuck, folder),
@@ -140,6 +147,78 @@ impl Draft<'_> {
             if !saga.delivery.notify.contains(user) {
                 saga.delivery.notify.push(*user);
             }
+        }
+        Ok(())
+    }
+
+    /// What is skipped is not only postponed: it is noted, since nobody will miss it by looking at the end.
+    fn skip_comment(&mut self, stuck: Step) -> Result<(), IllegalEvent> {
+        self.may_skip(stuck)?;
+        let is_past = matches!(stuck, Step::MoveStage | Step::Notify | Step::AnswerRobot);
+        if is_past || !self.next.saga.delivery.comment {
+            return Err(rejected(
+                "Комментария этот документ не ждёт: пропускать нечего.",
+                "This document waits for no comment: there is nothing to skip.",
+            ));
+        }
+        let delivery = &self.next.saga.delivery;
+        let brings_the_file = delivery.comment_file == CommentFile::Attached
+            && delivery.drive == DriveCopy::NotWanted
+            && delivery.field.is_none();
+        if brings_the_file {
+            return Err(rejected(
+                "Подписанный файл возвращается только этим комментарием; укажите папку (folder), чтобы обойтись без него.",
+                "The signed file comes back by this comment alone; name a folder to do without it.",
+            ));
+        }
+        self.saga().delivery.comment = false;
+        match stuck {
+            Step::FindComment => self.note(
+                "comment_skipped",
+                "Комментарий больше не ищем, по решению человека; возможно, он записан",
+                "The comment is not looked for any more, by a person's decision; it may have been written",
+            ),
+            _ => self.note(
+                "comment_skipped",
+                "Без комментария в карточке, по решению человека",
+                "Without a timeline comment, by a person's decision",
+            ),
+        }
+        Ok(())
+    }
+
+    fn skip_notices(&mut self, stuck: Step) -> Result<(), IllegalEvent> {
+        self.may_skip(stuck)?;
+        if stuck == Step::AnswerRobot {
+            return Err(rejected(
+                "Люди уже оповещены; осталось ответить бизнес-процессу.",
+                "People were told already; only the workflow waits for its answer.",
+            ));
+        }
+        let saga = self.saga();
+        let untold = saga.delivery.notify.len().saturating_sub(saga.notified as usize);
+        if untold == 0 {
+            return Err(rejected(
+                "Оповещать больше некого: пропускать нечего.",
+                "There is nobody left to tell: there is nothing to skip.",
+            ));
+        }
+        saga.delivery.notify.truncate(saga.notified as usize);
+        self.note(
+            "notices_skipped",
+            format!("Без уведомлений, по решению человека; не оповещено: {untold}"),
+            format!("Without notices, by a person's decision; not told: {untold}"),
+        );
+        Ok(())
+    }
+
+    /// The rule that is still to be chosen would bring back what was given up.
+    fn may_skip(&self, stuck: Step) -> Result<(), IllegalEvent> {
+        if matches!(stuck, Step::ReadItem | Step::FetchSource | Step::AwaitPdf) {
+            return Err(rejected(
+                "Правило ещё не применено; пропустить комментарий или уведомления можно, когда файл получен.",
+                "No rule is applied yet; a comment or notices can be skipped once the file is fetched.",
+            ));
         }
         Ok(())
     }

@@ -1,0 +1,285 @@
+//! The portal's budget over real sockets: five hundred documents at once, a portal that hangs beside nineteen that
+//! work, limits of one method and of the whole portal.
+
+#![allow(clippy::print_stdout, reason = "a test reports to the console")]
+
+mod support;
+
+use edobridge::domain::{CrmItem, PortalId};
+use edobridge::sandbox::faults::{ErrorAnswer, Fault, FaultKind};
+use edobridge::sandbox::{BucketRate, LedgerEntry, Limits, Sandbox, SandboxOptions, Side, World};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::{DEAL, InProcess, Setting, Stage, pdf, wait_for};
+
+/// Faster than a cloud portal, so that the test stays short; the arithmetic is the same.
+const RATE: BucketRate = BucketRate { per_second: 20.0, burst: 50.0 };
+
+/// Documents that arrive at once.
+const DOCUMENTS: usize = 500;
+
+/// How much longer than the least time the work may take.
+const TOLERANCE: f64 = 1.15;
+
+fn stage_with(limits: Limits, rate: &str, more: &[(&str, &str)]) -> Stage {
+    let stage =
+        Stage::with_sandbox(&Setting::default(), SandboxOptions { limits, ..SandboxOptions::default() });
+    let text = std::fs::read_to_string(&stage.config_path).expect("the configuration is there");
+    let mut portal = format!("rate = {rate}\n");
+    for (key, value) in more {
+        portal.push_str(&format!("{key} = {value}\n"));
+    }
+    let text = text.replace("rate = \"box\"\n", &portal);
+    std::fs::write(&stage.config_path, text).expect("the configuration is written");
+    stage
+}
+
+/// What was asked of the portal.
+#[derive(Debug, Default)]
+struct Traffic {
+    /// HTTP requests by kind.
+    requests: BTreeMap<String, usize>,
+    /// Commands within batches, by method.
+    commands: BTreeMap<String, usize>,
+    refused: usize,
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl Traffic {
+    fn of(ledger: &[LedgerEntry]) -> Self {
+        let mut traffic = Self { first_ms: i64::MAX, ..Self::default() };
+        let portal = |entry: &&LedgerEntry| entry.side == Side::Bitrix24 && entry.call != "event";
+        for entry in ledger.iter().filter(portal) {
+            traffic.first_ms = traffic.first_ms.min(entry.at_ms);
+            traffic.last_ms = traffic.last_ms.max(entry.at_ms);
+            traffic.refused += usize::from(entry.status == Some(503));
+            *traffic.requests.entry(entry.call.clone()).or_default() += 1;
+        }
+        // The commands of a batch stand before it, under their own names.
+        let mut inner: Vec<&LedgerEntry> = Vec::new();
+        for entry in ledger.iter().filter(portal) {
+            if entry.call == "batch" {
+                let commands = entry.facts["commands"].as_u64().unwrap_or(0) as usize;
+                for command in inner.split_off(inner.len() - commands) {
+                    *traffic.commands.entry(command.call.clone()).or_default() += 1;
+                    *traffic.requests.entry(command.call.clone()).or_default() -= 1;
+                }
+            }
+            inner.push(entry);
+        }
+        traffic.requests.retain(|_, count| *count > 0);
+        traffic
+    }
+
+    fn total(&self) -> usize {
+        self.requests.values().sum()
+    }
+
+    fn seconds(&self) -> f64 {
+        (self.last_ms - self.first_ms) as f64 / 1_000.0
+    }
+}
+
+#[test]
+fn five_hundred_documents_at_once_take_the_least_time_that_the_bucket_allows() {
+    let limits = Limits { bucket_rate: Some(RATE), ..Limits::default() };
+    let stage = stage_with(limits, "{ per_second = 20, burst = 50 }", &[]);
+    let service = InProcess::start(&stage);
+    for n in 0..DOCUMENTS {
+        stage.drop_file(&format!("Договор {n:03}.pdf"), pdf(n as u64, 1_000));
+    }
+    let patience = Instant::now() + Duration::from_secs(180);
+    while stage.world.all_notices().len() < DOCUMENTS {
+        assert!(
+            Instant::now() < patience,
+            "{} of {DOCUMENTS} delivered, {} people told",
+            stage.signed_copies().len(),
+            stage.world.all_notices().len()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let traffic = Traffic::of(&stage.world.ledger());
+    let per_document = |count: usize| count as f64 / DOCUMENTS as f64;
+    println!("{:.3} requests per document, {:.1} s", per_document(traffic.total()), traffic.seconds());
+    for (kind, count) in &traffic.requests {
+        println!("  {kind}: {:.3}", per_document(*count));
+    }
+    for (method, count) in &traffic.commands {
+        println!("  in batches, {method}: {:.3}", per_document(*count));
+    }
+    assert_eq!(traffic.refused, 0, "QUERY_LIMIT_EXCEEDED");
+    assert_eq!(stage.signed_copies().len(), DOCUMENTS);
+    assert_eq!(stage.world.comments(DEAL).len(), DOCUMENTS);
+    // A file down and a file up cannot be shared; everything else fits into full batches.
+    let commands: usize = traffic.commands.values().sum();
+    let needed = (2 * DOCUMENTS + commands.div_ceil(50)) as f64;
+    assert!((traffic.total() as f64) < TOLERANCE * needed, "{} requests, {needed} needed", traffic.total());
+    let least_s = (needed - RATE.burst) / RATE.per_second;
+    println!("least time {least_s:.1} s, ratio {:.3}", traffic.seconds() / least_s);
+    assert!(traffic.seconds() < TOLERANCE * least_s, "{:.1} s, {least_s:.1} s needed", traffic.seconds());
+    service.stop();
+}
+
+#[test]
+fn a_limit_of_one_method_pauses_that_method_and_nothing_else() {
+    let limits = Limits {
+        operating_limit_ms: Some(200),
+        operating_call_ms: 60,
+        operating_window: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let stage = stage_with(limits, "\"box\"", &[("batch_gather", "\"0s\"")]);
+    let service = InProcess::start(&stage);
+    for n in 0..12 {
+        stage.drop_file(&format!("d{n:02}.pdf"), pdf(n, 500));
+    }
+    wait_for("all are told in spite of the limit", || stage.world.all_notices().len() == 12);
+    let ledger = stage.world.ledger();
+    let blocked: Vec<_> =
+        ledger.iter().filter(|e| e.side == Side::Bitrix24 && e.status == Some(429)).collect();
+    assert!(!blocked.is_empty(), "the limit was never reached");
+    // While one method was blocked, another was served.
+    let first = blocked[0];
+    let others = ledger.iter().filter(|e| e.side == Side::Bitrix24 && e.call != first.call);
+    let meanwhile = others.filter(|e| {
+        e.status == Some(200) && e.call != "event" && (first.at_ms..first.at_ms + 1_500).contains(&e.at_ms)
+    });
+    assert!(meanwhile.count() > 0, "everything stood still");
+    // One refusal teaches: the method is not tried again and again until its time has come.
+    assert!(blocked.len() < 24, "{} refusals", blocked.len());
+    service.stop();
+}
+
+#[test]
+fn a_block_by_the_vendor_stops_the_portal_rings_the_alarm_and_ends_with_one_notice() {
+    let administrator = "[1]";
+    let more = [("overload_pause", "\"1500ms\""), ("administrators", administrator)];
+    let stage = stage_with(Limits::default(), "\"box\"", &more);
+    let service = InProcess::start(&stage);
+    let block = ErrorAnswer::new(503, "OVERLOAD_LIMIT");
+    stage.world.add_fault(Fault::nth("disk.file.get", 1, FaultKind::Status(block))).expect("a fault");
+    stage.drop_file("one.pdf", pdf(1, 500));
+    wait_for("the alarm", || service.engine.health().reasons.iter().any(|r| r.en.contains("OVERLOAD_LIMIT")));
+    assert!(service.engine.health().ready, "other portals go on");
+    let stopped = stage.world.ledger_of("disk.file.get")[0].at_ms;
+    wait_for("the document and the word to the administrator", || {
+        stage.world.notices(stage.user).len() == 1 && stage.world.notices(1).len() == 1
+    });
+    let next = stage.world.ledger().into_iter().find(|e| {
+        e.side == Side::Bitrix24 && e.call != "event" && e.at_ms > stopped && e.status == Some(200)
+    });
+    let pause = next.expect("work went on").at_ms - stopped;
+    assert!(pause >= 1_400, "the portal was asked again after {pause} ms");
+    wait_for("the end of the alarm", || service.engine.health().reasons.is_empty());
+    assert_eq!(stage.world.ledger_of("im.notify.system.add").len(), 2, "one notice each");
+    service.stop();
+}
+
+#[test]
+fn the_account_says_who_used_the_budget_also_after_a_restart() {
+    let stage = stage_with(Limits::default(), "\"cloud\"", &[]);
+    let service = InProcess::start(&stage);
+    stage.drop_file("one.pdf", pdf(1, 500));
+    wait_for("the notice", || stage.world.all_notices().len() == 1);
+    let used = account(&service);
+    assert_eq!((used["download"].0, used["disk.folder.uploadfile"].0), (1, 1), "{used:?}");
+    assert_eq!(used["im.notify.system.add"].0 + used["im.notify.system.add"].1, 1, "{used:?}");
+    service.stop();
+    let service = InProcess::start(&stage);
+    wait_for("the account is read", || account(&service).contains_key("download"));
+    assert_eq!(account(&service)["download"].0, 1);
+    service.stop();
+}
+
+/// Requests and commands by method.
+fn account(service: &InProcess) -> BTreeMap<String, (u64, u64)> {
+    let report = service.ask(|engine| async move { engine.budget(&PortalId("main".into())).await });
+    let mut used = BTreeMap::new();
+    for method in report.expect("the portal is there").hours.into_iter().flat_map(|hour| hour.methods) {
+        let sum: &mut (u64, u64) = used.entry(method.method).or_default();
+        *sum = (sum.0 + method.requests, sum.1 + method.commands);
+    }
+    used
+}
+
+/// Portals beside the one of the stage.
+const NEIGHBOURS: usize = 19;
+
+/// A further portal of the same edobridge.
+struct Neighbour {
+    _sandbox: Sandbox,
+    world: Arc<World>,
+    folder: u64,
+    user: u64,
+}
+
+impl Neighbour {
+    fn new() -> Self {
+        let sandbox = Sandbox::start_blocking(SandboxOptions::default()).expect("the sandbox starts");
+        let world = sandbox.world();
+        let user = world.add_user("Пётр", "Петров");
+        let folder = world.add_folder(world.root_folder(), "Договоры").expect("a new folder");
+        world.put_item(DEAL, &[("stageId", "C1:NEW".into())]);
+        Self { _sandbox: sandbox, world, folder, user }
+    }
+
+    fn config(&self, id: &str) -> String {
+        let (webhook, folder, user, CrmItem { id: deal, .. }) =
+            (self.world.webhook_url(), self.folder, self.user, DEAL);
+        format!(
+            r#"
+[[portals]]
+id = "{id}"
+webhook_url = "{webhook}"
+application_tokens = ["token-of-{id}-0123456789"]
+rate = "box"
+dangerous_allow_http = true
+[[rules]]
+id = "rule-{id}"
+portal = "{id}"
+route_id = "route-1"
+trigger = {{ kind = "folder", folder_id = {folder}, interval = "1s", existing = "send" }}
+notify = [{user}]
+crm_item = {{ entity = "deal", id = {deal} }}
+"#
+        )
+    }
+}
+
+#[test]
+fn a_portal_that_hangs_holds_up_none_of_nineteen_others() {
+    let neighbours: Vec<Neighbour> = (0..NEIGHBOURS).map(|_| Neighbour::new()).collect();
+    let more =
+        neighbours.iter().enumerate().map(|(n, neighbour)| neighbour.config(&format!("p{n}"))).collect();
+    let stage = Stage::new(&Setting { more, ..Setting::default() });
+    hang_portal(&stage);
+    let service = InProcess::start(&stage);
+    for n in 0..300 {
+        stage.drop_file(&format!("hanging {n:03}.pdf"), pdf(n, 500));
+    }
+    let began = Instant::now();
+    for (n, neighbour) in neighbours.iter().enumerate() {
+        for file in 0..2 {
+            let name = format!("contract {file}.pdf");
+            let bytes = pdf((1_000 + 10 * n + file) as u64, 500);
+            neighbour.world.add_file(neighbour.folder, &name, bytes).expect("a new file");
+        }
+    }
+    wait_for("all documents of the nineteen", || {
+        neighbours.iter().all(|neighbour| neighbour.world.notices(neighbour.user).len() == 2)
+    });
+    let took = began.elapsed();
+    println!("nineteen portals were served in {:.1} s beside one that hangs", took.as_secs_f64());
+    assert!(stage.world.all_notices().is_empty(), "the hanging one answered");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    service.stop();
+}
+
+/// Every request to the portal is held until its timeout; the signing service in the same world works.
+fn hang_portal(stage: &Stage) {
+    for target in ["disk.*", "batch", "crm.*", "im.*", "download"] {
+        stage.world.add_fault(Fault::always(target, FaultKind::SlowBefore(30_000))).expect("a fault");
+    }
+}

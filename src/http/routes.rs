@@ -3,7 +3,7 @@
 use super::admin::{self, Desk};
 use super::error::{ApiError, Code};
 use super::settings::OPERATOR_BODY_BYTES_MAX;
-use super::{bitrix24, easydocs, health, maintenance, pages};
+use super::{bitrix24, easydocs, health, maintenance, pages, robots};
 use crate::actors::Engine;
 use crate::domain::Text;
 use crate::telemetry::metrics::Metrics;
@@ -18,12 +18,15 @@ use std::time::Instant;
 
 /// Events of Bitrix24.
 pub const BITRIX_WEBHOOK: &str = "/bitrix/webhook";
+/// Robots of workflows in Bitrix24.
+pub const BITRIX_ROBOT: &str = "/bitrix/robot/{code}";
 /// Callbacks of EasyDocs.
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
 
 /// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
-pub const PATTERNS: [&str; 21] = [
+pub const PATTERNS: [&str; 22] = [
     BITRIX_WEBHOOK,
+    BITRIX_ROBOT,
     EASYDOCS_CALLBACK,
     "/",
     "/metrics",
@@ -59,6 +62,7 @@ pub struct PublicDoors {
 pub fn public(config: &mut ServiceConfig, doors: &PublicDoors) {
     config.app_data(doors.bitrix.clone());
     config.service(resource(BITRIX_WEBHOOK, "POST").route(web::post().to(bitrix24::webhook)));
+    config.service(resource(BITRIX_ROBOT, "POST").route(web::post().to(robots::robot)));
     if let Some(door) = &doors.easydocs {
         config.app_data(door.clone());
         config.service(resource(EASYDOCS_CALLBACK, "POST").route(web::post().to(easydocs::callback)));

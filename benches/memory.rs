@@ -221,9 +221,14 @@ fn main() {
         return;
     }
     let mut targets = Targets::default();
-    binary_size(&mut targets);
-    idle(&mut targets);
-    dormant(&mut targets);
-    large_file(&mut targets);
+    // all parts, or those that `EDOBRIDGE_BENCH_ONLY` names
+    let only = knobs::text("ONLY");
+    let parts: [(&str, fn(&mut Targets)); 4] =
+        [("binary", binary_size), ("idle", idle), ("dormant", dormant), ("file", large_file)];
+    for (name, part) in parts {
+        if only.as_ref().is_none_or(|only| only.contains(name)) {
+            part(&mut targets);
+        }
+    }
     targets.finish();
 }

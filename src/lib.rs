@@ -64,6 +64,11 @@
 //! | view | the key-value tree that can be thrown away and made anew from snapshot and journal |
 //! | spool | files that we keep until they are delivered |
 
+/// Of many small blocks that are freed on another thread than they were made on, as every notice's are, glibc gives
+/// little back, and takes longer: see `benches/memory.rs` and `benches/ack.rs`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod actors;
 pub mod commands;
 pub mod config;

@@ -1,6 +1,6 @@
 //! Every bound in one file, with its reason. Relations between bounds are checked when compiling.
 
-/// Notices that may wait for the disk at once: some 30 ms of work at the measured rate of the store; more would
+/// Notices that may wait for the disk at once, on each thread with doors: some 30 ms of work at the measured rate of the store; more would
 /// only lengthen the queue that a sender has to wait in.
 pub const INGRESS_WAITING_MAX: usize = 1_024;
 
@@ -12,6 +12,23 @@ pub const SCHEDULER_MAILBOX: usize = 4_096;
 
 /// Notices routed at the same time: keeps the disk's group commits full without holding many bodies in memory.
 pub const NOTICES_IN_HAND_MAX: usize = 64;
+
+/// Notices that one thread gives to the store as one: one turn's at 64 senders, and no command of the store's is so
+/// large that others wait for it.
+pub const INGRESS_GATHERED_MAX: usize = 64;
+
+/// The same in bytes of their bodies.
+pub const INGRESS_GATHERED_BYTES: usize = 256 << 10;
+
+/// Notices of no rule's concern that are being settled at the same time: some milliseconds of a storm.
+pub const NOTICES_SETTLING_MAX: usize = 512;
+
+/// After a look at the store that found much, the next waits so long, in milliseconds: what comes meanwhile is then
+/// looked up, routed and settled together, and those who wait for their acknowledgement have the processor.
+pub const LOOK_PAUSE_MS: u64 = 5;
+
+/// A look that found so many notices found much.
+pub const LOOK_MUCH: usize = 16;
 
 /// Due sagas started in one tick, so that a restart with many does not storm the remotes.
 pub const DUE_PER_TICK: usize = 256;

@@ -998,6 +998,50 @@ async fn a_view_whose_files_cannot_be_synced_is_made_anew_while_running() {
     }
 }
 
+#[tokio::test]
+async fn a_notice_that_rested_beside_a_view_made_anew_is_settled_once_and_for_all() {
+    for (errno, name) in [(ENOSPC, "full"), (EIO, "failing")] {
+        let bench = Bench::new();
+        let (store, _) = bench.open();
+        bench.faults.plan(Fault::once(FaultAt::Sync, "view", errno));
+        let (mut number, mut pending) = (0, Vec::new());
+        eventually("the view is opened again", async || {
+            for _ in 0..25 {
+                number += 1;
+                if let Ok(accepted) = store.accept(notice(format!("{number}"))).await {
+                    pending.push(accepted.id);
+                }
+                drop(store.commit(created(number)).await);
+            }
+            // Some are settled while they rest, before and after the rest was carried.
+            let some = pending.split_off(pending.len() / 2);
+            if store.settle_done(some.clone()).await.is_err() {
+                pending.extend(some);
+            }
+            store.health().view_reopened > 0
+        })
+        .await;
+        eventually("it is ready", async || store.health().readiness == Readiness::Ready).await;
+        pending.push(store.accept(notice("the last")).await.expect("accepted").id);
+        let rest = pending.split_off(pending.len() / 2);
+        store.settle_done(rest).await.expect("settled");
+        let found = async |store: &Store| -> Vec<NoticeId> {
+            store.notices(None, PAGE_MAX).await.expect("read").iter().map(|n| n.id).collect()
+        };
+        pending.sort_unstable();
+        assert_eq!(found(&store).await, pending, "{name}");
+        assert_sound(&store).await;
+        drop(store);
+        let (store, _) = bench.open();
+        assert_eq!(found(&store).await, pending, "{name}, after the end of the process");
+        assert_sound(&store).await;
+        store.close().await.expect("closed");
+        let (store, _) = bench.open();
+        assert_eq!(found(&store).await, pending, "{name}, after an orderly stop");
+        assert_sound(&store).await;
+    }
+}
+
 // --- many at once ----------------------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -1126,6 +1170,19 @@ async fn a_finished_notice_number_is_not_given_again_after_a_restart() {
     }
 }
 
+#[tokio::test]
+async fn what_a_store_makes_is_nobody_elses_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let around = tempfile::tempdir().expect("a directory for the test");
+    let data = around.path().join("data");
+    let (store, _) = Store::open(StoreOptions::new(data.join("store")), &mut |_| {}).expect("it opens");
+    for dir in [data.clone(), data.join("store")] {
+        let mode = std::fs::metadata(&dir).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{}", dir.display());
+    }
+    store.close().await.expect("closed");
+}
+
 // --- large stores ----------------------------------------------------------------------------------------------
 
 /// Resident memory of this process, bytes.
@@ -1177,22 +1234,20 @@ async fn wait_for_signature(store: &Store, number: u128) {
     }
 }
 
-/// 100,000 documents that wait for signatures: memory below 120 MiB, ready again below 3 s after a kill.
-///
-/// Takes minutes without optimisation, so it runs only when `STORE_TEST_DORMANT` says how many documents there
-/// shall be: `STORE_TEST_DORMANT=100000 cargo test --release --test store dormant -- --nocapture`.
-#[test]
-fn dormant_documents_cost_little() {
-    let Some(count) = variable("STORE_TEST_DORMANT") else {
-        println!("skipped: STORE_TEST_DORMANT does not say how many documents there shall be");
-        return;
-    };
+/// What it costs to open a store.
+struct Opening {
+    ms: u64,
+    resident_bytes: u64,
+}
+
+/// Fills a store with waiting documents in one process, which dies, and opens it in another.
+fn opening_with(count: u64) -> Opening {
     let dir = tempfile::tempdir().expect("a directory for the test");
     let child = || {
         std::process::Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "child_with_many_documents", "--nocapture"])
             .env("STORE_TEST_DIR", dir.path().join("store"))
-            .env("STORE_TEST_FILL", &count)
+            .env("STORE_TEST_FILL", count.to_string())
             .output()
             .expect("run")
     };
@@ -1203,10 +1258,35 @@ fn dormant_documents_cost_little() {
         let words = told.lines().find_map(|l| l.split_once(what)).map(|(_, rest)| rest).expect("it told");
         words.split_whitespace().next().and_then(|w| w.parse().ok()).expect("a number")
     };
+    let opening = Opening { ms: number("opened "), resident_bytes: number("resident ") };
     println!(
-        "{count} dormant documents: opened in {} ms, resident {} MiB",
-        number("opened "),
-        number("resident ") >> 20
+        "{count} dormant documents: opened in {} ms, resident {} KiB",
+        opening.ms,
+        opening.resident_bytes >> 10
     );
-    assert!(number("resident ") < 120 << 20 && number("opened ") < 3_000, "{told}");
+    opening
+}
+
+/// Documents of the two stores of the ordinary run: with fewer, caches that have a bound are still filling up.
+const DORMANT: [u64; 2] = [2_000, 7_000];
+/// Bytes of memory that one more waiting document may take. About 900 were measured, which 100,000 of them may take
+/// beside an idle service; a copy of each record in memory would double it.
+const DORMANT_BYTES_MAX: u64 = 1_600;
+
+#[test]
+fn dormant_documents_cost_little_memory() {
+    let [few, many] = DORMANT.map(|count| opening_with(count).resident_bytes);
+    let each = many.saturating_sub(few) / (DORMANT[1] - DORMANT[0]);
+    println!("each takes {each} bytes of memory");
+    assert!(each < DORMANT_BYTES_MAX, "{each} bytes of memory for each waiting document");
+}
+
+/// The promised figures themselves: 100,000 documents, memory below 120 MiB, ready again below 3 s.
+///
+/// Takes minutes without optimisation: `cargo test --release --test store a_hundred_thousand -- --ignored --nocapture`.
+#[test]
+#[ignore = "minutes long without optimisation; the ordinary run measures what one document costs"]
+fn a_hundred_thousand_dormant_documents_cost_what_is_promised() {
+    let opening = opening_with(100_000);
+    assert!(opening.resident_bytes < 120 << 20 && opening.ms < 3_000);
 }

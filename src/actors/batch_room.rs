@@ -24,10 +24,15 @@ impl BatchRoom {
     }
 
     /// Learns from a request with so many calls; `failed` is how all of them failed, none if one was answered.
+    ///
+    /// Only a request that used all the room says that there may be more: after an outage most requests are small, and
+    /// growing by their success would bring the next full one too early. It grows slower than it shrinks, since each
+    /// step too far costs a whole timeout.
     pub fn learn(&mut self, calls: usize, failed: Option<FailureKind>) {
         match failed {
             Some(FailureKind::NoAnswer) => self.0 = (calls / 2).clamp(1, self.0),
-            None => self.0 = (self.0 * 2).min(BATCH_MAX),
+            None if calls >= self.0 => self.0 = (self.0 + self.0 / 4 + 1).min(BATCH_MAX),
+            None => {}
             Some(
                 FailureKind::Unreachable
                 | FailureKind::ServerError
@@ -53,8 +58,8 @@ mod tests {
             room.learn(room.calls(), Some(FailureKind::NoAnswer));
             assert_eq!(room.calls(), expected);
         }
-        for expected in [2, 4, 8, 16, 32, 50, 50] {
-            room.learn(1, None);
+        for expected in [2, 3, 4, 6, 8, 11, 14, 18, 23, 29, 37, 47, 50, 50] {
+            room.learn(room.calls(), None);
             assert_eq!(room.calls(), expected);
         }
     }
@@ -65,6 +70,13 @@ mod tests {
         room.learn(50, Some(FailureKind::Unreachable));
         room.learn(50, Some(FailureKind::Limit));
         assert_eq!(room.calls(), BATCH_MAX);
+        room.learn(20, Some(FailureKind::NoAnswer));
+        room.learn(9, None);
+        assert_eq!(
+            room.calls(),
+            10,
+            "a small request that is answered does not show that larger ones would be"
+        );
         // A straggler of an older, larger batch does not undo what was learned since.
         room.learn(4, Some(FailureKind::NoAnswer));
         room.learn(50, Some(FailureKind::NoAnswer));

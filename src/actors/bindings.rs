@@ -93,7 +93,7 @@ pub struct Wants<'a> {
 impl<'a> Wants<'a> {
     /// The rules that work for this portal.
     pub fn rules(self) -> impl Iterator<Item = &'a Rule> {
-        self.rules.iter().filter(move |rule| rule.portal == *self.portal)
+        self.rules.iter().filter(move |rule| rule.is_for(self.portal))
     }
 }
 

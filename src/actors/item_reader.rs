@@ -15,8 +15,9 @@
 use super::Parts;
 use super::document_saga::HandleError;
 use super::item_rules::{self, Verdict};
-use super::portal_session::{PortalCaller, PortalSession};
+use super::portal_session::PortalCaller;
 use super::retry_scheduler::{Create, Deliver, RetryScheduler};
+use super::session_registry::Sessions;
 use crate::domain::{CrmItem, Failure, FailureClass, NoticeId, PortalId};
 use crate::providers::bitrix24::item_pages::{self, Listed};
 use crate::providers::bitrix24::{Caller, crm};
@@ -66,7 +67,7 @@ pub enum Told {
 /// Reads items for events. One for all portals.
 pub struct ItemReader {
     parts: Arc<Parts>,
-    sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>,
+    sessions: Sessions,
     lanes: Mutex<HashMap<PortalId, Lane>>,
 }
 
@@ -201,12 +202,17 @@ enum Answered {
 
 impl ItemReader {
     /// A reader of items through `sessions`.
-    pub fn new(parts: Arc<Parts>, sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>) -> Self {
+    pub fn new(parts: Arc<Parts>, sessions: Sessions) -> Self {
         Self { parts, sessions, lanes: Mutex::default() }
     }
 
     fn lanes(&self) -> MutexGuard<'_, HashMap<PortalId, Lane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way to a portal; none if it is no longer known.
+    pub fn caller(&self, portal: &PortalId) -> Option<PortalCaller> {
+        self.sessions.session(portal).map(PortalCaller::background)
     }
 
     /// Whether this notice waits here already.
@@ -310,7 +316,9 @@ impl Work {
 
     /// Items of one type, at most a page.
     async fn chunk(&self, turns: Vec<Turn>) -> Vec<Answered> {
-        let Some(caller) = self.caller() else { return turns.into_iter().map(left_without_portal).collect() };
+        let Some(caller) = self.reader.caller(&self.portal) else {
+            return turns.into_iter().map(left_without_portal).collect();
+        };
         let type_id = turns[0].item.entity_type_id;
         let ids: Vec<u64> = turns.iter().map(|turn| turn.item.id).collect();
         let (_, fields) = item_rules::wishes(&self.reader.parts, &self.portal, type_id);
@@ -344,10 +352,6 @@ impl Work {
             }
             Err(failure) => turns.into_iter().map(|turn| Answered::Unread(turn, failure.clone())).collect(),
         }
-    }
-
-    fn caller(&self) -> Option<PortalCaller> {
-        self.reader.sessions.get(&self.portal).cloned().map(PortalCaller::background)
     }
 
     /// A list does not say why an item is missing in it.

@@ -40,7 +40,7 @@ impl PortalWork<'_> {
         file: &NamedFile,
     ) -> Result<Answer, Failure> {
         let state = self.field_state(item, field).await?;
-        let pass = self.pass(Transfer::FieldFile).await?;
+        let pass = self.pass(Transfer::Attach).await?;
         let source = self.file_source(file.bytes);
         let written = item_fields::attach(&self.items, &pass.client, item, &state, &file.name, &source).await;
         let attached = self.learned(written).await?;

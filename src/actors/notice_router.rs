@@ -8,6 +8,7 @@ use super::document_saga::HandleError;
 use super::effect_runner::{EffectRunner, status_of};
 use super::found::{Found, Subject};
 use super::item_reader::{ItemReader, Told};
+use super::offline_queue::{self, Reservation};
 use super::retry_scheduler::{Create, Deliver, RetryScheduler};
 use super::trigger::Trigger;
 use crate::domain::{CrmItem, NoticeId, PortalId, SagaId, Text};
@@ -67,6 +68,31 @@ impl NoticeRouter {
         Self { parts, runner, items, failures: Mutex::new(HashMap::new()) }
     }
 
+    /// Why nothing is to be made of `notice`, if that can be told without looking at the store: events of no rule's
+    /// concern are the most by far, and are settled many at once ([`NoticeRouter::settle`]).
+    pub fn is_idle(&self, notice: &Notice) -> Option<&'static str> {
+        let (NoticeKind::BitrixEvent, Some(portal)) = (notice.kind, &notice.portal) else { return None };
+        let event = IncomingEvent::decode_verified(&notice.content_type, &notice.body).ok()?;
+        let trigger = event.trigger()?;
+        (!self.wants(portal, &trigger)).then_some("no_rule")
+    }
+
+    /// Settles notices that are idle, all in one durable write.
+    ///
+    /// # Errors
+    /// What the store says; they stay in the inbox then.
+    pub async fn settle(&self, idle: Vec<(Notice, &'static str)>) -> Result<(), StoreError> {
+        for (notice, why) in &idle {
+            self.note_idle(notice, why);
+        }
+        self.parts.store.settle_done(idle.into_iter().map(|(notice, _)| notice.id).collect()).await
+    }
+
+    fn note_idle(&self, notice: &Notice, why: &'static str) {
+        self.parts.metrics.triggered(kind_of(notice.kind), outcome_of(why));
+        tracing::debug!(notice = %notice.id, why, "a notice needs no work");
+    }
+
     /// Brings `notice` to its saga, or settles it.
     pub async fn route(&self, notice: Notice, scheduler: &Addr<RetryScheduler>) -> Routed {
         let id = notice.id;
@@ -77,7 +103,7 @@ impl NoticeRouter {
         let outcome = match notice.kind {
             NoticeKind::BitrixEvent => self.bitrix_event(&notice, scheduler).await,
             NoticeKind::SecondChannel => self.found(&notice, scheduler).await,
-            NoticeKind::OfflinePackage => settled(self.done(&notice, "no_offline_queue").await),
+            NoticeKind::OfflinePackage => self.clear_reservation(&notice).await,
             NoticeKind::EasyDocsCallback => settled(self.easydocs_callback(&notice, scheduler).await),
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
                 settled(self.trigger(&notice, scheduler).await)
@@ -116,8 +142,7 @@ impl NoticeRouter {
     }
 
     pub(super) async fn done(&self, notice: &Notice, why: &'static str) -> Result<(), RouteError> {
-        self.parts.metrics.triggered(kind_of(notice.kind), outcome_of(why));
-        tracing::debug!(notice = %notice.id, why, "a notice needs no work");
+        self.note_idle(notice, why);
         Ok(self.parts.store.settle(notice.id, Fate::Done).await?)
     }
 
@@ -151,28 +176,25 @@ impl NoticeRouter {
             Err(error) => return self.unreadable(notice, &error.to_string(), &error.to_string()).await,
         };
         match event.trigger() {
-            Some(BitrixTrigger::DriveFileAdded { file_id }) if self.wants_file_events(&portal) => {
+            Some(trigger) if !self.wants(&portal, &trigger) => self.idle(notice, "no_rule").await,
+            Some(BitrixTrigger::DriveFileAdded { file_id }) => {
                 self.open(notice, portal, Source::DriveFile { file_id }, None, scheduler).await?;
                 Ok(Routed::Settled)
             }
-            Some(BitrixTrigger::CrmItemChanged { item })
-                if rule::listens_to_items(&self.parts.rules, &portal, item.entity_type_id) =>
-            {
+            Some(BitrixTrigger::CrmItemChanged { item }) => {
                 self.parts.gaps.heard(&portal, Subject::Item(item), notice.received_at);
                 Ok(self.read_item(notice, &portal, item, Told::ByEvent, scheduler))
             }
             Some(BitrixTrigger::DocumentGenerated { document_id, item }) => {
                 let facts = GeneratedFacts { template_id: None, item };
-                let subject = Subject::Generated(document_id);
-                if rule::rule_for_generated(&self.parts.rules, &portal, facts).is_some() {
-                    self.parts.gaps.heard(&portal, subject, notice.received_at);
-                }
+                self.parts.gaps.heard(&portal, Subject::Generated(document_id), notice.received_at);
                 self.generated(notice, portal, document_id, facts, scheduler).await
             }
-            Some(_) => {
-                self.done(notice, "no_rule").await?;
-                Ok(Routed::Settled)
+            Some(BitrixTrigger::OfflineQueueFilled) => {
+                self.parts.queue_bells.ring(&portal);
+                self.idle(notice, "no_rule").await
             }
+            Some(BitrixTrigger::Other { .. }) => self.idle(notice, "no_rule").await,
             None => {
                 let (ru, en) = ("в событии нет пригодного идентификатора", "the event carries no usable id");
                 self.unreadable(notice, ru, en).await
@@ -241,16 +263,56 @@ impl NoticeRouter {
         Ok(Routed::Settled)
     }
 
+    /// The rows of the reservation came into the inbox with this notice, so the portal may forget them.
+    async fn clear_reservation(&self, notice: &Notice) -> Result<Routed, RouteError> {
+        let (reservation, portal) = match (Reservation::decode(&notice.body), notice.portal.clone()) {
+            (Ok(reservation), Some(portal)) => (reservation, portal),
+            (Err(error), _) => return self.unreadable(notice, &error.to_string(), &error.to_string()).await,
+            (Ok(_), None) => {
+                return self.unreadable(notice, "портал неизвестен", "the portal is unknown").await;
+            }
+        };
+        if let Some(caller) = self.items.caller(&portal)
+            && let Err(failure) = offline_queue::clear(&caller, &reservation).await
+        {
+            return Ok(Routed::Later(failure.reason.en));
+        }
+        Ok(self.parts.store.settle(notice.id, Fate::Done).await.map(|()| Routed::Settled)?)
+    }
+
     async fn unreadable(&self, notice: &Notice, ru: &str, en: &str) -> Result<Routed, RouteError> {
         self.park(notice, unreadable(ru, en), None).await?;
         Ok(Routed::Settled)
+    }
+
+    async fn idle(&self, notice: &Notice, why: &'static str) -> Result<Routed, RouteError> {
+        self.done(notice, why).await?;
+        Ok(Routed::Settled)
+    }
+
+    /// Whether any rule is about this.
+    fn wants(&self, portal: &PortalId, trigger: &BitrixTrigger) -> bool {
+        let rules = &self.parts.rules;
+        match trigger {
+            BitrixTrigger::DriveFileAdded { .. } => self.wants_file_events(portal),
+            BitrixTrigger::CrmItemChanged { item } => {
+                rule::listens_to_items(rules, portal, item.entity_type_id)
+            }
+            BitrixTrigger::DocumentGenerated { item, .. } => {
+                let facts = GeneratedFacts { template_id: None, item: *item };
+                rule::rule_for_generated(rules, portal, facts).is_some()
+            }
+            // A bell, not a document: it is rung where the event is routed.
+            BitrixTrigger::OfflineQueueFilled => true,
+            BitrixTrigger::Other { .. } => false,
+        }
     }
 
     fn wants_file_events(&self, portal: &PortalId) -> bool {
         let of_files = |trigger: &RuleTrigger| {
             matches!(trigger, RuleTrigger::Folder { .. } | RuleTrigger::FileEvent { .. })
         };
-        self.parts.rules.iter().any(|r| r.portal == *portal && of_files(&r.trigger))
+        self.parts.rules.iter().any(|r| r.is_for(portal) && of_files(&r.trigger))
     }
 
     async fn trigger(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {

@@ -7,10 +7,10 @@ use super::document_saga::{Begin, DocumentSaga, Handle, HandleError, Recover, Ti
 use super::effect_runner::EffectRunner;
 use super::notice_router::{NoticeRouter, Routed};
 use super::{Parts, chance, new_saga_id};
-use crate::domain::{NoticeId, PortalId, SagaId};
+use crate::domain::{NoticeId, PortalId, SagaId, Timestamp};
 use crate::limits;
 use crate::saga::document::{DocumentSaga as Record, Event, RobotWishes, Source};
-use crate::store::Notice;
+use crate::store::{Agenda, AgendaQuery, Notice};
 use actix::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,22 +24,15 @@ pub struct RetryScheduler {
     active: HashMap<SagaId, Active>,
     panics: HashMap<SagaId, u32>,
     in_hand: HashSet<NoticeId>,
+    /// Of those in hand the ones that are only being settled.
+    settling: usize,
     seen: Option<NoticeId>,
     last_rescan_ms: i64,
-    scanning: Scan,
 }
 
 struct Active {
     address: Addr<DocumentSaga>,
     waiting: usize,
-}
-
-/// Whether a look at the store is under way, and whether another is wanted after it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scan {
-    No,
-    Running,
-    RunningAndWanted,
 }
 
 /// Give an event to a saga; answered when the decision is durable.
@@ -84,10 +77,19 @@ pub struct Pulse {
     pub in_hand: usize,
 }
 
-/// Look at the store now.
+/// Look at the store now; answered with when to look again.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Pause")]
 struct Look;
+
+/// When to look at the store again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pause {
+    /// Not before, whatever comes.
+    at_least: Duration,
+    /// Even if nothing comes.
+    at_most: Duration,
+}
 
 impl RetryScheduler {
     /// A scheduler over the store of `parts`.
@@ -99,9 +101,9 @@ impl RetryScheduler {
             active: HashMap::new(),
             panics: HashMap::new(),
             in_hand: HashSet::new(),
+            settling: 0,
             seen: None,
             last_rescan_ms: 0,
-            scanning: Scan::No,
         }
     }
 
@@ -145,61 +147,93 @@ impl RetryScheduler {
     }
 
     fn hands_free(&self) -> usize {
-        limits::NOTICES_IN_HAND_MAX.saturating_sub(self.in_hand.len())
+        limits::NOTICES_IN_HAND_MAX.saturating_sub(self.in_hand.len() - self.settling)
     }
 
-    fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.scanning != Scan::No {
-            self.scanning = Scan::RunningAndWanted;
-            return;
+    /// How many notices are read in one look: none while there is no hand for one that needs work.
+    fn page(&self) -> usize {
+        match self.hands_free() {
+            0 => 0,
+            _ => limits::NOTICES_SETTLING_MAX.saturating_sub(self.settling),
         }
-        self.scanning = Scan::Running;
+    }
+
+    fn look(&mut self) -> ResponseActFuture<Self, Pause> {
         let now = self.parts.clock.now();
         if now.0 - self.last_rescan_ms >= limits::INBOX_RESCAN_MS as i64 {
             self.last_rescan_ms = now.0;
             self.seen = None;
         }
-        let (parts, after, room) = (self.parts.clone(), self.seen, self.hands_free());
-        let work = async move {
-            let notices = match room {
-                0 => Ok(Vec::new()),
-                room => parts.store.notices(after, room).await,
-            };
-            let due = parts.store.due(now, limits::DUE_PER_TICK).await;
-            (notices, due)
-        };
-        ctx.spawn(work.into_actor(self).map(|(notices, due), this, ctx| {
-            let more = match notices {
-                Ok(notices) => this.take_up(notices, ctx),
-                Err(error) => this.cannot_read("notices", &error),
-            };
-            match due {
-                Ok(due) => this.fire(due.into_iter().map(|(_, id)| id).collect(), ctx),
-                Err(error) => drop(this.cannot_read("timers", &error)),
+        let (parts, after, notices_max) = (self.parts.clone(), self.seen, self.page());
+        let query = AgendaQuery { now, after, notices_max, due_max: limits::DUE_PER_TICK };
+        let work = async move { parts.store.agenda(query).await };
+        Box::pin(work.into_actor(self).map(move |agenda, this, ctx| match agenda {
+            Ok(agenda) => this.take_up(agenda, ctx),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the store, will look again");
+                Pause { at_least: Duration::ZERO, at_most: Duration::from_millis(limits::SCAN_INTERVAL_MS) }
             }
-            let again = this.scanning == Scan::RunningAndWanted || more;
-            this.scanning = Scan::No;
-            if again {
+        }))
+    }
+
+    fn take_up(&mut self, agenda: Agenda, ctx: &mut Context<Self>) -> Pause {
+        let Agenda { notices, more_notices, due, next_due } = agenda;
+        let much = notices.len() >= limits::LOOK_MUCH;
+        let all = self.take_notices(notices, ctx);
+        if all && more_notices && self.page() > 0 {
+            self.parts.work_arrived.notify_one();
+        }
+        self.fire(due.into_iter().map(|(_, id)| id).collect(), ctx);
+        Pause {
+            at_least: Duration::from_millis(if much { limits::LOOK_PAUSE_MS } else { 0 }),
+            at_most: until_next(next_due, self.parts.clock.now()),
+        }
+    }
+
+    /// Settles what is idle and starts routing of the rest; says whether there were hands for all.
+    fn take_notices(&mut self, notices: Vec<Notice>, ctx: &mut Context<Self>) -> bool {
+        let (mut idle, mut all) = (Vec::new(), true);
+        for notice in notices {
+            let why = self.router.is_idle(&notice);
+            if why.is_none() && self.hands_free() == 0 {
+                all = false;
+                break;
+            }
+            self.seen = self.seen.max(Some(notice.id));
+            if !self.in_hand.insert(notice.id) {
+                continue;
+            }
+            match why {
+                Some(why) => {
+                    self.settling += 1;
+                    idle.push((notice, why));
+                }
+                None => self.route(notice, ctx),
+            }
+        }
+        if !idle.is_empty() {
+            self.settle(idle, ctx);
+        }
+        all
+    }
+
+    fn settle(&mut self, idle: Vec<(Notice, &'static str)>, ctx: &mut Context<Self>) {
+        let ids: Vec<NoticeId> = idle.iter().map(|(notice, _)| notice.id).collect();
+        let router = self.router.clone();
+        let work = async move { router.settle(idle).await };
+        ctx.spawn(work.into_actor(self).map(move |settled, this, _| {
+            if let Err(error) = settled {
+                tracing::warn!(%error, notices = ids.len(), "notices wait for a later attempt");
+            }
+            let was_full = this.page() == 0;
+            this.settling -= ids.len();
+            for id in ids {
+                this.in_hand.remove(&id);
+            }
+            if was_full {
                 this.parts.work_arrived.notify_one();
             }
         }));
-    }
-
-    fn cannot_read(&self, what: &str, error: &crate::store::StoreError) -> bool {
-        tracing::warn!(what, %error, "cannot read the store, will look again");
-        false
-    }
-
-    /// Starts routing of what is new; says whether there may be more.
-    fn take_up(&mut self, notices: Vec<Notice>, ctx: &mut Context<Self>) -> bool {
-        let full = notices.len() >= self.hands_free().max(1);
-        for notice in notices {
-            self.seen = self.seen.max(Some(notice.id));
-            if self.in_hand.insert(notice.id) {
-                self.route(notice, ctx);
-            }
-        }
-        full && self.hands_free() > 0
     }
 
     fn route(&mut self, notice: Notice, ctx: &mut Context<Self>) {
@@ -214,7 +248,8 @@ impl RetryScheduler {
                 }
             }
             // One look for many: a look for each free hand would cost more than the routing itself.
-            if this.in_hand.len() == limits::NOTICES_IN_HAND_MAX / 2 || this.in_hand.is_empty() {
+            let routing = this.in_hand.len() - this.settling;
+            if routing == limits::NOTICES_IN_HAND_MAX / 2 || routing == 0 {
                 this.parts.work_arrived.notify_one();
             }
         }));
@@ -275,14 +310,12 @@ impl Actor for RetryScheduler {
         ctx.set_mailbox_capacity(limits::SCHEDULER_MAILBOX);
         self.recover(ctx);
         let (bell, me) = (self.parts.work_arrived.clone(), ctx.address());
-        let parts = self.parts.clone();
         let ring = async move {
-            loop {
-                let pause = until_next(&parts).await;
-                drop(tokio::time::timeout(pause, bell.notified()).await);
-                if me.send(Look).await.is_err() {
-                    break;
+            while let Ok(Pause { at_least, at_most }) = me.send(Look).await {
+                if !at_least.is_zero() {
+                    tokio::time::sleep(at_least).await;
                 }
+                drop(tokio::time::timeout(at_most, bell.notified()).await);
             }
         };
         ctx.spawn(ring.into_actor(self));
@@ -290,23 +323,17 @@ impl Actor for RetryScheduler {
 }
 
 /// How long nothing can be due: to the next timer, at most one scan interval. A hint ends the wait early.
-async fn until_next(parts: &Parts) -> Duration {
+fn until_next(due: Option<Timestamp>, now: Timestamp) -> Duration {
     let longest = Duration::from_millis(limits::SCAN_INTERVAL_MS);
-    match parts.store.next_due().await {
-        Ok(Some(due)) => {
-            let ms = due.ms_since(parts.clock.now());
-            // A due saga that is already in hand stays due until its commit: do not spin meanwhile.
-            Duration::from_millis(ms.max(5)).min(longest)
-        }
-        Ok(None) | Err(_) => longest,
-    }
+    // A due saga that is already in hand stays due until its commit: do not spin meanwhile.
+    due.map_or(longest, |due| Duration::from_millis(due.ms_since(now).max(5)).min(longest))
 }
 
 impl Handler<Look> for RetryScheduler {
-    type Result = ();
+    type Result = ResponseActFuture<Self, Pause>;
 
-    fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
-        self.look(ctx);
+    fn handle(&mut self, _: Look, _: &mut Self::Context) -> Self::Result {
+        self.look()
     }
 }
 

@@ -2,22 +2,42 @@
 //!
 //! It knows neither who sent the notice (the HTTP door has verified that) nor what it means (the scheduler
 //! routes it): between a sender and its 200 stands nothing but one synced write.
+//!
+//! There is one on each thread whose doors ask for it: waking another thread for every notice, twice, would cost
+//! more than anything else in here. It gives to the store as one what came in one turn of its thread; while that is
+//! being synced, the next turn's notices are given.
 
-use super::Parts;
 use super::crash_point::{self, CrashPoint};
+use super::{Parts, stopping};
 use crate::domain::Text;
 use crate::limits;
 use crate::store::{Accepted, NewNotice, NoticeKind, StoreError};
 use crate::telemetry::metrics::NoticeSource;
 use actix::prelude::*;
-use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use tokio::sync::oneshot;
 
-/// The door to the inbox.
+/// Where the outcome of one notice goes.
+type Reply = oneshot::Sender<Result<Accepted, AcceptError>>;
+
+/// The door to the inbox on one thread.
 pub struct WebhookIngress {
-    parts: Arc<Parts>,
-    /// Bounds what waits for the disk; a mailbox alone would bound only what waits for the actor.
-    permits: Arc<Semaphore>,
+    /// Not held: an ingress lives as long as its thread, which may be longer than the engine.
+    parts: Weak<Parts>,
+    gathered: Gathered,
+    /// Notices that were taken and not answered.
+    waiting: usize,
+}
+
+/// What came in this turn.
+#[derive(Default)]
+struct Gathered {
+    notices: Vec<NewNotice>,
+    replies: Vec<Reply>,
+    bytes: usize,
 }
 
 /// Why a notice was not accepted. The sender must not get a 200.
@@ -39,14 +59,101 @@ pub enum AcceptError {
 
 /// Put a verified notice into the inbox; answered when it is on disk.
 #[derive(Message)]
-#[rtype(result = "Result<Accepted, AcceptError>")]
-pub struct AcceptNotice(pub NewNotice);
+#[rtype(result = "()")]
+struct Accept {
+    notice: NewNotice,
+    reply: Reply,
+}
+
+/// Nothing more has come in this turn.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct EndOfTurn;
+
+/// The ingresses of one engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingresses {
+    /// Tells engines of one process apart.
+    number: u64,
+    parts: Weak<Parts>,
+}
+
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The ingresses of this thread, by engine.
+    static HERE: RefCell<HashMap<u64, Addr<WebhookIngress>>> = RefCell::default();
+}
+
+impl Ingresses {
+    /// Ingresses in front of the store of `parts`.
+    pub fn new(parts: &Arc<Parts>) -> Self {
+        Self { number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed), parts: Arc::downgrade(parts) }
+    }
+
+    /// Puts a notice into the inbox; durable when it returns. Must be called inside an actix system.
+    ///
+    /// # Errors
+    /// [`AcceptError`]: the sender must not get a 200.
+    pub async fn accept(&self, notice: NewNotice) -> Result<Accepted, AcceptError> {
+        let (reply, answer) = oneshot::channel();
+        match self.here().try_send(Accept { notice, reply }) {
+            Ok(()) => {
+                answer.await.unwrap_or_else(|_gone| Err(AcceptError::Unavailable { reason: stopping() }))
+            }
+            Err(SendError::Full(_)) => Err(busy()),
+            Err(SendError::Closed(_)) => Err(AcceptError::Unavailable { reason: stopping() }),
+        }
+    }
+
+    /// This thread's ingress, started if there is none.
+    fn here(&self) -> Addr<WebhookIngress> {
+        HERE.with_borrow_mut(|here| {
+            if let Some(ingress) = here.get(&self.number).filter(|ingress| ingress.connected()) {
+                return ingress.clone();
+            }
+            here.retain(|_, ingress| ingress.connected());
+            let parts = Weak::clone(&self.parts);
+            let ingress = WebhookIngress { parts, gathered: Gathered::default(), waiting: 0 }.start();
+            here.insert(self.number, ingress.clone());
+            ingress
+        })
+    }
+}
 
 impl WebhookIngress {
-    /// An ingress in front of the store of `parts`.
-    pub fn new(parts: Arc<Parts>) -> Self {
-        Self { parts, permits: Arc::new(Semaphore::new(limits::INGRESS_WAITING_MAX)) }
+    /// Gives what was gathered to the store as one, and hints the scheduler; the hint may be lost, the notices may
+    /// not.
+    fn flush(&mut self, ctx: &mut Context<Self>) {
+        let Gathered { notices, replies, .. } = std::mem::take(&mut self.gathered);
+        if notices.is_empty() {
+            return;
+        }
+        let Some(parts) = self.parts.upgrade() else {
+            // Whoever waits hears that the engine is stopping.
+            drop(replies);
+            return ctx.stop();
+        };
+        let count = replies.len();
+        let work = async move {
+            match accept_all(&parts, notices).await {
+                Ok(accepted) => {
+                    replies.into_iter().zip(accepted).for_each(|(reply, one)| answer(reply, Ok(one)))
+                }
+                Err(error) => replies.into_iter().for_each(|reply| answer(reply, Err(error.clone()))),
+            }
+        };
+        ctx.spawn(work.into_actor(self).map(move |(), this, _| this.waiting -= count));
     }
+}
+
+/// A sender that is gone does not mind.
+fn answer(reply: Reply, outcome: Result<Accepted, AcceptError>) {
+    drop(reply.send(outcome));
+}
+
+fn busy() -> AcceptError {
+    AcceptError::Busy { retry_after_s: 1 }
 }
 
 impl Actor for WebhookIngress {
@@ -57,25 +164,40 @@ impl Actor for WebhookIngress {
     }
 }
 
-impl Handler<AcceptNotice> for WebhookIngress {
-    type Result = ResponseFuture<Result<Accepted, AcceptError>>;
+impl Handler<Accept> for WebhookIngress {
+    type Result = ();
 
-    fn handle(&mut self, AcceptNotice(notice): AcceptNotice, _: &mut Self::Context) -> Self::Result {
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
-            return Box::pin(async { Err(AcceptError::Busy { retry_after_s: 1 }) });
-        };
-        let parts = self.parts.clone();
-        Box::pin(async move {
-            let outcome = accept(&parts, notice).await;
-            drop(permit);
-            outcome
-        })
+    fn handle(&mut self, Accept { notice, reply }: Accept, ctx: &mut Self::Context) {
+        if self.waiting >= limits::INGRESS_WAITING_MAX {
+            return answer(reply, Err(busy()));
+        }
+        let full = self.gathered.notices.len() == limits::INGRESS_GATHERED_MAX
+            || self.gathered.bytes + notice.body.len() > limits::INGRESS_GATHERED_BYTES;
+        if full {
+            self.flush(ctx);
+        }
+        if self.gathered.notices.is_empty() {
+            // Comes after everything that is in the mailbox now.
+            ctx.notify(EndOfTurn);
+        }
+        self.waiting += 1;
+        self.gathered.bytes += notice.body.len();
+        self.gathered.notices.push(notice);
+        self.gathered.replies.push(reply);
     }
 }
 
-/// Stores the notice durably and hints the scheduler; the hint may be lost, the notice may not.
-pub(super) async fn accept(parts: &Parts, notice: NewNotice) -> Result<Accepted, AcceptError> {
-    let accepted = parts.store.accept(notice).await.map_err(unavailable)?;
+impl Handler<EndOfTurn> for WebhookIngress {
+    type Result = ();
+
+    fn handle(&mut self, EndOfTurn: EndOfTurn, ctx: &mut Self::Context) {
+        self.flush(ctx);
+    }
+}
+
+/// Stores notices durably and hints the scheduler.
+async fn accept_all(parts: &Parts, notices: Vec<NewNotice>) -> Result<Vec<Accepted>, AcceptError> {
+    let accepted = parts.store.accept_all(notices, None).await.map_err(unavailable)?;
     crash_point::reach(CrashPoint::Accepted);
     parts.work_arrived.notify_one();
     Ok(accepted)

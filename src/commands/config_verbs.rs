@@ -6,14 +6,11 @@ use super::console::Console;
 use super::exit::ExitStatus;
 use super::output::Format;
 use super::{Context, problem_view};
-use crate::config::{self, Config, ConfigErrors, Loaded, Origin, Origins, Problem, Severity};
+use crate::config::{self, Config, ConfigErrors, DEFAULT_TOML, Loaded, Origin, Origins, Problem, Severity};
 use crate::domain::Text;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-/// The built-in defaults with their explanations.
-const DEFAULT_TOML: &str = include_str!("../config/default.toml");
 
 /// Проверить, показать и объяснить конфигурацию. / Check, show and explain the configuration.
 #[derive(Debug, Clone, Args)]

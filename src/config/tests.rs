@@ -113,7 +113,8 @@ fn the_least_configuration_works_without_a_warning_and_inherits_the_defaults() {
     );
     let portal = loaded.config.portal(&rule.portal).unwrap();
     assert_eq!(portal.rate.limit(), Some(RateLimit { milli_per_second: 2_000, burst: 50 }));
-    assert_eq!(portal.webhook_url.secret().expose(), "https://portal.example.ru/rest/1/hooksecret123/");
+    let webhook = portal.webhook_url.as_ref().unwrap();
+    assert_eq!(webhook.secret().expose(), "https://portal.example.ru/rest/1/hooksecret123/");
     assert_eq!(loaded.config.secrets().len(), 3);
 }
 

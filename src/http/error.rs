@@ -54,6 +54,8 @@ pub enum Code {
     DocumentNotFound,
     /// There is no such parked notice.
     NoticeNotFound,
+    /// No such portal.
+    PortalNotFound,
     /// The document is in a state in which this cannot be done.
     Rejected,
     /// A fault of ours.
@@ -62,7 +64,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tests and documentation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TooLarge,
@@ -81,6 +83,7 @@ impl Code {
         Self::InvalidRequest,
         Self::DocumentNotFound,
         Self::NoticeNotFound,
+        Self::PortalNotFound,
         Self::Rejected,
         Self::Internal,
     ];
@@ -206,6 +209,12 @@ impl Code {
                 S::NOT_FOUND,
                 "Такого отложенного уведомления нет.",
                 "There is no such parked notice.",
+            ),
+            Self::PortalNotFound => (
+                "portal_not_found",
+                S::NOT_FOUND,
+                "Такого портала нет. Какие есть: edobridge portals list.",
+                "There is no such portal. To see which there are: edobridge portals list.",
             ),
             Self::Rejected => (
                 "rejected",

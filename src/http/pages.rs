@@ -4,9 +4,13 @@
 //! `Html`, and the page may load nothing but its own style (Content-Security-Policy with the style's digest).
 
 use super::admin::Desk;
+use super::budget_view::totals;
 use super::document_view::display_name;
 use super::error::{ApiError, Code};
+use super::gap_view::{self, GapList};
 use crate::actors::EngineHealth;
+use crate::actors::portal_session::BudgetReport;
+use crate::domain::portal_usage::HourUsage;
 use crate::domain::{Language, Text, Timestamp};
 use crate::saga::document::{DocumentSaga, Step, words};
 use crate::store::{Counts, DocumentFilter, Store};
@@ -24,6 +28,8 @@ use sha2::{Digest as _, Sha256};
 const REFRESH_S: u32 = 15;
 /// Rows of each table.
 const ROWS_MAX: usize = 20;
+/// Hours that the requests of a portal are summed over.
+const HOURS_SHOWN: u64 = 24;
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733;background:#fff}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
@@ -37,6 +43,8 @@ pub struct Overview {
     counts: Counts,
     stopped: Vec<DocumentSaga>,
     recent: Vec<DocumentSaga>,
+    portals: Vec<BudgetReport>,
+    gaps: GapList,
     now: Timestamp,
     zone: TimeZone,
 }
@@ -55,6 +63,8 @@ pub async fn overview(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResp
         counts: engine.store().counts().await,
         stopped: newest(engine.store(), &[Step::Parked], ROWS_MAX).await?,
         recent: recent(engine.store()).await?,
+        portals: engine.budgets().await,
+        gaps: gap_view::of_engine(engine),
         now: engine.clock().now(),
         zone: desk.zone().clone(),
     };
@@ -119,7 +129,7 @@ fn preferred_language(accept: &str) -> Language {
     best.1
 }
 
-fn language_code(language: Language) -> &'static str {
+pub(super) fn language_code(language: Language) -> &'static str {
     match language {
         Language::Ru => "ru",
         Language::En => "en",
@@ -127,18 +137,18 @@ fn language_code(language: Language) -> &'static str {
 }
 
 /// HTML under construction; texts go in escaped, markup only as literals of this file.
-struct Html {
-    out: String,
-    language: Language,
-    zone: TimeZone,
+pub(super) struct Html {
+    pub(super) out: String,
+    pub(super) language: Language,
+    pub(super) zone: TimeZone,
 }
 
 impl Html {
-    fn markup(&mut self, markup: &'static str) -> &mut Self {
+    pub(super) fn markup(&mut self, markup: &'static str) -> &mut Self {
         self.out.push_str(markup);
         self
     }
-    fn text(&mut self, text: &str) -> &mut Self {
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
         for c in text.chars() {
             match c {
                 '&' => self.out.push_str("&amp;"),
@@ -155,25 +165,25 @@ impl Html {
         }
         self
     }
-    fn words(&mut self, ru: &str, en: &str) -> &mut Self {
+    pub(super) fn words(&mut self, ru: &str, en: &str) -> &mut Self {
         let words = match self.language {
             Language::Ru => ru,
             Language::En => en,
         };
         self.text(words)
     }
-    fn both(&mut self, text: &Text) -> &mut Self {
+    pub(super) fn both(&mut self, text: &Text) -> &mut Self {
         self.text(text.get(self.language))
     }
     /// A moment as the reader's clock shows it; the page's head names the zone.
-    fn moment(&mut self, at: Timestamp) -> &mut Self {
+    pub(super) fn moment(&mut self, at: Timestamp) -> &mut Self {
         let shown = jiff::Timestamp::from_millisecond(at.0).map_or_else(
             |_| at.0.to_string(),
             |at| at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
         );
         self.text(&shown)
     }
-    fn head_row(&mut self, names: &[(&str, &str)]) -> &mut Self {
+    pub(super) fn head_row(&mut self, names: &[(&str, &str)]) -> &mut Self {
         self.markup("<table><thead><tr>");
         for (ru, en) in names {
             self.markup("<th>").words(ru, en).markup("</th>");
@@ -198,7 +208,9 @@ fn render(overview: &Overview, language: Language) -> String {
     state(&mut html, &overview.health);
     counts(&mut html, &overview.counts, overview.now);
     stopped(&mut html, &overview.stopped, overview.now);
+    portals(&mut html, &overview.portals, overview.now);
     recent_table(&mut html, &overview.recent, overview.now);
+    gaps(&mut html, &overview.gaps);
     html.markup("</body></html>");
     html.out
 }
@@ -264,6 +276,50 @@ fn stopped(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
         .markup("<code>edobridge dead-letters show|retry|discard</code></p>");
 }
 
+/// How the portals treat us, and who used their budgets in the last day.
+fn portals(html: &mut Html, portals: &[BudgetReport], now: Timestamp) {
+    if portals.is_empty() {
+        return;
+    }
+    html.markup("<h2>").words("Порталы", "Portals").markup("</h2>");
+    html.head_row(&[
+        ("Портал", "Portal"),
+        ("Ждут запроса", "Waiting"),
+        ("Запросов за сутки", "Requests in a day"),
+        ("Больше всего", "Most of them"),
+        ("Ограничения", "Limits"),
+    ]);
+    for portal in portals.iter().take(ROWS_MAX) {
+        let oldest = HourUsage::hour_of(now).saturating_sub(HOURS_SHOWN);
+        let hours: Vec<HourUsage> = portal.hours.iter().filter(|hour| hour.hour > oldest).cloned().collect();
+        let used = totals(&hours);
+        let requests: u64 = used.iter().map(|usage| usage.requests).sum();
+        let most: Vec<String> =
+            used.iter().take(3).map(|usage| format!("{} {}", usage.method, usage.requests)).collect();
+        html.markup("<tr><td>").text(portal.id.as_str()).markup("</td><td class=\"n\">");
+        html.text(&(portal.waiting_interactive + portal.waiting_background).to_string());
+        html.markup("</td><td class=\"n\">").text(&requests.to_string()).markup("</td><td>");
+        html.text(&most.join(", ")).markup("</td><td>");
+        portal_limits(html, portal);
+        html.markup("</td></tr>");
+    }
+    html.markup("</tbody></table>");
+}
+
+fn portal_limits(html: &mut Html, portal: &BudgetReport) {
+    if let Some(until) = portal.overload_until {
+        html.markup("<span class=\"bad\">")
+            .words("заблокирован поставщиком, попытка ", "blocked by the vendor, next try ");
+        html.moment(until).markup("</span> ");
+    }
+    if let Some(until) = portal.paused_until {
+        html.words("пауза до ", "paused until ").moment(until).markup(" ");
+    }
+    for (method, until) in &portal.blocked {
+        html.text(method).words(" до ", " until ").moment(*until).markup(" ");
+    }
+}
+
 fn recent_table(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
     html.markup("<h2>").words("Последние документы", "Last documents").markup("</h2>");
     html.head_row(&[("Документ", "Document"), ("Изменён", "Changed"), ("Состояние", "State")]);
@@ -276,13 +332,29 @@ fn recent_table(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
     html.markup("</tbody></table>");
 }
 
+/// Only if there is something to tell: a webhook that loses nothing needs no table.
+fn gaps(html: &mut Html, gaps: &GapList) {
+    if gaps.items.is_empty() {
+        return;
+    }
+    html.markup("<h2>").words("События, которые не пришли", "Events that never came").markup("</h2>");
+    html.head_row(&[("Объект", "Object"), ("Найдено позже на", "Found later by"), ("Почему", "Why")]);
+    for gap in gaps.items.iter().take(ROWS_MAX) {
+        html.markup("<tr><td>").text(&gap.subject).markup("<br><code>").text(&gap.portal);
+        html.markup("</code></td><td>");
+        html.text(&gap.late_ms.map(|ms| duration(ms, html.language)).unwrap_or_default()).markup("</td><td>");
+        html.both(&gap.words).markup("</td></tr>");
+    }
+    html.markup("</tbody></table>");
+}
+
 /// Opens a row: name and id, and the beginning of the next cell.
 fn document_cell(html: &mut Html, saga: &DocumentSaga) {
     html.markup("<tr><td>").text(&display_name(saga)).markup("<br><code>");
     html.text(&saga.id.to_string()).markup("</code></td><td>");
 }
 
-fn duration(ms: u64, language: Language) -> String {
+pub(super) fn duration(ms: u64, language: Language) -> String {
     let minutes = ms / 60_000;
     let (ru, en) = match minutes {
         0 => (format!("{} с", ms / 1_000), format!("{} s", ms / 1_000)),
@@ -301,8 +373,11 @@ fn duration(ms: u64, language: Language) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gap_view::GapLine;
     use super::super::test_support::{live_saga, stopped_saga};
     use super::*;
+    use crate::domain::PortalId;
+    use crate::domain::portal_usage::MethodUsage;
     use crate::store::StepCount;
 
     fn overview(stopped: Vec<DocumentSaga>) -> Overview {
@@ -321,6 +396,20 @@ mod tests {
             },
             stopped,
             recent: vec![live_saga(Step::Create)],
+            portals: vec![budget()],
+            gaps: GapList {
+                portals: Vec::new(),
+                items: vec![GapLine {
+                    portal: "main".into(),
+                    subject: "deal:<b>".into(),
+                    channel: "sweep".into(),
+                    cause: "lost".into(),
+                    changed_at: None,
+                    healed_at: String::new(),
+                    late_ms: Some(7_500),
+                    words: Text::new("Событие не пришло.", "The event never came."),
+                }],
+            },
             now: Timestamp(7_200_000),
             zone: TimeZone::get("Asia/Almaty").unwrap(),
         }
@@ -334,6 +423,32 @@ mod tests {
         assert!(page.contains("since 1970-01-01 06:01:00") && !page.contains("00:01:00"), "{page}");
     }
 
+    fn budget() -> BudgetReport {
+        let used = |method: &str, requests| MethodUsage {
+            method: method.into(),
+            requests,
+            ..MethodUsage::default()
+        };
+        BudgetReport {
+            id: PortalId("main".into()),
+            bucket: None,
+            waiting_interactive: 1,
+            waiting_background: 41,
+            blocked: vec![("crm.item.get".into(), Timestamp(7_260_000))],
+            paused_until: None,
+            overload_until: None,
+            hours: vec![HourUsage { hour: 2, methods: vec![used("batch", 3), used("download", 500)] }],
+        }
+    }
+
+    #[test]
+    fn the_page_says_who_used_the_budget_of_a_portal() {
+        let page = render(&overview(Vec::new()), Language::En);
+        for wanted in [">42<", ">503<", "download 500, batch 3", "crm.item.get until 1970-01-01 "] {
+            assert!(page.contains(wanted), "{wanted} is missing in {page}");
+        }
+    }
+
     #[test]
     fn no_text_of_a_stranger_becomes_markup() {
         let evil = r#"<script>alert("x")</script>'&<img src=x onerror=y>"#;
@@ -341,6 +456,7 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&#39;&amp;"), "{page}");
         assert!(page.contains("The disk is &lt;full&gt;."));
+        assert!(page.contains("deal:&lt;b&gt;") && page.contains("7 s"), "{page}");
     }
 
     #[test]

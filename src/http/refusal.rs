@@ -82,6 +82,7 @@ fn reason(code: Code) -> RefusalReason {
         | Code::InvalidRequest
         | Code::DocumentNotFound
         | Code::NoticeNotFound
+        | Code::PortalNotFound
         | Code::Rejected
         | Code::Internal => RefusalReason::Malformed,
     }

@@ -14,7 +14,7 @@ use super::backup::{BackupProgress, BackupReport};
 use super::error::{BackupError, StoreError};
 use super::invariants::{self, InvariantReport};
 use super::layout::encode_checkpoint;
-use super::overlay::Layer;
+use super::overlay::{Carry, Layer, Left};
 use super::rebuild;
 use super::shared::{Course, Shared};
 use super::snapshot::{SnapshotWriter, Walk};
@@ -78,17 +78,34 @@ pub(super) enum Purpose {
     },
 }
 
+/// How far the view goes. What is above, and what was left, is in the overlay.
+pub(super) struct Carried {
+    /// Everything up to this entry is in the view, but for what was left.
+    pub last: u64,
+    pub left: Option<Left>,
+}
+
+impl Carried {
+    /// The entry up to which nothing is missing.
+    pub fn complete(&self) -> u64 {
+        self.left.as_ref().map_or(self.last, |left| left.complete)
+    }
+}
+
 pub(super) struct Applier {
     shared: Arc<Shared>,
     taking: Option<Taking>,
     ending: Option<JoinHandle<()>>,
     /// Before this moment nothing that failed is tried again.
     again_at: Instant,
+    carried: Carried,
 }
 
 impl Applier {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, taking: None, ending: None, again_at: Instant::now() }
+    /// `carried` is the entry up to which the view has everything.
+    pub fn new(shared: Arc<Shared>, carried: u64) -> Self {
+        let carried = Carried { last: carried, left: None };
+        Self { shared, taking: None, ending: None, again_at: Instant::now(), carried }
     }
 
     /// Works until told to stop. Returns whether everything is durable in the view.
@@ -135,7 +152,7 @@ impl Applier {
             return self.reopen(&ViewError::Failed("it was not opened again yet".into()));
         };
         if self.is_apply_due() {
-            self.apply(&view)?;
+            self.apply(&view, Carry::Rest)?;
         }
         if self.is_checkpoint_due() {
             self.checkpoint(&view)?;
@@ -148,13 +165,21 @@ impl Applier {
         let overlay = self.shared.state.overlay();
         let upper = overlay.upper();
         overlay.has_lower()
-            || upper.bytes() >= OVERLAY_BYTES_CALL
+            || overlay.waiting_bytes() >= OVERLAY_BYTES_CALL
             || upper.born().is_some_and(|born| born.elapsed() >= REST)
     }
 
+    /// Carries everything that was durable when it began into the view, and says up to where that goes.
+    fn apply_all(&mut self, view: &View) -> Result<u64, ViewError> {
+        // What was left below by a failure first; the second time there is nothing below.
+        self.apply(view, Carry::All)?;
+        self.apply(view, Carry::All)?;
+        Ok(self.carried.last)
+    }
+
     /// Carries what is in the overlay into the view.
-    fn apply(&self, view: &View) -> Result<(), ViewError> {
-        let layer = self.shared.state.overlay_mut().take();
+    fn apply(&mut self, view: &View, carry: Carry) -> Result<(), ViewError> {
+        let layer = self.shared.state.overlay_mut().take(carry);
         let applied = view.apply(&layer);
         if let Err(error) = &applied {
             self.shared.state.view_failed(error.clone());
@@ -164,10 +189,11 @@ impl Applier {
         Ok(())
     }
 
-    fn applied(&self, layer: &Layer) {
+    fn applied(&mut self, layer: &Layer) {
+        self.carried = Carried { last: layer.last, left: layer.left.clone() };
         let gone = self.shared.state.overlay_mut().drop_lower();
         drop(gone);
-        self.shared.gauges.note_applied(layer.last, layer.counters);
+        self.shared.gauges.note_applied(layer.complete(), layer.counters);
         self.shared.room.ring();
     }
 
@@ -219,7 +245,9 @@ impl Applier {
     fn take_snapshot_step(&mut self, view: &View) -> Result<(), ViewError> {
         let Some(mut taking) = self.taking.take() else { return Ok(()) };
         let Some((tree, after)) = taking.walk.next() else {
-            self.end_snapshot(taking);
+            // What was read may be newer than where the view is complete: it must be complete to there, at least.
+            let to = self.apply_all(view)?;
+            self.end_snapshot(taking, to);
             return Ok(());
         };
         let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_slice()));
@@ -244,10 +272,9 @@ impl Applier {
     }
 
     /// Frames, files, trailer, reading back: on a thread of its own, because it takes long.
-    fn end_snapshot(&mut self, taking: Taking) {
+    fn end_snapshot(&mut self, taking: Taking, to: u64) {
         self.wait_for_ending();
         let Taking { writer, from, purpose, .. } = taking;
-        let to = self.shared.gauges.applied.load(Ordering::Acquire);
         let sagas = self.shared.gauges.applied_counters().sagas.iter().sum();
         let ending = Ending { shared: Arc::clone(&self.shared), writer, from, to, sagas, purpose };
         let spawned = std::thread::Builder::new()
@@ -290,14 +317,12 @@ impl Applier {
         let job = self.shared.jobs().as_mut().and_then(std::collections::VecDeque::pop_front);
         match job {
             Some(Job::Check { reply }) => {
-                self.apply(view)?;
-                self.apply(view)?;
+                self.apply_all(view)?;
                 let _ = reply.send(self.check(view));
             }
             Some(Job::Backup { target, progress, hold, reply }) => {
                 // Everything that was acknowledged before the backup was asked for shall be in it.
-                self.apply(view)?;
-                self.apply(view)?;
+                self.apply_all(view)?;
                 let path = target.with_extension("partial");
                 match SnapshotWriter::create(&self.shared.host.disk, &path, &self.shared.format.to_text()) {
                     Ok(writer) => self.begin(writer, Purpose::Backup { target, progress, hold, reply }),
@@ -336,7 +361,7 @@ impl Applier {
             rebuild::suspect(&self.shared.layout, &self.shared.host.disk);
         }
         let_go(old)?;
-        let view = rebuild::reopen(&self.shared, believed, applied)?;
+        let view = rebuild::reopen(&self.shared, believed, &self.carried)?;
         let view = Arc::new(view);
         if !believed {
             write_checkpoint(&self.shared, &view, applied)?;
@@ -361,10 +386,10 @@ impl Applier {
             self.snapshot_failed(&io::Error::other("the store was closed"), Some(taking));
         }
         let view = self.shared.state.view()?;
-        let failed = |error: ViewError| self.shared.state.view_failed(error);
-        // What is below first, then what came meanwhile: the writer is done, so then nothing is left.
-        self.apply(&view).map_err(failed)?;
-        self.apply(&view).map_err(failed)?;
+        let shared = Arc::clone(&self.shared);
+        let failed = |error: ViewError| shared.state.view_failed(error);
+        // The writer is done, so then nothing is left.
+        self.apply_all(&view).map_err(failed)?;
         let unavailable = |error: ViewError| StoreError::Unavailable {
             reason: Text::new(
                 format!(

@@ -23,6 +23,7 @@ pub(super) enum Command {
     Accept { notices: Vec<PreparedNotice>, cursor: Option<(Vec<u8>, Bytes)>, reply: Reply<Vec<Accepted>> },
     Commit { commit: Box<PreparedCommit>, reply: Reply<Stored, CommitError> },
     Settle { id: NoticeId, fate: Fate, reply: Reply<()> },
+    SettleDone { ids: Vec<NoticeId>, reply: Reply<()> },
     Discard { id: NoticeId, reply: Reply<bool> },
     PutPortal { key: Vec<u8>, value: Bytes, reply: Reply<()> },
     PutInstallation { key: Vec<u8>, value: Option<Bytes>, reply: Reply<()> },
@@ -37,6 +38,7 @@ impl Command {
             Self::Accept { reply, .. } => drop(reply.send(Err(error))),
             Self::Commit { reply, .. } => drop(reply.send(Err(error.into()))),
             Self::Settle { reply, .. }
+            | Self::SettleDone { reply, .. }
             | Self::PutPortal { reply, .. }
             | Self::PutInstallation { reply, .. } => drop(reply.send(Err(error))),
             Self::Discard { reply, .. } => drop(reply.send(Err(error))),
@@ -50,6 +52,7 @@ impl Command {
             Self::Accept { .. } => true,
             Self::Commit { .. }
             | Self::Settle { .. }
+            | Self::SettleDone { .. }
             | Self::Discard { .. }
             | Self::PutPortal { .. }
             | Self::PutInstallation { .. }

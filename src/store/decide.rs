@@ -116,6 +116,15 @@ pub(super) fn settle(group: &Group<'_>, id: NoticeId, fate: Fate) -> Result<Chan
     Ok(changes)
 }
 
+/// Takes notices of which nothing is to be made out of the inbox.
+pub(super) fn settle_done(group: &Group<'_>, ids: &[NoticeId]) -> Result<Changes, StoreError> {
+    let mut changes = Changes::new(group);
+    for id in ids {
+        take_notice(group, &mut changes, *id)?;
+    }
+    Ok(changes)
+}
+
 /// Whether what the notice waits for has happened already, between its reading and its parking.
 fn may_come_back(group: &Group<'_>, notice: &NoticeV1, lookup: Option<&str>) -> Result<bool, StoreError> {
     let Some(text) = lookup else { return Ok(false) };

@@ -5,7 +5,7 @@
 
 use super::error::StoreError;
 use super::frame::{Batch, Op};
-use super::inbox::{Identity, Inbox};
+use super::inbox::{ByIdentity, Identity, Inbox};
 use super::keys::{self, Tree};
 use super::overlay::{Below, Counters, Layer};
 use super::records::{Blob, DecodeError, Record, decode};
@@ -13,7 +13,6 @@ use super::state::{Range, State};
 use super::view::Pair;
 use crate::domain::{FileDigest, NoticeId};
 use bytes::Bytes;
-use std::collections::HashMap;
 
 /// The group that is being gathered.
 pub(super) struct Group<'s> {
@@ -22,7 +21,7 @@ pub(super) struct Group<'s> {
     pub staged: Layer,
     inbox: &'s Inbox,
     /// What they change in the inbox.
-    pub inbox_changes: HashMap<Identity, Option<NoticeId>>,
+    pub inbox_changes: ByIdentity<Option<NoticeId>>,
     /// What they change, one batch per command.
     pub batches: Vec<Batch>,
     /// What they change in the counters.
@@ -40,7 +39,7 @@ impl<'s> Group<'s> {
         Self {
             state,
             inbox,
-            inbox_changes: HashMap::new(),
+            inbox_changes: ByIdentity::default(),
             staged: Layer::default(),
             batches: Vec::new(),
             counters,
@@ -107,7 +106,7 @@ impl<'s> Group<'s> {
 /// What is left of a group when it is durable: what everyone may see now.
 pub(super) struct Decided {
     pub staged: Layer,
-    pub inbox_changes: HashMap<Identity, Option<NoticeId>>,
+    pub inbox_changes: ByIdentity<Option<NoticeId>>,
     pub counters: Counters,
     pub next_notice: u64,
     pub released_files: Vec<FileDigest>,
@@ -134,7 +133,7 @@ pub(super) fn bad_key(tree: Tree, key: &[u8]) -> StoreError {
 /// What one command changes; thrown away if the command turns out to be impossible.
 pub(super) struct Changes {
     puts: Vec<(Tree, Vec<u8>, Option<Bytes>, Below)>,
-    inbox: HashMap<Identity, Option<NoticeId>>,
+    inbox: ByIdentity<Option<NoticeId>>,
     /// The counters after it.
     pub counters: Counters,
     next_notice: u64,
@@ -146,7 +145,7 @@ impl Changes {
     pub fn new(group: &Group<'_>) -> Self {
         Self {
             puts: Vec::new(),
-            inbox: HashMap::new(),
+            inbox: ByIdentity::default(),
             counters: group.counters,
             next_notice: group.next_notice,
             released_files: Vec::new(),

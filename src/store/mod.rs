@@ -26,6 +26,7 @@
 //! `keys` (what is stored where), `records` (how a value looks and may change), `decide` (what each operation
 //! changes), `writer` and `journal` (durability), `applier` and `view` (sled), `open` (what is trusted after what).
 
+mod agenda;
 mod applier;
 pub mod backup;
 mod command;
@@ -69,6 +70,7 @@ mod state;
 mod view;
 mod writer;
 
+pub use agenda::{Agenda, AgendaQuery};
 pub use backup::{BackupProgress, BackupReport, VerifyReport, restore_backup, verify_backup};
 pub use commit::{Commit, Stored};
 pub use error::{BackupError, CommitError, OpenError, SpoolError, StoreError};
@@ -78,7 +80,7 @@ pub use list::{DocumentFilter, ListCursor, Page};
 pub use notice::{Accepted, Cursor, Fate, NewNotice, Notice, NoticeKind, ParkedNotice};
 pub use open::{OpenProgress, OpenReport, ViewFate};
 pub use options::StoreOptions;
-pub use portal_installations::{Installations, RekeyReport};
+pub use portal_installations::{Installations, KeyPlace, RekeyError, RekeyReport};
 pub use portal_seal::{SealKey, SealRing};
 pub use portal_seal_key::SealKeyError;
 pub use records::{DecodeError, Kind};
@@ -103,6 +105,8 @@ use tokio::sync::oneshot;
 
 /// How many sagas are forgotten by one command: a command is one frame, and the writer's time.
 const FORGET_CHUNK: usize = 16;
+/// How many notices are settled by one command.
+const SETTLE_CHUNK: usize = 1_024;
 /// The longest page of any list.
 pub const PAGE_MAX: usize = 1_000;
 
@@ -255,11 +259,8 @@ impl Store {
     /// # Errors
     /// As [`Store::load`].
     pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(Timestamp, SagaId)>, StoreError> {
-        let mut range = Range::all();
-        range.to = std::ops::Bound::Included(keys::timer(now, SagaId::from_u128(u128::MAX)));
         let limit = limit.min(PAGE_MAX);
-        let found = self.read(move |state| state.range(None, Tree::Timer, range, limit)).await?;
-        found.iter().map(|(key, _)| keys::parse_timer(key).ok_or_else(|| bad_key(Tree::Timer, key))).collect()
+        self.read(move |state| queries::due(state, now, limit)).await
     }
 
     /// The earliest timer of all.
@@ -300,6 +301,33 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn settle(&self, id: NoticeId, fate: Fate) -> Result<(), StoreError> {
         self.ask(|reply| Command::Settle { id, fate, reply }).await?
+    }
+
+    /// Takes notices out of the inbox of which nothing is to be made, many at once: one durable write for all.
+    /// One that is not there any more is fine.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; some of them may be settled all the same.
+    pub async fn settle_done(&self, mut ids: Vec<NoticeId>) -> Result<(), StoreError> {
+        // Each is counted down once.
+        ids.sort_unstable();
+        ids.dedup();
+        for ids in ids.chunks(SETTLE_CHUNK) {
+            let ids = ids.to_vec();
+            self.ask(|reply| Command::SettleDone { ids, reply }).await??;
+        }
+        Ok(())
+    }
+
+    /// What there is to do, in one reading: what [`Store::notices`], [`Store::due`] and [`Store::next_due`] tell.
+    /// A page of notices ends early when their bodies are large.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub async fn agenda(&self, query: AgendaQuery) -> Result<Agenda, StoreError> {
+        let (notices_max, due_max) = (query.notices_max.min(PAGE_MAX), query.due_max.min(PAGE_MAX));
+        let query = AgendaQuery { notices_max, due_max, ..query };
+        self.read(move |state| agenda::read(state, query)).await
     }
 
     /// Notices that are kept for a person, oldest first.

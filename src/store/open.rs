@@ -23,7 +23,7 @@ use super::keys::{self, Tree};
 use super::layout::{Format, FormatError, Layout, decode_checkpoint, encode_checkpoint};
 use super::notice::{NoticeV1, ParkedNoticeV1};
 use super::options::StoreOptions;
-use super::overlay::{Below, Counters, Overlay};
+use super::overlay::{Below, Carry, Counters, Overlay};
 use super::queue::{Bell, Closing, Queue};
 use super::readers::Readers;
 use super::rebuild;
@@ -151,13 +151,8 @@ fn make_private_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = dir.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
+    // the directory around it (the data directory, which is ours too) as well, where we make it
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Whether there was a store.
@@ -200,7 +195,19 @@ struct Viewed {
     last: u64,
     /// Up to where the view itself is complete.
     applied: u64,
+    /// Up to where it is durable.
+    checkpoint: u64,
     replayed: u64,
+    abandoned: u64,
+}
+
+/// The journal after the view.
+struct Replayed {
+    overlay: Overlay,
+    /// How many entries there were.
+    replayed: u64,
+    /// Up to which entry they went into the view.
+    carried: u64,
     abandoned: u64,
 }
 
@@ -388,16 +395,16 @@ impl Opening<'_> {
     /// Puts the journal after `checkpoint` over a view that is believed.
     fn replay_over(&mut self, view: View, checkpoint: u64, marks: &Marks) -> Result<Viewed, OpenError> {
         debug_assert!(marks.checkpoint.is_none_or(|c| c == checkpoint));
-        let (overlay, replayed, abandoned) = self.replay(&view, checkpoint)?;
+        let Replayed { overlay, replayed, carried, abandoned } = self.replay(&view, checkpoint)?;
         let fate = if self.age == Age::New { ViewFate::Created } else { ViewFate::Trusted };
         let last = checkpoint + replayed;
-        Ok(Viewed { view, overlay, fate, last, applied: checkpoint, replayed, abandoned })
+        Ok(Viewed { view, overlay, fate, last, applied: carried, checkpoint, replayed, abandoned })
     }
 
     /// The overlay of everything after `from`; if it grows too large, it goes into the view meanwhile.
-    fn replay(&mut self, view: &View, from: u64) -> Result<(Overlay, u64, u64), OpenError> {
+    fn replay(&mut self, view: &View, from: u64) -> Result<Replayed, OpenError> {
         let mut overlay = Overlay::default();
-        let mut replayed = 0;
+        let (mut replayed, mut carried) = (0, from);
         let Self { survey, progress, .. } = self;
         let mut visit = |sequence: u64, batch: super::frame::Batch| {
             for op in batch.ops {
@@ -411,15 +418,16 @@ impl Opening<'_> {
             overlay.reached(sequence, Counters::default());
             replayed += 1;
             if overlay.upper().bytes() >= OVERLAY_BYTES_CALL {
-                let layer = overlay.take();
+                let layer = overlay.take(Carry::All);
                 view.apply(&layer).map_err(view_error)?;
                 overlay.drop_lower();
+                carried = layer.last;
             }
             Ok(())
         };
         let mut report = |done, total| progress(OpenProgress::ReadingJournal { done, total });
         let abandoned = survey.replay(from + 1, &mut visit, &mut report)?;
-        Ok((overlay, replayed, abandoned))
+        Ok(Replayed { overlay, replayed, carried, abandoned })
     }
 
     fn rebuild(&mut self, reason: Text) -> Result<Viewed, OpenError> {
@@ -433,9 +441,9 @@ impl Opening<'_> {
         });
         let from = loaded.map_err(view_error)?;
         self.check_reaches_back(from)?;
-        let (mut overlay, replayed, abandoned) = self.replay(&view, from)?;
+        let Replayed { mut overlay, replayed, abandoned, .. } = self.replay(&view, from)?;
         let last = from + replayed;
-        view.apply(&overlay.take()).map_err(view_error)?;
+        view.apply(&overlay.take(Carry::All)).map_err(view_error)?;
         overlay.drop_lower();
         view.set_applied(last).map_err(view_error)?;
         view.set_store(&self.format.store).map_err(view_error)?;
@@ -449,6 +457,7 @@ impl Opening<'_> {
             fate: ViewFate::Rebuilt { reason },
             last,
             applied: last,
+            checkpoint: last,
             replayed,
             abandoned,
         })
@@ -476,7 +485,7 @@ impl Opening<'_> {
         began: Instant,
     ) -> Result<(Store, OpenReport), OpenError> {
         let Self { options, host, layout, format, survey, progress, leftovers_removed, .. } = self;
-        let Viewed { view, overlay, fate, last, applied, replayed, abandoned } = viewed;
+        let Viewed { view, overlay, fate, last, applied, checkpoint, replayed, abandoned } = viewed;
         let torn_bytes = survey.torn_bytes;
         let since_snapshot = survey.segments_after(newest_snapshot) * options.segment_bytes;
         let journal = survey.start(last + 1)?;
@@ -499,6 +508,7 @@ impl Opening<'_> {
         let (spool, spool_swept) = spool.map_err(io("opening", &layout.spool()))?;
         let queue = Queue::new(options.queue_max);
         let gauges = gauges(&journal, last, applied, counters, &layout, since_snapshot)?;
+        gauges.note_checkpoint(checkpoint);
         let shared = Arc::new(Shared {
             options,
             host,
@@ -568,7 +578,6 @@ fn gauges(
     // What lies behind the newest snapshot counts towards the next one, in whole segments.
     gauges.journal_written.store(since_snapshot, Ordering::Relaxed);
     gauges.note_applied(applied, counters);
-    gauges.note_checkpoint(applied);
     Ok(gauges)
 }
 
@@ -652,7 +661,7 @@ impl Threads {
     ) -> Result<Self, OpenError> {
         let failed = io("starting threads for", &shared.layout.dir);
         let writer = Writer::new(Arc::clone(shared), journal, next_notice, inbox);
-        let applier = Applier::new(Arc::clone(shared));
+        let applier = Applier::new(Arc::clone(shared), shared.gauges.applied.load(Ordering::Acquire));
         let watched = Arc::clone(shared);
         let spawn = || -> io::Result<Self> {
             Ok(Self {

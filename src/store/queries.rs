@@ -22,11 +22,25 @@ pub(super) fn notices(
     limit: usize,
 ) -> Result<Vec<Notice>, StoreError> {
     let found = state.range(None, Tree::Notice, Range::after(after.map(keys::notice)), limit)?;
-    let notice = |(key, raw): &(Vec<u8>, bytes::Bytes)| {
-        let id = keys::parse_notice(key).ok_or_else(|| bad_key(Tree::Notice, key))?;
-        Ok(decoded::<NoticeV1>(Tree::Notice, key, raw)?.into_notice(id))
-    };
-    found.iter().map(notice).collect()
+    found.iter().map(|(key, raw)| notice(key, raw)).collect()
+}
+
+/// The notice of a pair.
+pub(super) fn notice(key: &[u8], raw: &[u8]) -> Result<Notice, StoreError> {
+    let id = keys::parse_notice(key).ok_or_else(|| bad_key(Tree::Notice, key))?;
+    Ok(decoded::<NoticeV1>(Tree::Notice, key, raw)?.into_notice(id))
+}
+
+/// Up to `limit` timers at `now` or before, earliest first.
+pub(super) fn due(
+    state: &State,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<(Timestamp, SagaId)>, StoreError> {
+    let mut range = Range::all();
+    range.to = Bound::Included(keys::timer(now, SagaId::from_u128(u128::MAX)));
+    let found = state.range(None, Tree::Timer, range, limit)?;
+    found.iter().map(|(key, _)| keys::parse_timer(key).ok_or_else(|| bad_key(Tree::Timer, key))).collect()
 }
 
 /// Parked notices after a number.

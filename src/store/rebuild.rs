@@ -1,11 +1,12 @@
 //! Making the view anew: from the last snapshot that can be read, and the journal after it.
 
+use super::applier::Carried;
 use super::disk::Disk;
 use super::frame::{Batch, Frame, Op};
 use super::journal;
 use super::keys::Tree;
 use super::layout::{Layout, decode_checkpoint};
-use super::overlay::{Below, Layer};
+use super::overlay::{Below, Layer, Left};
 use super::shared::Shared;
 use super::snapshot::{self, Item, SnapshotError};
 use super::snapshot_end;
@@ -49,17 +50,31 @@ pub(super) fn stage(layer: &mut dyn FnMut(Tree, Vec<u8>, Option<Bytes>), op: Op)
 pub(super) struct Carrier<'v> {
     view: &'v View,
     layer: Layer,
+    left: Option<Left>,
 }
 
 impl<'v> Carrier<'v> {
     pub fn new(view: &'v View) -> Self {
-        Self { view, layer: Layer::default() }
+        Self { view, layer: Layer::default(), left: None }
+    }
+
+    /// Does not carry what was left in the overlay.
+    pub fn leaving(view: &'v View, left: Option<Left>) -> Self {
+        Self { left, ..Self::new(view) }
     }
 
     /// Takes one batch, which is the entry `sequence`.
     pub fn take(&mut self, sequence: u64, batch: Batch) -> Result<(), String> {
+        let stays = |tree, key: &[u8]| {
+            tree == Tree::Notice && self.left.as_ref().is_some_and(|left| key >= left.from.as_slice())
+        };
+        let mut put = |tree, key: Vec<u8>, value| {
+            if !stays(tree, &key) {
+                self.layer.set(tree, key, value, Below::Maybe);
+            }
+        };
         for op in batch.ops {
-            stage(&mut |tree, key, value| self.layer.set(tree, key, value, Below::Maybe), op)?;
+            stage(&mut put, op)?;
         }
         self.layer.last = sequence;
         if self.layer.bytes() >= LAYER_BYTES {
@@ -143,9 +158,9 @@ fn load_snapshot(
     Ok(())
 }
 
-/// While running: opens the view again and brings it to entry `upto`. If it is not believed it is set aside and
+/// While running: opens the view again and brings it to where it was. If it is not believed it is set aside and
 /// made anew.
-pub(super) fn reopen(shared: &Shared, believed: bool, upto: u64) -> Result<View, ViewError> {
+pub(super) fn reopen(shared: &Shared, believed: bool, carried: &Carried) -> Result<View, ViewError> {
     let (layout, disk) = (&shared.layout, &shared.host.disk);
     let failed = |e: io::Error| ViewError::Failed(e.to_string());
     if !believed {
@@ -161,12 +176,12 @@ pub(super) fn reopen(shared: &Shared, believed: bool, upto: u64) -> Result<View,
     } else {
         load_newest_snapshot(disk, &layout.snapshots(), &view, &mut |_| {})?
     };
-    let mut carrier = Carrier::new(&view);
+    let mut carrier = Carrier::leaving(&view, carried.left.clone());
     let replayed =
-        journal::read_range(&shared.place, from + 1, upto, &mut |frame| carrier.take_frame(&frame));
+        journal::read_range(&shared.place, from + 1, carried.last, &mut |frame| carrier.take_frame(&frame));
     replayed.map_err(ViewError::Failed)?;
     carrier.carry()?;
-    view.set_applied(upto)?;
+    view.set_applied(carried.complete())?;
     view.set_store(&shared.format.store)?;
     Ok(view)
 }

@@ -241,7 +241,7 @@ fn collect(found: &mut Vec<Pair>, merged: Merged, horizon: Option<&Vec<u8>>, ran
 
 #[cfg(test)]
 mod tests {
-    use super::super::overlay::Below;
+    use super::super::overlay::{Below, Carry};
     use super::*;
     use proptest::prelude::*;
 
@@ -266,7 +266,7 @@ mod tests {
         view.apply(&layers[0]).expect("applied");
         let mut overlay = Overlay::default();
         for layer in &layers[1..] {
-            overlay.take();
+            overlay.take(Carry::All);
             for (key, slot) in layer.tree(Tree::Timer) {
                 overlay.set(Tree::Timer, key.clone(), slot.value.clone(), Below::Maybe);
             }

@@ -187,7 +187,7 @@ impl View {
             let entries = layer.tree(tree).iter().map(|(key, slot)| (key.as_slice(), slot.value.as_ref()));
             self.write(tree, entries, Writing::Scattered)?;
         }
-        self.set_applied(layer.last)
+        self.set_applied(layer.complete())
     }
 
     /// Notes that everything up to this entry is in.

@@ -162,6 +162,10 @@ impl Writer {
                 let outcome = decide::settle(group, id, fate).map(|changes| (changes, ()));
                 self.stage(group, outcome, move |result| drop(reply.send(result)))
             }
+            Command::SettleDone { ids, reply } => {
+                let outcome = decide::settle_done(group, &ids).map(|changes| (changes, ()));
+                self.stage(group, outcome, move |result| drop(reply.send(result)))
+            }
             Command::Discard { id, reply } => {
                 let outcome = decide::discard(group, id);
                 self.stage(group, outcome, move |result| drop(reply.send(result)))
@@ -270,7 +274,7 @@ impl Writer {
             overlay.set(tree, key, slot.value, slot.below);
         }
         overlay.reached(last, counters);
-        let full = overlay.upper().bytes() >= OVERLAY_BYTES_CALL;
+        let full = overlay.waiting_bytes() >= OVERLAY_BYTES_CALL;
         drop(overlay);
         self.shared.gauges.sequence.store(last, Ordering::Release);
         if full {
@@ -332,7 +336,7 @@ impl Writer {
     fn wait_for_room(&self) -> Result<(), StoreError> {
         let began = Instant::now();
         loop {
-            if self.shared.state.overlay().upper().bytes() < OVERLAY_BYTES_MAX {
+            if self.shared.state.overlay().waiting_bytes() < OVERLAY_BYTES_MAX {
                 return Ok(());
             }
             if self.shared.stop.course() == Course::Abandon {

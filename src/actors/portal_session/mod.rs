@@ -73,9 +73,9 @@ pub enum Transfer {
     Download,
     /// A file is put into a folder.
     Upload,
-    /// A file is put into a field of a CRM item.
-    FieldFile,
-    /// A file goes with a comment.
+    /// A file is put into a file field of a CRM item (on an old box by the method of its type).
+    Attach,
+    /// A comment is written with a file in it.
     CommentFile,
 }
 
@@ -85,7 +85,7 @@ impl Transfer {
         match self {
             Self::Download => "download",
             Self::Upload => "disk.folder.uploadfile",
-            Self::FieldFile => "crm.item.update",
+            Self::Attach => "crm.item.update",
             Self::CommentFile => "crm.timeline.comment.add",
         }
     }
@@ -382,16 +382,19 @@ impl PortalSession {
         self.parts.metrics.portal_request(self.id.as_str(), kind);
         self.parts.metrics.batched(calls.len());
         let client = self.client.clone();
-        let work = async move { client.execute(&calls).await };
-        ctx.spawn(work.into_actor(self).map(|executed, this, ctx| {
+        let work = async move {
+            let executed = client.execute(&calls).await;
+            (calls, executed)
+        };
+        ctx.spawn(work.into_actor(self).map(|(calls, executed), this, ctx| {
             this.calls_in_flight -= 1;
             let succeeded = executed.results.iter().any(Result::is_ok);
             let failed = executed.results.iter().find_map(|r| r.as_ref().err());
             let all_failed = failed.filter(|_| !succeeded).map(|failure| failure.kind);
             this.batch_room.learn(executed.results.len(), all_failed);
             this.learn(&executed.observed, succeeded, failed, ctx);
-            for (askers, result) in answers.into_iter().zip(executed.results) {
-                answer_all(askers, &result);
+            for ((call, askers), result) in calls.iter().zip(answers).zip(executed.results) {
+                answer_all(askers, &result.map_err(|failure| this.with_our_pause(call, failure)));
             }
             this.pump(ctx);
         }));
@@ -425,6 +428,23 @@ impl PortalSession {
             }
         }
         self.queue = queue;
+    }
+
+    /// The asker comes back when we let it through again, not when a general rule says so.
+    fn with_our_pause(&self, call: &Call, failure: Failure) -> Failure {
+        if (failure.class, failure.kind) != (FailureClass::Throttled, FailureKind::Limit) {
+            return failure;
+        }
+        let now = self.now();
+        let until = self
+            .budget
+            .overload_until(now)
+            .or_else(|| self.operating.refused_until(&self.state, &call.method, now))
+            .or_else(|| self.budget.paused_until(now));
+        match until {
+            Some(until) => failure.retry_after_ms(until.ms_since(now)),
+            None => failure,
+        }
     }
 
     fn hold_back(&mut self, ticket: Ticket<Work>, code: &str, until: Timestamp) {

@@ -101,6 +101,15 @@ impl IncomingEvent {
         Self::of_tree(tree(content_type, body)?)
     }
 
+    /// Decodes a body that was decoded before, when it was verified, without what only proves who sent it: most of a
+    /// form is that.
+    ///
+    /// # Errors
+    /// [`EventError`]; never quotes the body.
+    pub fn decode_verified(content_type: &str, body: &[u8]) -> Result<Self, EventError> {
+        Self::of_tree(tree_without(Some(content_type), body, "auth")?)
+    }
+
     fn of_tree(mut tree: Value) -> Result<Self, EventError> {
         let name = wire::member(&tree, "event").and_then(wire::text).ok_or(EventError::NoName)?;
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':' | b'.' | b'-');
@@ -194,6 +203,11 @@ impl IncomingEvent {
 
 /// The body as a tree, form or JSON.
 pub(super) fn tree(content_type: Option<&str>, body: &[u8]) -> Result<Value, EventError> {
+    tree_without(content_type, body, "")
+}
+
+/// The same; a form without its map `unwanted`.
+fn tree_without(content_type: Option<&str>, body: &[u8], unwanted: &str) -> Result<Value, EventError> {
     let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let known = ["", "application/json", "text/json", "application/x-www-form-urlencoded", "text/plain"];
     if !known.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
@@ -203,7 +217,7 @@ pub(super) fn tree(content_type: Option<&str>, body: &[u8]) -> Result<Value, Eve
     if looks_like_json || kind.to_ascii_lowercase().ends_with("/json") {
         strict_json::parse(body).map_err(EventError::Json)
     } else {
-        forms::decode(body).map_err(EventError::Form)
+        forms::decode_without(body, unwanted).map_err(EventError::Form)
     }
 }
 

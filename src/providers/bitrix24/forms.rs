@@ -63,6 +63,21 @@ enum Node {
 /// # Errors
 /// [`FormError`]; nothing is ever guessed or replaced.
 pub fn decode(form: &[u8]) -> Result<Value, FormError> {
+    decode_without(form, "")
+}
+
+/// The same without the pairs of the map `unwanted` (none if it is empty), which are not looked at: for a form that
+/// was decoded whole before.
+///
+/// # Errors
+/// As [`decode`], of what is looked at.
+pub fn decode_without(form: &[u8], unwanted: &str) -> Result<Value, FormError> {
+    let is_unwanted = |pair: &[u8]| {
+        let rest = pair.strip_prefix(unwanted.as_bytes()).filter(|_| !unwanted.is_empty());
+        rest.is_some_and(|rest| {
+            rest.starts_with(b"[") || rest.starts_with(b"%5B") || rest.starts_with(b"%5b")
+        })
+    };
     if form.len() > FORM_BYTES_MAX {
         return Err(FormError::TooLong);
     }
@@ -71,7 +86,7 @@ pub fn decode(form: &[u8]) -> Result<Value, FormError> {
         return Err(FormError::TooManyPairs);
     }
     let mut root = Branch::default();
-    for pair in pairs {
+    for pair in pairs.into_iter().filter(|pair| !is_unwanted(pair)) {
         let at = pair.iter().position(|b| *b == b'=');
         let (key, value) = at.map_or((pair, &pair[pair.len()..]), |n| (&pair[..n], &pair[n + 1..]));
         let key = unescape(key)?;
@@ -118,6 +133,9 @@ pub fn listed(value: Value) -> Value {
 
 /// `+` is a blank, `%XX` a byte; a `%` without two hex digits stays, as in PHP.
 fn unescape(text: &[u8]) -> Result<String, FormError> {
+    if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return std::str::from_utf8(text).map(str::to_owned).map_err(|_| FormError::NotUtf8);
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -285,6 +303,15 @@ mod tests {
         ] {
             assert_eq!(decode(form.as_bytes()), Err(error), "{}", &form[..form.len().min(40)]);
         }
+    }
+
+    #[test]
+    fn an_unwanted_map_is_left_out_and_nothing_else() {
+        let form = b"a=1&auth[x]=2&auth%5By%5D=3&auth=4&authz[b]=5&auth%5b%5d=%FF";
+        assert_eq!(
+            decode_without(form, "auth").unwrap(),
+            json!({"a": "1", "auth": "4", "authz": {"b": "5"}})
+        );
     }
 
     #[test]

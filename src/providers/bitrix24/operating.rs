@@ -5,6 +5,7 @@
 //! most and is kept in [`PortalState`] over a restart; the sums only help not to run into it.
 
 use super::client::{LimitHit, Observed};
+use super::error::OPERATION_PAUSE_MS;
 use crate::domain::Timestamp;
 use crate::domain::portal::PortalState;
 use std::collections::BTreeMap;
@@ -39,8 +40,10 @@ impl OperatingLedger {
     /// Returns whether the durable state changed and should be stored.
     pub fn learn(&mut self, state: &mut PortalState, observed: &Observed, now: Timestamp) -> bool {
         for cost in &observed.operating {
-            let reset_at = now.plus_ms(cost.reset_in_ms.unwrap_or(0));
             let known = self.methods.get(&cost.method).copied();
+            // A refusal may tell the sum without the portal's clock: then the reset told before stays.
+            let told = cost.reset_in_ms.map(|ms| now.plus_ms(ms));
+            let reset_at = told.or(known.map(|c| c.reset_at)).unwrap_or(now);
             // The sum falls when an old minute leaves; what was added meanwhile cannot be told, and is left out.
             let grown = cost.spent_ms.saturating_sub(known.map_or(0, |c| c.spent_ms));
             let grown_ms = known.map_or(0, |c| c.grown_ms) + grown;
@@ -58,9 +61,22 @@ impl OperatingLedger {
         state.blocked_until.retain(|(_, until)| *until > now);
         let mut changed = state.blocked_until.len() != blocked;
         for hit in &observed.limits {
-            changed |= note(state, hit, now);
+            let pause_ms = self.pause_known_from_before(hit, now);
+            changed |= note(state, hit, pause_ms, now);
         }
         changed
+    }
+
+    /// A refusal inside a batch may come without its time: then the reset that an earlier answer of the method named
+    /// is nearer to the truth than the general ten minutes.
+    fn pause_known_from_before(&self, hit: &LimitHit, now: Timestamp) -> Option<u64> {
+        match hit {
+            LimitHit::Operation { method, pause_ms } if *pause_ms == OPERATION_PAUSE_MS => {
+                let reset_at = self.methods.get(method)?.reset_at;
+                Some(reset_at.ms_since(now)).filter(|ms| *ms > 0)
+            }
+            LimitHit::Operation { .. } | LimitHit::QueryRate { .. } | LimitHit::Overload { .. } => None,
+        }
     }
 
     /// Until when a method must rest; none if it may be called now.
@@ -97,7 +113,7 @@ impl OperatingLedger {
     }
 }
 
-fn note(state: &mut PortalState, hit: &LimitHit, now: Timestamp) -> bool {
+fn note(state: &mut PortalState, hit: &LimitHit, known_ms: Option<u64>, now: Timestamp) -> bool {
     match hit {
         LimitHit::QueryRate { .. } => false,
         LimitHit::Overload { pause_ms } => {
@@ -107,7 +123,7 @@ fn note(state: &mut PortalState, hit: &LimitHit, now: Timestamp) -> bool {
         LimitHit::Operation { method, pause_ms } => {
             state.blocked_until.retain(|(m, _)| m != method);
             if state.blocked_until.len() < METHODS_MAX {
-                state.blocked_until.push((method.clone(), now.plus_ms(*pause_ms)));
+                state.blocked_until.push((method.clone(), now.plus_ms(known_ms.unwrap_or(*pause_ms))));
             }
             true
         }
@@ -135,6 +151,19 @@ mod tests {
         assert_eq!(ledger.resting_until(&state, "crm.item.list", NOW.plus_ms(60_000)), None);
         let after_restart = OperatingLedger::new(432_000);
         assert!(after_restart.resting_until(&state, "crm.item.list", NOW).is_some());
+    }
+
+    #[test]
+    fn a_refusal_without_a_time_lasts_until_the_reset_that_was_told_before() {
+        let (mut ledger, mut state) = (OperatingLedger::new(432_000), PortalState::default());
+        let operating = vec![Operating { method: "m".into(), spent_ms: 400_000, reset_in_ms: Some(40_000) }];
+        ledger.learn(&mut state, &Observed { operating, ..Observed::default() }, NOW);
+        let operating = vec![Operating { method: "m".into(), spent_ms: 481_000, reset_in_ms: None }];
+        let refused = Observed { operating, ..blocked("m", OPERATION_PAUSE_MS) };
+        ledger.learn(&mut state, &refused, NOW.plus_ms(5_000));
+        assert_eq!(ledger.refused_until(&state, "m", NOW), Some(NOW.plus_ms(40_000)));
+        ledger.learn(&mut state, &refused, NOW.plus_ms(50_000));
+        assert_eq!(ledger.refused_until(&state, "m", NOW), Some(NOW.plus_ms(50_000 + OPERATION_PAUSE_MS)));
     }
 
     #[test]

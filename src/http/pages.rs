@@ -128,7 +128,7 @@ fn preferred_language(accept: &str) -> Language {
     best.1
 }
 
-fn language_code(language: Language) -> &'static str {
+pub(super) fn language_code(language: Language) -> &'static str {
     match language {
         Language::Ru => "ru",
         Language::En => "en",
@@ -136,18 +136,18 @@ fn language_code(language: Language) -> &'static str {
 }
 
 /// HTML under construction; texts go in escaped, markup only as literals of this file.
-struct Html {
-    out: String,
-    language: Language,
-    zone: TimeZone,
+pub(super) struct Html {
+    pub(super) out: String,
+    pub(super) language: Language,
+    pub(super) zone: TimeZone,
 }
 
 impl Html {
-    fn markup(&mut self, markup: &'static str) -> &mut Self {
+    pub(super) fn markup(&mut self, markup: &'static str) -> &mut Self {
         self.out.push_str(markup);
         self
     }
-    fn text(&mut self, text: &str) -> &mut Self {
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
         for c in text.chars() {
             match c {
                 '&' => self.out.push_str("&amp;"),
@@ -164,25 +164,25 @@ impl Html {
         }
         self
     }
-    fn words(&mut self, ru: &str, en: &str) -> &mut Self {
+    pub(super) fn words(&mut self, ru: &str, en: &str) -> &mut Self {
         let words = match self.language {
             Language::Ru => ru,
             Language::En => en,
         };
         self.text(words)
     }
-    fn both(&mut self, text: &Text) -> &mut Self {
+    pub(super) fn both(&mut self, text: &Text) -> &mut Self {
         self.text(text.get(self.language))
     }
     /// A moment as the reader's clock shows it; the page's head names the zone.
-    fn moment(&mut self, at: Timestamp) -> &mut Self {
+    pub(super) fn moment(&mut self, at: Timestamp) -> &mut Self {
         let shown = jiff::Timestamp::from_millisecond(at.0).map_or_else(
             |_| at.0.to_string(),
             |at| at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
         );
         self.text(&shown)
     }
-    fn head_row(&mut self, names: &[(&str, &str)]) -> &mut Self {
+    pub(super) fn head_row(&mut self, names: &[(&str, &str)]) -> &mut Self {
         self.markup("<table><thead><tr>");
         for (ru, en) in names {
             self.markup("<th>").words(ru, en).markup("</th>");
@@ -351,7 +351,7 @@ fn document_cell(html: &mut Html, saga: &DocumentSaga) {
     html.text(&saga.id.to_string()).markup("</code></td><td>");
 }
 
-fn duration(ms: u64, language: Language) -> String {
+pub(super) fn duration(ms: u64, language: Language) -> String {
     let minutes = ms / 60_000;
     let (ru, en) = match minutes {
         0 => (format!("{} с", ms / 1_000), format!("{} s", ms / 1_000)),

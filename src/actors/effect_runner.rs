@@ -24,7 +24,8 @@ use crate::providers::spool_io::FileSource;
 use crate::saga::document::rule::{self, SourceFacts};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
-    Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, Rule, Source, SourceFile, WantedFile,
+    Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, EventToken, RobotHeard, RobotReply, Rule,
+    Source, SourceFile, WantedFile,
 };
 use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
@@ -249,6 +250,36 @@ impl EffectRunner {
             Effect::AnswerRobot { event_token, reply } => {
                 self.portal(order)?.answer_robot(event_token, reply).await
             }
+        }
+    }
+
+    /// Answers a workflow outside of any document: a question, or an order that came to nothing.
+    ///
+    /// # Errors
+    /// As [`robots::event_send`](crate::providers::bitrix24::robots::event_send).
+    pub async fn answer_workflow(
+        &self,
+        portal: &PortalId,
+        token: &EventToken,
+        reply: &RobotReply,
+    ) -> Result<RobotHeard, Failure> {
+        let effect = Effect::AnswerRobot { event_token: token.clone(), reply: reply.clone() };
+        let since = self.parts.clock.now();
+        let order = Order {
+            saga: SagaId::from_u128(0),
+            portal: portal.clone(),
+            since,
+            token: AttemptToken(0),
+            effect,
+        };
+        match self.perform(&order).await? {
+            Answer::RobotAnswered { heard } => Ok(heard),
+            _ => Err(local(
+                FailureClass::Transient,
+                "wrong_answer",
+                "Сбой внутри edobridge.",
+                "A fault inside edobridge.",
+            )),
         }
     }
 
@@ -632,7 +663,7 @@ pub(super) fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Fail
     Failure::new(class, FailureKind::Local, code, Text::new(ru, en))
 }
 
-pub(super) fn stopping() -> Failure {
+fn stopping() -> Failure {
     local(FailureClass::Throttled, "stopping", "edobridge останавливается.", "edobridge is stopping.")
 }
 

@@ -30,6 +30,7 @@ pub mod own_write;
 pub mod portal_session;
 pub mod push_channel;
 pub mod retry_scheduler;
+mod robot_desk;
 pub mod second_channel;
 pub mod session_registry;
 pub mod token_keeper;
@@ -243,7 +244,7 @@ impl Engine {
         let (shared, run) = (parts.clone(), runner.clone());
         let items = Arc::new(ItemReader::new(parts.clone(), sessions.clone()));
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
-            let router = Arc::new(NoticeRouter::new(shared.clone(), items));
+            let router = Arc::new(NoticeRouter::new(shared.clone(), items, run.clone()));
             RetryScheduler::new(shared, run, router)
         });
         let ingresses = Ingresses::new(&parts);
@@ -313,7 +314,7 @@ impl Engine {
             )));
         }
         let (source, rule) = self.with_rule_of_field(&portal, source, rule)?;
-        let create = retry_scheduler::Create { portal, source, rule, notice: None };
+        let create = retry_scheduler::Create { portal, source, rule, robot: None, notice: None };
         match self.scheduler.send(create).await {
             Ok(Ok(record)) => Ok(record.id),
             Ok(Err(HandleError::Taken { by })) => Err(OperateError::Rejected(Text::new(

@@ -543,11 +543,9 @@ impl PortalWork<'_> {
 
     async fn scan_folder(&self, folder_id: u64, wanted_name: &str) -> Result<Answer, Failure> {
         let (stem, _) = rule::split_name(wanted_name);
-        // Asked together they share a request, and the first of them with every other document of the folder.
-        let (highest_id, alike) = futures_util::try_join!(
-            drive::highest_id(&self.caller, folder_id),
-            folder::names_with_prefix(&self.caller, folder_id, stem),
-        )?;
+        // The highest id is asked in the same words by every document of the folder: those that wait share one answer.
+        let highest_id = drive::highest_id(&self.caller, folder_id).await?;
+        let alike = folder::names_with_prefix(&self.caller, folder_id, stem).await?;
         Ok(Answer::FolderScanned { highest_id, free_name: rule::free_name(wanted_name, &alike) })
     }
 

@@ -183,9 +183,7 @@ impl NoticeRouter {
                 self.parts.queue_bells.ring(&portal);
                 self.idle(notice, "no_rule").await
             }
-            Some(BitrixTrigger::Other { .. }) => {
-                self.idle(notice, "no_rule").await
-            }
+            Some(BitrixTrigger::Other { .. }) => self.idle(notice, "no_rule").await,
             None => {
                 let (ru, en) = ("в событии нет пригодного идентификатора", "the event carries no usable id");
                 self.unreadable(notice, ru, en).await

@@ -321,7 +321,7 @@ impl AsApplication {
                 portals[0].client = Arc::new(client);
                 portals[0].channel.called_as = CalledAs::Application;
                 let easydocs = Arc::new(wiring::easydocs_client(config).expect("usable"));
-                let engine = Engine::start(Arc::new(parts), portals, easydocs, Vec::new());
+                let engine = Engine::start(Arc::new(parts), portals, easydocs, Vec::new(), None);
                 ready.send(engine.clone()).expect("the test waits");
                 let _ = stopped.await;
                 engine.drain().await;
@@ -336,7 +336,9 @@ impl AsApplication {
 
 impl Drop for AsApplication {
     fn drop(&mut self) {
-        drop(self.stop.take().map(|stop| stop.send(())));
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }

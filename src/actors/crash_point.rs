@@ -11,6 +11,10 @@ pub enum CrashPoint {
     Committed,
     /// An effect is done; its answer is not yet known to the saga.
     EffectDone,
+    /// A new pair of tokens came and is not on disk; the old one is useless.
+    TokensReceived,
+    /// A new pair of tokens is on disk and was not used yet.
+    TokensStored,
 }
 
 #[cfg(debug_assertions)]
@@ -19,7 +23,7 @@ mod armed {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicI64, Ordering};
 
-    struct Countdown([AtomicI64; 3]);
+    struct Countdown([AtomicI64; 5]);
 
     static COUNTDOWN: LazyLock<Countdown> = LazyLock::new(|| {
         let of = |name: &str| {
@@ -31,6 +35,8 @@ mod armed {
             of("EDOBRIDGE_TEST_CRASH_AFTER_ACCEPTED"),
             of("EDOBRIDGE_TEST_CRASH_AFTER_COMMITTED"),
             of("EDOBRIDGE_TEST_CRASH_AFTER_EFFECTS"),
+            of("EDOBRIDGE_TEST_CRASH_AFTER_TOKENS_RECEIVED"),
+            of("EDOBRIDGE_TEST_CRASH_AFTER_TOKENS_STORED"),
         ])
     });
 

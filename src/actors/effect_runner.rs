@@ -12,6 +12,7 @@ use super::folder;
 use super::item_work::delivery_in;
 use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
+use super::session_registry::Sessions;
 use crate::domain::{
     AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
@@ -29,7 +30,7 @@ use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
 use actix::prelude::*;
 use futures_util::FutureExt;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,10 +54,9 @@ pub struct Order {
 pub struct EffectRunner {
     parts: Arc<Parts>,
     arbiter: ArbiterHandle,
-    portals: BTreeMap<PortalId, Addr<PortalSession>>,
+    portals: Sessions,
     easydocs: Arc<easydocs::Client>,
-    easydocs_circuit: Mutex<Circuit>,
-    portal_circuits: BTreeMap<PortalId, Mutex<Circuit>>,
+    easydocs_circuit: Arc<Mutex<Circuit>>,
     signing_calls: FairTurns,
     /// What was learned of each portal's CRM methods.
     items: Mutex<HashMap<PortalId, Arc<ItemAccess>>>,
@@ -68,14 +68,11 @@ impl EffectRunner {
     pub fn new(
         parts: Arc<Parts>,
         arbiter: ArbiterHandle,
-        portals: BTreeMap<PortalId, Addr<PortalSession>>,
+        portals: Sessions,
         easydocs: Arc<easydocs::Client>,
     ) -> Self {
-        let circuit = || Mutex::new(Circuit::new(parts.circuit));
-        let portal_circuits = portals.keys().map(|id| (id.clone(), circuit())).collect();
         Self {
-            easydocs_circuit: circuit(),
-            portal_circuits,
+            easydocs_circuit: Arc::new(Mutex::new(Circuit::new(parts.circuit))),
             arbiter,
             portals,
             easydocs,
@@ -100,7 +97,7 @@ impl EffectRunner {
     pub fn circuits(&self) -> Vec<(String, CircuitView)> {
         let view = |c: &Mutex<Circuit>| c.lock().unwrap_or_else(PoisonError::into_inner).view();
         let mut all = vec![("easydocs".to_owned(), view(&self.easydocs_circuit))];
-        all.extend(self.portal_circuits.iter().map(|(id, c)| (id.to_string(), view(c))));
+        all.extend(self.portals.circuits().into_iter().map(|(id, view)| (id.to_string(), view)));
         all
     }
 
@@ -172,11 +169,10 @@ impl EffectRunner {
     /// Through the circuit of the remote, and what it said about the remote's health.
     async fn perform(&self, order: &Order) -> Result<Answer, Failure> {
         let (name, circuit) = if order.effect.is_for_signing_service() {
-            ("EasyDocs", &self.easydocs_circuit)
+            ("EasyDocs", self.easydocs_circuit.clone())
         } else {
-            let circuit =
-                self.portal_circuits.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
-            ("Битрикс24", circuit)
+            let entry = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+            ("Битрикс24", entry.circuit)
         };
         {
             let mut circuit = circuit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -262,7 +258,7 @@ impl EffectRunner {
     }
 
     fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
-        let session = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+        let session = self.portals.session(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
         Ok(PortalWork {
             parts: &self.parts,
             portal: order.portal.clone(),

@@ -19,6 +19,7 @@ pub mod folder;
 pub mod folder_watch;
 pub mod found;
 pub mod gap_report;
+pub mod installations;
 pub mod item_reader;
 mod item_rules;
 pub mod item_sweep;
@@ -30,6 +31,8 @@ pub mod portal_session;
 pub mod push_channel;
 pub mod retry_scheduler;
 pub mod second_channel;
+pub mod session_registry;
+pub mod token_keeper;
 pub mod trigger;
 pub mod webhook_ingress;
 
@@ -50,14 +53,16 @@ use actix::prelude::*;
 use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
-use folder_watch::{FolderWatch, WatchedFolder};
+use folder_watch::WatchedFolder;
 use gap_report::{Gap, GapReport, GapTotals};
+use installations::{Apps, InstallationView, Registry};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
 use offline_queue::QueueBells;
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
+use session_registry::Sessions;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -156,7 +161,8 @@ pub struct Engine {
     runner: Arc<EffectRunner>,
     ingresses: Ingresses,
     scheduler: Addr<RetryScheduler>,
-    sessions: Arc<BTreeMap<PortalId, Addr<PortalSession>>>,
+    sessions: Sessions,
+    installations: Arc<Registry>,
     arbiters: Arc<[ArbiterHandle]>,
 }
 
@@ -194,6 +200,8 @@ pub struct PortalView {
     pub circuit: String,
     /// The last failure, in words.
     pub last_error: Option<Text>,
+    /// How it is reached, if by an application.
+    pub installation: Option<InstallationView>,
 }
 
 /// Whether the engine can take work.
@@ -216,36 +224,40 @@ impl Engine {
         portals: Vec<PortalSetup>,
         easydocs: Arc<easydocs::Client>,
         watches: Vec<WatchedFolder>,
+        apps: Option<Apps>,
     ) -> Self {
         let decisions = Arbiter::new();
         let remotes = Arbiter::new();
-        let mut sessions = BTreeMap::new();
+        let sessions = Sessions::new(parts.circuit);
+        let mut by_webhook = Vec::new();
         for portal in portals {
             let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
             second_channel::start(&parts, &id, &session, &channel, &remotes.handle());
-            sessions.insert(id, session);
+            sessions.insert(id.clone(), session.clone());
+            by_webhook.push((id, session));
         }
         let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
         let (shared, run) = (parts.clone(), runner.clone());
-        let items = Arc::new(ItemReader::new(parts.clone(), Arc::new(sessions.clone())));
+        let items = Arc::new(ItemReader::new(parts.clone(), sessions.clone()));
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
             let router = Arc::new(NoticeRouter::new(shared.clone(), items));
             RetryScheduler::new(shared, run, router)
         });
         let ingresses = Ingresses::new(&parts);
-        for folder in watches {
-            if let Some(session) = sessions.get(&folder.portal).cloned() {
-                let shared = parts.clone();
-                FolderWatch::start_in_arbiter(&remotes.handle(), move |_| {
-                    FolderWatch::new(shared, session, folder)
-                });
-            }
+        let installations = Registry::start(parts.clone(), apps, sessions.clone(), remotes.handle(), watches);
+        for (id, session) in by_webhook {
+            installations.watch(&id, &session);
         }
         let arbiters = [decisions.handle(), remotes.handle()].into();
-        Self { parts, runner, ingresses, scheduler, sessions: Arc::new(sessions), arbiters }
+        Self { parts, runner, ingresses, scheduler, sessions, installations, arbiters }
+    }
+
+    /// The installations of our applications.
+    pub fn installations(&self) -> &Arc<Registry> {
+        &self.installations
     }
 
     /// The store, for reading.
@@ -293,7 +305,7 @@ impl Engine {
         source: Source,
         rule: Option<String>,
     ) -> Result<SagaId, OperateError> {
-        if !self.sessions.contains_key(&portal) {
+        if !self.sessions.contains(&portal) {
             let text = format!("\"{portal}\"");
             return Err(OperateError::Rejected(Text::new(
                 format!("Портала {text} нет в конфигурации."),
@@ -360,6 +372,7 @@ impl Engine {
                 "The internal scheduler has stopped; restart the service.",
             ));
         }
+        reasons.extend(self.installations.complaints());
         reasons.extend(self.parts.budgets.alarms());
         let draining = self.parts.is_draining();
         if draining {
@@ -384,10 +397,12 @@ impl Engine {
     pub async fn portals(&self) -> Vec<PortalView> {
         let circuits: BTreeMap<String, CircuitView> = self.runner.circuits().into_iter().collect();
         let mut views = Vec::new();
-        for (id, session) in self.sessions.iter() {
-            let Ok(view) = session.send(View).await else { continue };
+        let installed = self.installations.views();
+        for (id, entry) in self.sessions.all() {
+            let Ok(view) = entry.session.send(View).await else { continue };
             let circuit = circuits.get(id.as_str()).copied().unwrap_or(CircuitView::Closed);
             views.push(PortalView {
+                installation: installed.iter().find(|it| it.portal == id).cloned(),
                 id: view.id,
                 address: view.address,
                 bucket_level: view.bucket_level,
@@ -400,15 +415,16 @@ impl Engine {
         views
     }
 
-    /// Who used the budget of each portal.
-    pub async fn budgets(&self) -> Vec<BudgetReport> {
-        let asked = self.sessions.values().map(|session| session.send(GiveBudget));
+    /// Who used the budget of each portal in so many hours.
+    pub async fn budgets(&self, hours: u64) -> Vec<BudgetReport> {
+        let all = self.sessions.all();
+        let asked = all.iter().map(|(_, entry)| entry.session.send(GiveBudget { hours }));
         futures_util::future::join_all(asked).await.into_iter().filter_map(Result::ok).collect()
     }
 
     /// Who used the budget of a portal; none if there is no such portal.
     pub async fn budget(&self, portal: &PortalId) -> Option<BudgetReport> {
-        self.sessions.get(portal)?.send(GiveBudget).await.ok()
+        self.sessions.session(portal)?.send(GiveBudget { hours: crate::limits::USAGE_HOURS }).await.ok()
     }
 
     /// Stops taking work and waits, at most [`STOP_PATIENCE`], for effects under way.
@@ -418,8 +434,8 @@ impl Engine {
         while self.runner.running_count() > 0 && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        for session in self.sessions.values() {
-            let _ = tokio::time::timeout_at(until, session.send(SaveAccount)).await;
+        for (_, entry) in self.sessions.all() {
+            let _ = tokio::time::timeout_at(until, entry.session.send(SaveAccount)).await;
         }
     }
 

@@ -64,6 +64,10 @@ impl NoticeRouter {
     /// concern are the most by far, and are settled many at once ([`NoticeRouter::settle`]).
     pub fn is_idle(&self, notice: &Notice) -> Option<&'static str> {
         let (NoticeKind::BitrixEvent, Some(portal)) = (notice.kind, &notice.portal) else { return None };
+        // Thousands may wait for a portal that is down, and each look at the inbox meets them all.
+        if self.items.holds(portal, notice.id) {
+            return None;
+        }
         let event = IncomingEvent::decode_verified(&notice.content_type, &notice.body).ok()?;
         let trigger = event.trigger()?;
         (!self.wants(portal, &trigger)).then_some("no_rule")
@@ -301,7 +305,7 @@ impl NoticeRouter {
         let of_files = |trigger: &RuleTrigger| {
             matches!(trigger, RuleTrigger::Folder { .. } | RuleTrigger::FileEvent { .. })
         };
-        self.parts.rules.iter().any(|r| r.portal == *portal && of_files(&r.trigger))
+        self.parts.rules.iter().any(|r| r.is_for(portal) && of_files(&r.trigger))
     }
 
     async fn trigger(&self, notice: &Notice, scheduler: &Addr<RetryScheduler>) -> Result<(), RouteError> {

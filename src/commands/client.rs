@@ -11,6 +11,7 @@ use crate::http::admin_request::{
 use crate::http::budget_view::BudgetView;
 use crate::http::document_view::{DocumentCard, DocumentLine};
 use crate::http::gap_view::GapList;
+use crate::http::oauth::{Authorization, AuthorizeRequest, Rekeyed, Removed};
 use crate::http::operator_view::{
     Discarded, DocumentList, ParkedNoticeList, ParkedNoticeView, PortalList, RetriedMany, Sent,
 };
@@ -157,6 +158,29 @@ impl AdminClient {
     /// [`ClientError`].
     pub async fn gaps(&self) -> Answer<GapList> {
         self.get("gaps", &()).await
+    }
+
+    /// Where an administrator authorises an application.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn authorize(&self, request: &AuthorizeRequest) -> Answer<Authorization> {
+        self.post("portals/authorize", request).await
+    }
+    /// Seals all tokens anew.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rekey(&self) -> Answer<Rekeyed> {
+        self.post("portals/rekey", &()).await
+    }
+    /// Forgets an installation; what it was.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn remove_portal(&self, id: &str) -> Answer<Removed> {
+        let path = format!("portals/{}", crate::providers::url_rules::encode_segment(id));
+        self.service.call(Method::DELETE, &path, ANSWER_TIME_MAX, |request| request).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &(impl Serialize + Sync)) -> Answer<T> {

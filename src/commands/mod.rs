@@ -26,6 +26,7 @@ pub mod serve;
 pub mod service;
 pub mod table;
 pub mod wiring;
+pub mod wiring_apps;
 
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;
@@ -157,7 +158,7 @@ pub fn run(cli: Cli) -> ExitStatus {
                 Err(status) => status,
             },
             Verb::Portals(args) => match context.client() {
-                Ok(client) => portals::run(args, &client).await,
+                Ok(client) => portals::run(args, &client, &context).await,
                 Err(status) => status,
             },
             Verb::Config(args) => config_verbs::run(args, context).await,

@@ -1,14 +1,18 @@
 //! `edobridge portals …`: the portals of the configuration, and how they treat us now.
 
 use super::ExitStatus;
-use super::client::Context;
+use super::client::{ClientError, Context};
+use super::console::Console;
 use super::output::Output;
 use super::portal_budget::budget_sheet;
 use super::table::{sheet, table};
+use super::{offline_store, wiring_apps};
+use crate::config::Config;
 use crate::domain::{Language, Text};
 use crate::http::budget_view::BudgetView;
 use crate::http::gap_view::{GapList, PortalGaps};
-use crate::http::operator_view::{PortalLine, PortalList};
+use crate::http::oauth::{AuthorizeRequest, Rekeyed};
+use crate::http::operator_view::{BindingLine, PortalLine, PortalList};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -30,27 +34,127 @@ pub enum PortalsVerb {
         /// Its id in the configuration
         id: String,
     },
+    /// Gives the address at which an administrator of a portal authorises an application
+    Authorize {
+        /// The application, by its id in [[apps]]
+        #[arg(long)]
+        app: String,
+        /// The portal's address, https://portal.example
+        portal: String,
+    },
+    /// Seals the stored tokens anew: with a new key of our own, or with the present store.seal_key
+    Rekey,
+    /// Forgets an installation now, not only after the 7 days; documents of the portal stay
+    Remove {
+        /// The portal, as `portals list` shows it
+        id: String,
+        /// Really forget it
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Runs the verb.
-pub async fn run(args: PortalsArgs, context: &Context) -> ExitStatus {
-    let portals = match context.client.portals().await {
-        Ok(portals) => portals,
-        Err(error) => return context.output.fail(&error),
-    };
+pub async fn run(args: PortalsArgs, context: &Context, process: &super::Context) -> ExitStatus {
+    let output = &context.output;
     match args.verb {
-        PortalsVerb::List => {
-            context.output.show(&portals, || portals_table(&portals, &context.output));
+        PortalsVerb::List => match context.client.portals().await {
+            Ok(portals) => {
+                output.show(&portals, || portals_table(&portals, output));
+                ExitStatus::Fine
+            }
+            Err(error) => output.fail(&error),
+        },
+        PortalsVerb::Show { id } => match context.client.portals().await {
+            Ok(portals) => {
+                let known = portals.items.iter().any(|portal| portal.id == id);
+                let budget = if known { context.client.budget(&id).await.ok() } else { None };
+                // a service of an older version has no report: the rest is shown all the same
+                let gaps = context.client.gaps().await.unwrap_or_default();
+                show(&portals, &gaps, &id, budget, output)
+            }
+            Err(error) => output.fail(&error),
+        },
+        PortalsVerb::Authorize { app, portal } => authorize(app, portal, context).await,
+        PortalsVerb::Rekey => rekey(context, process).await,
+        PortalsVerb::Remove { id, yes } => remove(&id, yes, context).await,
+    }
+}
+
+async fn authorize(app: String, portal: String, context: &Context) -> ExitStatus {
+    match context.client.authorize(&AuthorizeRequest { app, portal }).await {
+        Ok(begun) => {
+            context.output.show(&begun, || {
+                let word = context.output.word(
+                    "Администратор портала открывает этот адрес (один раз, 10 минут):",
+                    "An administrator of the portal opens this address (once, 10 minutes):",
+                );
+                format!("{word}\n{}", begun.url)
+            });
             ExitStatus::Fine
         }
-        PortalsVerb::Show { id } => {
-            let known = portals.items.iter().any(|portal| portal.id == id);
-            let budget = if known { context.client.budget(&id).await.ok() } else { None };
-            // a service of an older version has no report: the rest is shown all the same
-            let gaps = context.client.gaps().await.unwrap_or_default();
-            show(&portals, &gaps, &id, budget, &context.output)
-        }
+        Err(error) => context.output.fail(&error),
     }
+}
+
+async fn remove(id: &str, yes: bool, context: &Context) -> ExitStatus {
+    if !yes {
+        return context.output.misuse(&Text::new(
+            format!("Токены портала «{id}» будут забыты, его документы остановятся до новой установки. Если так и надо, добавьте --yes."),
+            format!("The tokens of portal `{id}` will be forgotten, and its documents stand still until it is installed again. If that is what you want, add --yes."),
+        ));
+    }
+    match context.client.remove_portal(id).await {
+        Ok(removed) => {
+            context.output.show(&removed, || removed.id.clone());
+            ExitStatus::Fine
+        }
+        Err(error) => context.output.fail(&error),
+    }
+}
+
+/// By the running service, or in its store while it does not run.
+async fn rekey(context: &Context, process: &super::Context) -> ExitStatus {
+    let output = &context.output;
+    let report = match context.client.rekey().await {
+        Ok(report) => report,
+        Err(ClientError::NotRunning { .. }) => {
+            let console = Console::new(process);
+            let config = match process.load() {
+                Ok(loaded) => loaded.config,
+                Err(status) => return status,
+            };
+            match rekey_offline(&config, &console).await {
+                Ok(report) => report,
+                Err(text) => {
+                    console.fail(&text);
+                    return ExitStatus::ProblemFound;
+                }
+            }
+        }
+        Err(error) => return output.fail(&error),
+    };
+    output.show(&report, || {
+        format!(
+            "{}: {}\n{}: {}",
+            output.word("запечатано новым ключом", "sealed with the new key"),
+            report.resealed,
+            output.word("не открыто ни одним ключом", "opened by no key"),
+            report.unreadable
+        )
+    });
+    if report.unreadable == 0 { ExitStatus::Fine } else { ExitStatus::ProblemFound }
+}
+
+async fn rekey_offline(config: &Config, console: &Console) -> Result<Rekeyed, Text> {
+    let (store, _) = offline_store::open(config, console).await.map_err(|closed| closed.text(config))?;
+    let records = wiring_apps::records(config, &store).map_err(|error| error.text())?;
+    let report = records.rekey().await.map_err(|error| {
+        let why = crate::actors::error_chain(&error);
+        Text::new(format!("Ключ не сменён: {why}."), format!("The key was not changed: {why}."))
+    })?;
+    store.close().await.map_err(|error| error.text())?;
+    Ok(Rekeyed { resealed: report.resealed, unreadable: report.unreadable })
 }
 
 /// Everything about one portal.
@@ -62,6 +166,8 @@ struct Details<'a> {
     gaps: Option<&'a PortalGaps>,
     /// None: the service could not tell.
     budget: Option<BudgetView>,
+    /// What its webhook has missed.
+    gaps: Option<PortalGaps>,
 }
 
 fn show(
@@ -115,6 +221,8 @@ fn portal_sheet(portal: &PortalLine, output: &Output) -> String {
         (output.word("защита", "circuit"), portal.circuit.clone()),
         (output.word("методы на паузе", "paused methods"), blocked.collect::<Vec<_>>().join(", ")),
         (output.word("последняя ошибка", "last error"), last_error(portal, output)),
+        (output.word("приложение", "application"), installation(portal, output)),
+        (output.word("регистрации", "bindings"), bindings(portal, output)),
     ])
 }
 
@@ -130,6 +238,21 @@ fn channel_sheet(gaps: &PortalGaps, output: &Output) -> String {
             format!("{:.1} s", gaps.late_ms_max as f64 / 1_000.0),
         ),
     ])
+}
+
+fn installation(portal: &PortalLine, output: &Output) -> String {
+    let Some(it) = &portal.installation else { return String::new() };
+    let advice = it.advice.as_ref().map(|text| format!(". {}", output.words(text))).unwrap_or_default();
+    format!("{} @ {}: {}{advice}", it.app, it.member_id, it.status)
+}
+
+fn bindings(portal: &PortalLine, output: &Output) -> String {
+    let bindings = portal.installation.iter().flat_map(|it| &it.bindings);
+    let one = |binding: &BindingLine| match &binding.problem {
+        None => binding.what.clone(),
+        Some(problem) => format!("{} ✗ {}", binding.what, output.words(problem)),
+    };
+    bindings.map(one).collect::<Vec<_>>().join("\n")
 }
 
 fn last_error(portal: &PortalLine, output: &Output) -> String {
@@ -155,6 +278,7 @@ mod tests {
             }],
             circuit: "closed".into(),
             last_error: None,
+            installation: None,
         };
         let shown = portal_sheet(&portal, &output);
         assert!(shown.contains("crm.item.get → 2026-02-03 04:05:06") && shown.contains("12.3"), "{shown}");

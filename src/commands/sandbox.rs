@@ -652,7 +652,10 @@ mod tests {
         for line in [&[][..], &["--documented-only", "--plan", "cloud", "--mode", "explicit"]] {
             let (sandbox, brochure) = brochure(line).await;
             let config = check(&brochure.config);
-            assert_eq!(config.portals[0].webhook_url.secret().expose(), sandbox.webhook_url().as_str());
+            assert_eq!(
+                config.portals[0].webhook_url.as_ref().unwrap().secret().expose(),
+                sandbox.webhook_url().as_str()
+            );
             assert_eq!(config.easydocs.base_url, sandbox.easydocs_url());
             assert_eq!(config.easydocs.can_search(), line.is_empty());
             sandbox.stop().await;

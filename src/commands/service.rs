@@ -3,6 +3,7 @@
 //! `serve`, the tests and the benches start it the same way.
 
 use super::wiring::{self, WiringError};
+use super::wiring_apps;
 use crate::actors::Engine;
 use crate::config::Config;
 use crate::domain::{Clock, Text, Timestamp};
@@ -77,7 +78,8 @@ impl Service {
         let parts = Arc::new(wiring::parts(config, store.clone(), clock, metrics)?);
         let portals = wiring::portals(config, &store).await?;
         let easydocs = Arc::new(wiring::easydocs_client(config)?);
-        let engine = Engine::start(parts, portals, easydocs, wiring::watches(config));
+        let apps = wiring_apps::apps(config, &store).await?;
+        let engine = Engine::start(parts, portals, easydocs, wiring::watches(config), apps);
         let doors = http::serve(engine.clone(), wiring::http_settings(config)?)?;
         let upkeep = Upkeep {
             keep_finished_ms: config.store.keep_finished.as_ms(),

@@ -81,7 +81,8 @@ const THROTTLED_MS: u64 = 10_000;
 
 /// Longer than the longest transfer, so that a lease never ends before its attempt.
 fn lease_ms(config: &Config) -> u64 {
-    let portals = config.portals.iter().map(|p| p.timeouts.transfer.as_ms());
+    let apps = config.apps.iter().map(|app| &app.portal);
+    let portals = config.portals.iter().chain(apps).map(|p| p.timeouts.transfer.as_ms());
     portals.chain([config.easydocs.timeouts.transfer.as_ms()]).max().unwrap_or(0) * 2 + 60_000
 }
 
@@ -268,6 +269,18 @@ pub enum WiringError {
     /// The template of what callbacks sign is not readable.
     #[error("easydocs.signature.signed_content is not usable")]
     SignedContent(#[from] easydocs::settings::BadSignedContent),
+    /// A key that seals tokens is none.
+    #[error("{key} is not usable")]
+    SealKey {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What is wrong; never quotes it.
+        #[source]
+        source: crate::store::portal_seal::BadSealKey,
+    },
+    /// The made seal key cannot be read or made.
+    #[error("the seal key is not usable")]
+    SealKeyFile(#[from] crate::store::SealKeyError),
     /// The operator's token cannot be read or made.
     #[error("the operator's token is not usable")]
     Token(#[from] http::operator_token::TokenError),
@@ -334,40 +347,23 @@ fn callback_url(config: &Config) -> Option<String> {
     Some(format!("{}/easydocs/callback", base.as_str().trim_end_matches('/')))
 }
 
-/// The portals with their clients, at their last known addresses.
+/// The portals that are reached by webhook, with their clients, at their last known addresses.
 ///
 /// # Errors
 /// [`WiringError`] for a webhook address that cannot be used.
 pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>, WiringError> {
     let mut setups = Vec::new();
-    for portal in &config.portals {
+    for portal in config.portals.iter().filter(|portal| portal.webhook_url.is_some()) {
         let moved_to = store.portal(&portal.id).await?.and_then(|state| state.moved_to);
-        setups.push(PortalSetup {
-            id: portal.id.clone(),
-            client: Arc::new(portal_client(portal, moved_to.as_deref())?),
-            bucket: portal.rate.limit().map(|limit| LeakyBucket {
-                rate_milli_per_s: u32::try_from(limit.milli_per_second).unwrap_or(u32::MAX),
-                burst: limit.burst,
-            }),
-            budget_key: portal.member_id.clone(),
-            administrators: portal.administrators.clone(),
-            pauses: PortalPauses {
-                query_limit_ms: portal.query_limit_pause.as_ms(),
-                query_limit_ms_max: portal.query_limit_pause_max.as_ms(),
-                operating_slow_at_ms: portal.operating_slow_at.as_ms(),
-                overload_ms: portal.overload_pause.as_ms(),
-                gather_ms: portal.batch_gather.as_ms(),
-            },
-            transfers_max: portal.transfers_max as usize,
-            channel: channel(&portal.second_channel)?,
-            allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
-        });
+        let client = Arc::new(portal_client(portal, moved_to.as_deref())?);
+        setups.push(portal_kit(portal)?.setup(portal.id.clone(), client, portal.member_id.clone()));
     }
     Ok(setups)
 }
 
 /// The second channels of a portal.
-fn channel(channel: &config::SecondChannelConfig) -> Result<ChannelSettings, WiringError> {
+fn channel(portal: &config::PortalConfig) -> Result<ChannelSettings, WiringError> {
+    let channel = &portal.second_channel;
     Ok(ChannelSettings {
         mode: match channel.mode {
             config::SecondChannelMode::Auto => Mode::Auto,
@@ -375,7 +371,7 @@ fn channel(channel: &config::SecondChannelConfig) -> Result<ChannelSettings, Wir
             config::SecondChannelMode::Both => Mode::Both,
             config::SecondChannelMode::Off => Mode::Off,
         },
-        called_as: CalledAs::Webhook,
+        called_as: if portal.webhook_url.is_some() { CalledAs::Webhook } else { CalledAs::Application },
         connector: None,
         sweep: SweepSettings {
             interval_ms: channel.sweep_interval.as_ms(),
@@ -398,20 +394,78 @@ fn channel(channel: &config::SecondChannelConfig) -> Result<ChannelSettings, Wir
 /// Longer than a push server holds a poll without news (40 s in the vendor's default).
 const PUSH_POLL_MAX: Duration = Duration::from_secs(90);
 
-/// A client of one portal.
+/// What the configuration says of a portal, ready for use; only its client is missing.
+pub struct PortalKit {
+    /// With the portal's timeouts.
+    pub http: HttpClient,
+    bucket: Option<LeakyBucket>,
+    pauses: PortalPauses,
+    transfers_max: usize,
+    allowed_origins: Vec<Origin>,
+    administrators: Vec<u64>,
+    channel: ChannelSettings,
+}
+
+impl PortalKit {
+    /// The setting of the portal called `id`; portals with one `budget_key` share one budget.
+    pub fn setup(&self, id: PortalId, client: Arc<Client>, budget_key: Option<String>) -> PortalSetup {
+        PortalSetup {
+            id,
+            client,
+            bucket: self.bucket,
+            budget_key,
+            administrators: self.administrators.clone(),
+            channel: self.channel.clone(),
+            pauses: self.pauses,
+            transfers_max: self.transfers_max,
+            allowed_origins: self.allowed_origins.clone(),
+        }
+    }
+}
+
+/// What the configuration says of a portal.
 ///
 /// # Errors
-/// [`WiringError`] for a webhook address that cannot be used.
-pub fn portal_client(portal: &config::PortalConfig, moved_to: Option<&str>) -> Result<Client, WiringError> {
+/// [`WiringError`] for a value that cannot be used.
+pub fn portal_kit(portal: &config::PortalConfig) -> Result<PortalKit, WiringError> {
+    Ok(PortalKit {
+        http: portal_http(portal)?,
+        bucket: portal.rate.limit().map(|limit| LeakyBucket {
+            rate_milli_per_s: u32::try_from(limit.milli_per_second).unwrap_or(u32::MAX),
+            burst: limit.burst,
+        }),
+        pauses: PortalPauses {
+            query_limit_ms: portal.query_limit_pause.as_ms(),
+            query_limit_ms_max: portal.query_limit_pause_max.as_ms(),
+            operating_slow_at_ms: portal.operating_slow_at.as_ms(),
+            overload_ms: portal.overload_pause.as_ms(),
+            gather_ms: portal.batch_gather.as_ms(),
+        },
+        transfers_max: portal.transfers_max as usize,
+        allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
+        administrators: portal.administrators.clone(),
+        channel: channel(portal)?,
+    })
+}
+
+fn portal_http(portal: &config::PortalConfig) -> Result<HttpClient, WiringError> {
     let times = &portal.timeouts;
-    let http = HttpClient::new(&HttpSettings {
+    Ok(HttpClient::new(&HttpSettings {
         connect_timeout: times.connect.as_duration(),
         read_timeout: times.read.as_duration(),
         total_timeout: times.call.as_duration(),
         ..HttpSettings::default()
-    })?;
+    })?)
+}
+
+/// A client of one portal by its webhook.
+///
+/// # Errors
+/// [`WiringError`] for a webhook address that cannot be used, or a portal that has none.
+pub fn portal_client(portal: &config::PortalConfig, moved_to: Option<&str>) -> Result<Client, WiringError> {
     let refused = |source| WiringError::Webhook { portal: portal.id.clone(), source };
-    Client::new(http, portal.webhook_url.secret(), moved_to).map_err(refused)
+    let webhook = portal.webhook_url.as_ref().ok_or_else(|| refused(WebhookUrlError::Path))?;
+    Client::new(portal_http(portal)?, webhook.secret(), moved_to).map_err(refused)
 }
 
 /// A client of EasyDocs.

@@ -144,8 +144,15 @@ fn mend(tree: &mut Table, steps: &[Step], kind: &Message<'_>, defaults: &Table) 
 fn default_at(defaults: &Table, steps: &[Step]) -> Option<Value> {
     let mut defaults = defaults.clone();
     match steps {
-        [Step::Name(list), Step::Index(_), rest @ ..] if list == "portals" || list == "rules" => {
-            let section = if list == "portals" { "portal_defaults" } else { "rule_defaults" };
+        [Step::Name(list), Step::Index(_), rest @ ..]
+            if matches!(list.as_str(), "portals" | "rules" | "apps") =>
+        {
+            let (section, rest) = match (list.as_str(), rest) {
+                ("portals", rest) => ("portal_defaults", rest),
+                ("apps", [Step::Name(portal), rest @ ..]) if portal == "portal" => ("portal_defaults", rest),
+                ("apps", rest) => ("app_defaults", rest),
+                (_, rest) => ("rule_defaults", rest),
+            };
             let Value::Table(mut section) = defaults.remove(section)? else { return None };
             at(&mut section, rest).cloned()
         }

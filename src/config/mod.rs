@@ -9,6 +9,7 @@
 //! - CF-3: `default.toml` is the only source of defaults.
 //! - CF-4: only `environment` reads the variables of the process.
 
+mod app;
 mod channel;
 mod decode;
 mod easydocs;
@@ -27,6 +28,7 @@ mod source;
 mod units;
 mod validate;
 
+pub use app::{AppConfig, AppKind, Members};
 pub use channel::{PushMode, SecondChannelConfig, SecondChannelMode};
 pub use easydocs::{
     AuthConfig, CallbackConfig, CallbackFields, CallbackStatuses, CreateConfig, CreateFields, CreateMethod,
@@ -46,7 +48,7 @@ pub use server::{LanguageCode, LogConfig, LogFormat, OperatorConfig, PublicConfi
 pub use source::{DEFAULT_TOML, Origins};
 pub use units::{InvalidPeriod, InvalidSize, Period, Size};
 
-use crate::domain::{PortalId, Secret, Text};
+use crate::domain::{AppId, PortalId, Secret, Text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -73,6 +75,9 @@ pub struct Config {
     pub easydocs: EasydocsConfig,
     /// Repetition of failed calls.
     pub retry: RetryConfig,
+    /// Our applications in Bitrix24.
+    #[serde(default)]
+    pub apps: Vec<AppConfig>,
     /// The portals.
     #[serde(default)]
     pub portals: Vec<PortalConfig>,
@@ -102,6 +107,7 @@ impl Config {
     pub fn defaults() -> Self {
         let mut tree = source::defaults();
         tree.remove("portal_defaults");
+        tree.remove("app_defaults");
         tree.remove("rule_defaults");
         Self::deserialize(tree).expect("the built-in default.toml decodes: a test reads it")
     }
@@ -111,6 +117,11 @@ impl Config {
         self.portals.iter().find(|portal| portal.id == *id)
     }
 
+    /// The application with this name.
+    pub fn app(&self, id: &AppId) -> Option<&AppConfig> {
+        self.apps.iter().find(|app| app.id == *id)
+    }
+
     /// The rule with this name.
     pub fn rule(&self, id: &str) -> Option<&RuleConfig> {
         self.rules.iter().find(|rule| rule.id == id)
@@ -118,21 +129,42 @@ impl Config {
 
     /// Every secret that has a value, for the safety net of the log.
     pub fn secrets(&self) -> Vec<&Secret> {
-        let portals =
-            self.portals.iter().flat_map(|p| std::iter::once(&p.webhook_url).chain(&p.application_tokens));
+        let portals = self.portals.iter().flat_map(|p| p.webhook_url.iter().chain(&p.application_tokens));
+        let apps = self.apps.iter().map(|app| &app.client_secret);
+        let seals = self.store.seal_key.iter().chain(&self.store.old_seal_keys);
         let others =
             self.easydocs.api_key.iter().chain(&self.easydocs.signature.secrets).chain(&self.operator.token);
-        portals.chain(others).filter(|secret| secret.is_resolved()).map(SecretRef::secret).collect()
+        portals
+            .chain(apps)
+            .chain(seals)
+            .chain(others)
+            .filter(|secret| secret.is_resolved())
+            .map(SecretRef::secret)
+            .collect()
     }
 
     /// Every place of a secret with its key.
     fn secret_refs_mut(&mut self) -> Vec<(String, &mut SecretRef)> {
         let mut refs = Vec::new();
         for (p, portal) in self.portals.iter_mut().enumerate() {
-            refs.push((format!("portals[{p}].webhook_url"), &mut portal.webhook_url));
+            if let Some(webhook) = &mut portal.webhook_url {
+                refs.push((format!("portals[{p}].webhook_url"), webhook));
+            }
             for (t, token) in portal.application_tokens.iter_mut().enumerate() {
                 refs.push((format!("portals[{p}].application_tokens[{t}]"), token));
             }
+        }
+        for (a, app) in self.apps.iter_mut().enumerate() {
+            refs.push((format!("apps[{a}].client_secret"), &mut app.client_secret));
+            for (t, token) in app.portal.application_tokens.iter_mut().enumerate() {
+                refs.push((format!("apps[{a}].portal.application_tokens[{t}]"), token));
+            }
+        }
+        if let Some(key) = &mut self.store.seal_key {
+            refs.push(("store.seal_key".to_owned(), key));
+        }
+        for (k, key) in self.store.old_seal_keys.iter_mut().enumerate() {
+            refs.push((format!("store.old_seal_keys[{k}]"), key));
         }
         if let Some(key) = &mut self.easydocs.api_key {
             refs.push(("easydocs.api_key".to_owned(), key));

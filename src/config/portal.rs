@@ -1,11 +1,11 @@
-//! `[[portals]]`: one Bitrix24 each, in incoming-webhook mode.
+//! `[[portals]]`: one Bitrix24 each, reached by an incoming webhook or by an application that it has installed.
 
 use super::channel::SecondChannelConfig;
 use super::network::Network;
 use super::problem::bilingual;
 use super::secret_ref::SecretRef;
 use super::units::Period;
-use crate::domain::PortalId;
+use crate::domain::{AppId, PortalId};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -21,8 +21,15 @@ pub struct PortalConfig {
     /// Our name of the portal: stays when its address changes, since the store keeps it.
     #[schemars(with = "String")]
     pub id: PortalId,
-    /// Address of the incoming webhook, `https://HOST/rest/USER/SECRET/`. The whole address is a secret.
-    pub webhook_url: SecretRef,
+    /// Address of the incoming webhook, `https://HOST/rest/USER/SECRET/`. The whole address is a secret. Absent if
+    /// there is `app`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<SecretRef>,
+    /// The application of `[[apps]]` by which it is reached; then `member_id` is needed. Absent if there is
+    /// `webhook_url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub app: Option<AppId>,
     /// `member_id` that events of this portal must carry, if given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_id: Option<String>,

@@ -1,21 +1,23 @@
 //! The JSON schema of the configuration file, for editors.
 
-use super::{Config, PortalConfig, RuleConfig};
+use super::{AppConfig, Config, PortalConfig, RuleConfig};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 /// Keys that a file must give, wherever they occur: nothing in `default.toml` stands for them.
-const NEVER_DEFAULTED: [&str; 6] = ["id", "webhook_url", "portal", "route_id", "trigger", "kind"];
+const NEVER_DEFAULTED: [&str; 7] =
+    ["id", "portal", "route_id", "trigger", "kind", "client_id", "client_secret"];
 
 /// The schema. Keys that have a default are optional in it, and the two tables of defaults are there.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
     let portal = generator.subschema_for::<PortalConfig>();
+    let app = generator.subschema_for::<AppConfig>();
     let rule = generator.subschema_for::<RuleConfig>();
     let mut schema = Value::from(generator.into_root_schema_for::<Config>());
     relax(&mut schema, &NEVER_DEFAULTED);
     allow_short_kinds(&mut schema);
-    for (section, entry) in [("portal_defaults", portal), ("rule_defaults", rule)] {
+    for (section, entry) in [("portal_defaults", portal), ("app_defaults", app), ("rule_defaults", rule)] {
         add_defaults_section(&mut schema, section, &Value::from(entry));
     }
     schema

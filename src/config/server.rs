@@ -32,6 +32,12 @@ impl From<LanguageCode> for Language {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
+    /// Key that seals the tokens of applications: 64 hex digits. Absent: the one in `data_dir/seal-key`, made when it is
+    /// first needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal_key: Option<SecretRef>,
+    /// Keys before it, which still open what they have sealed until `portals rekey` has run.
+    pub old_seal_keys: Vec<SecretRef>,
     /// Size of one preallocated journal segment.
     pub segment_bytes: Size,
     /// A checkpoint (flush of the view) after so many bytes of journal: bounds the replay after a process death.

@@ -50,10 +50,18 @@ fn print_table(out: &mut String, table: &Table, header: &str, key: &str, origins
 /// Lists of portals and rules get headers, and so do tables that are not one value written in one line.
 fn is_section(name: &str, value: &Value) -> bool {
     match value {
-        Value::Table(_) => {
-            !matches!(name, "trigger" | "crm_item" | "rate" | "webhook_url" | "api_key" | "token")
-        }
-        Value::Array(_) => matches!(name, "portals" | "rules"),
+        Value::Table(_) => !matches!(
+            name,
+            "trigger"
+                | "crm_item"
+                | "rate"
+                | "webhook_url"
+                | "api_key"
+                | "token"
+                | "client_secret"
+                | "seal_key"
+        ),
+        Value::Array(_) => matches!(name, "portals" | "rules" | "apps"),
         Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
             false
         }

@@ -154,6 +154,7 @@ impl Source {
 
     /// Gives each portal and rule what it does not say itself, and takes the tables of defaults out of the tree.
     fn spread_defaults(&mut self) {
+        self.spread_app_defaults();
         for (list, section) in [("portals", "portal_defaults"), ("rules", "rule_defaults")] {
             let Some(Value::Table(mut given)) = self.tree.remove(section) else { continue };
             let triggers = if list == "rules" { split_triggers(&mut given) } else { Table::new() };
@@ -174,6 +175,25 @@ impl Source {
                     );
                 }
                 fill(entry, &given, &key, section, &mut self.origins);
+            }
+        }
+    }
+}
+
+impl Source {
+    /// An application's own defaults, and in its table `portal` those of a portal.
+    fn spread_app_defaults(&mut self) {
+        let portal = self.tree.get("portal_defaults").and_then(Value::as_table).cloned().unwrap_or_default();
+        let Some(Value::Table(given)) = self.tree.remove("app_defaults") else { return };
+        let Some(Value::Array(apps)) = self.tree.get_mut("apps") else { return };
+        for (index, app) in apps.iter_mut().enumerate() {
+            let Value::Table(app) = app else { continue };
+            let key = format!("apps[{index}]");
+            fill(app, &given, &key, "app_defaults", &mut self.origins);
+            let entry = app.entry("portal").or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(entry) = entry {
+                entry.entry("id").or_insert_with(|| Value::String("installed".to_owned()));
+                fill(entry, &portal, &format!("{key}.portal"), "portal_defaults", &mut self.origins);
             }
         }
     }
@@ -265,7 +285,7 @@ fn fill(target: &mut Table, defaults: &Table, key: &str, section: &str, origins:
 
 /// Tables that are one value: half of one and half of another would make no sense.
 fn is_whole(name: &str) -> bool {
-    matches!(name, "rate" | "crm_item" | "trigger" | "webhook_url")
+    matches!(name, "rate" | "crm_item" | "trigger" | "webhook_url" | "client_secret" | "seal_key")
 }
 
 fn copy_origins(origins: &mut Origins, from: &str, to: &str) {

@@ -8,18 +8,22 @@
 
 use super::body::{self, BodyBounds};
 use super::error::{ApiError, Code};
+use super::install;
 use super::intake::Reception;
 use super::rate_limit::{RateLimit, Verdict};
 use super::settings::{BitrixSettings, PortalGate, PublicSettings};
-use super::source;
+use super::source::{self, any_contains};
+use crate::actors::installations::{InstalledGate, Registry};
 use crate::config::Network;
 use crate::domain::{PortalId, Secret};
 use crate::providers::bitrix24::events::{IncomingEvent, token_matches, without_credentials};
+use crate::providers::bitrix24::lifecycle::{self, Lifecycle};
 use crate::store::{NewNotice, NoticeKind};
 use crate::telemetry::metrics::NoticeSource;
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const DOOR: NoticeSource = NoticeSource::Bitrix24;
@@ -34,6 +38,7 @@ pub struct Door {
     body_timeout: Duration,
     trusted_proxies: Vec<Network>,
     limit: Option<RateLimit>,
+    installations: Option<Arc<Registry>>,
 }
 
 impl Door {
@@ -45,7 +50,15 @@ impl Door {
             body_timeout: settings.body_timeout,
             trusted_proxies: settings.trusted_proxies.clone(),
             limit: settings.bitrix.per_minute.map(RateLimit::new),
+            installations: None,
         }
+    }
+
+    /// The same door, which also knows what to do with the life of applications.
+    #[must_use]
+    pub fn with_installations(mut self, registry: Arc<Registry>) -> Self {
+        self.installations = Some(registry);
+        self
     }
 
     async fn take(&self, request: &HttpRequest, payload: Payload, source: IpAddr) -> Result<Taken, Refused> {
@@ -65,21 +78,35 @@ impl Door {
     /// Everything that can be decided without IO.
     fn judge(&self, source: IpAddr, content_type: String, body: Bytes) -> Result<Taken, Code> {
         let event = IncomingEvent::decode(Some(&content_type), &body).map_err(|_| Code::Unreadable)?;
-        let gate = gate_of(&self.settings.portals, &event.application_token).ok_or(Code::TokenRefused)?;
-        if !gate.may_send(source, event.member_id.as_deref()) {
-            return Err(Code::SenderRefused);
+        if self.installations.is_some() && lifecycle::is_lifecycle(&event.name) {
+            // it brings its own proof, and what it brings must not be stored as an event is
+            let event = Lifecycle::decode(&content_type, &body).map_err(|_| Code::Unreadable)?;
+            return event.map(|event| Taken::Life(Box::new(event))).ok_or(Code::Unreadable);
         }
+        let portal = self.sender(&event, source)?;
         if !self.settings.events.is_empty() && !self.settings.events.contains(&event.name) {
             return Ok(Taken::Unwanted);
         }
         let body = blanked(without_credentials(&body).into(), event.application_token.expose());
-        Ok(Taken::Wanted { portal: gate.id.clone(), content_type, body })
+        Ok(Taken::Wanted { portal, content_type, body })
+    }
+
+    /// The portal that sends this, proven by its token: of an outgoing webhook, or of an installed application.
+    fn sender(&self, event: &IncomingEvent, source: IpAddr) -> Result<PortalId, Code> {
+        let (token, member_id) = (&event.application_token, event.member_id.as_deref());
+        sender_of(&self.settings.portals, &self.reception.installed(), token, member_id, source)
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Taken {
-    Wanted { portal: PortalId, content_type: String, body: Bytes },
+    Wanted {
+        portal: PortalId,
+        content_type: String,
+        body: Bytes,
+    },
+    /// Of an application itself.
+    Life(Box<Lifecycle>),
     Unwanted,
 }
 
@@ -91,6 +118,35 @@ struct Refused {
 impl From<Code> for Refused {
     fn from(code: Code) -> Self {
         Self { code, retry_after_s: None }
+    }
+}
+
+/// The portal that a token and an address prove: of an outgoing webhook, or of an installed application.
+pub(super) fn sender_of(
+    gates: &[PortalGate],
+    installed: &[InstalledGate],
+    token: &Secret,
+    member_id: Option<&str>,
+    source: IpAddr,
+) -> Result<PortalId, Code> {
+    let gate = gate_of(gates, token);
+    if let Some(gate) = gate
+        && gate.may_send(source, member_id)
+    {
+        return Ok(gate.id.clone());
+    }
+    // its name is no secret: only its own tokens need be compared without haste
+    let named = installed.iter().filter(|gate| Some(gate.member_id.as_str()) == member_id);
+    let proven = named.fold(None, |found, gate| {
+        let matches = token_matches(&gate.application_tokens, token);
+        found.or(matches.then_some(gate))
+    });
+    match (proven, gate) {
+        (Some(proven), _) if proven.senders.is_empty() || any_contains(&proven.senders, source) => {
+            Ok(proven.portal.clone())
+        }
+        (Some(_), _) | (None, Some(_)) => Err(Code::SenderRefused),
+        (None, None) => Err(Code::TokenRefused),
     }
 }
 
@@ -158,6 +214,10 @@ pub async fn webhook(
                 body,
             };
             door.reception.store(DOOR, notice, since).await?;
+        }
+        Ok(Taken::Life(event)) => {
+            let registry = door.installations.as_ref().ok_or(Code::Internal)?;
+            install::carry_out(registry, &door.reception, &event, source).await?;
         }
         Ok(Taken::Unwanted) => door.reception.drop_unwanted(DOOR, since),
         Err(Refused { code, retry_after_s }) => {

@@ -4,6 +4,7 @@
 
 use super::error::{ApiError, Code};
 use super::refusal::{Refusals, door_name};
+use crate::actors::installations::InstalledGate;
 use crate::actors::{AcceptError, Engine};
 use crate::domain::{Text, Timestamp};
 use crate::store::{Accepted, NewNotice};
@@ -26,6 +27,10 @@ pub trait Intake: Send + Sync + 'static {
     fn accept(&self, notice: NewNotice) -> LocalBoxFuture<'_, Result<Accepted, AcceptError>>;
     /// The present.
     fn now(&self) -> Timestamp;
+    /// What proves events of portals that have installed an application.
+    fn installed(&self) -> Arc<Vec<InstalledGate>> {
+        Arc::default()
+    }
 }
 
 impl Intake for Engine {
@@ -34,6 +39,9 @@ impl Intake for Engine {
     }
     fn now(&self) -> Timestamp {
         self.clock().now()
+    }
+    fn installed(&self) -> Arc<Vec<InstalledGate>> {
+        self.installations().gates()
     }
 }
 
@@ -54,6 +62,10 @@ impl Reception {
     /// The present.
     pub fn now(&self) -> Timestamp {
         self.intake.now()
+    }
+    /// What proves events of portals that have installed an application.
+    pub fn installed(&self) -> Arc<Vec<InstalledGate>> {
+        self.intake.installed()
     }
     /// Notes a refusal and makes the answer.
     pub fn refuse(&self, door: NoticeSource, code: Code, source: IpAddr) -> ApiError {

@@ -8,7 +8,7 @@ use super::settings::{
     OPERATOR_CONNECTIONS_MAX, OPERATOR_WORKERS, OperatorSettings, PublicSettings, Settings,
 };
 use super::slow_clients::{self, Connections};
-use super::{bitrix24, easydocs, headers};
+use super::{bitrix24, easydocs, headers, install};
 use crate::actors::Engine;
 use crate::domain::Text;
 use crate::telemetry::metrics::Metrics;
@@ -173,7 +173,7 @@ impl Running {
 pub fn serve(engine: Engine, settings: Settings) -> Result<Running, ListenError> {
     let reception = Reception::new(Arc::new(engine.clone()), Arc::clone(engine.metrics()));
     let connections = Connections::new(idle_max(&settings.public));
-    let doors = public_doors(&reception, &settings.public);
+    let doors = with_apps(public_doors(&reception, &settings.public), &engine, &reception, &settings.public);
     let (public_addr, public) =
         public_server(doors, Arc::clone(engine.metrics()), &settings.public, &connections)?;
     let (operator_addr, operator) = operator_server(engine, reception, &settings.operator)?;
@@ -218,6 +218,22 @@ async fn sweep(connections: Arc<Connections>) {
     }
 }
 
+/// The same doors, with those of applications where there are any.
+fn with_apps(
+    mut doors: PublicDoors,
+    engine: &Engine,
+    reception: &Reception,
+    settings: &PublicSettings,
+) -> PublicDoors {
+    let registry = engine.installations();
+    if registry.has_apps() {
+        let bitrix = bitrix24::Door::new(reception.clone(), settings).with_installations(registry.clone());
+        doors.bitrix = Data::new(bitrix);
+        doors.apps = Some(Data::new(install::Door::new(engine.clone(), reception.clone(), settings)));
+    }
+    doors
+}
+
 /// The doors of the public listener, for any intake.
 pub fn public_doors(reception: &Reception, settings: &PublicSettings) -> PublicDoors {
     let easydocs = settings.easydocs.clone().map(|easydocs| {
@@ -228,7 +244,7 @@ pub fn public_doors(reception: &Reception, settings: &PublicSettings) -> PublicD
             settings.trusted_proxies.clone(),
         ))
     });
-    PublicDoors { bitrix: Data::new(bitrix24::Door::new(reception.clone(), settings)), easydocs }
+    PublicDoors { bitrix: Data::new(bitrix24::Door::new(reception.clone(), settings)), apps: None, easydocs }
 }
 
 fn public_server(
@@ -245,6 +261,7 @@ fn public_server(
             .configure(|config| routes::public(config, &doors))
             .wrap(from_fn(move |request, next| routes::measure(Arc::clone(&metrics), request, next)))
             .wrap(headers::security())
+            .wrap(from_fn(headers::framing))
             .wrap(from_fn(slow_clients::mark_busy))
     })
     .workers(workers)

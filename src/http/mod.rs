@@ -12,6 +12,7 @@
 
 pub mod admin;
 pub mod admin_request;
+pub mod app_pages;
 pub mod bitrix24;
 pub mod body;
 pub mod budget_view;
@@ -21,9 +22,11 @@ pub mod error;
 pub mod gap_view;
 pub mod headers;
 pub mod health;
+pub mod install;
 pub mod intake;
 pub mod listener;
 pub mod maintenance;
+pub mod oauth;
 pub mod operator_access;
 pub mod operator_token;
 pub mod operator_view;

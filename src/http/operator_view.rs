@@ -2,6 +2,7 @@
 
 use super::document_view::{DocumentCard, DocumentLine, rfc3339};
 use crate::actors::PortalView;
+use crate::actors::installations::InstallationView;
 use crate::domain::Text;
 use crate::providers::redaction::Redactor;
 use crate::store::{Counts, ParkedNotice};
@@ -173,6 +174,64 @@ pub struct PortalLine {
     pub circuit: String,
     /// The last error.
     pub last_error: Option<Text>,
+    /// The application by which it is reached; none = a webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<InstallationLine>,
+}
+
+/// An installation of one of our applications. No secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallationLine {
+    /// The application's id in the configuration.
+    pub app: String,
+    /// The portal's lasting id.
+    pub member_id: String,
+    /// `active`, `needs_authorisation`, `uninstalled`.
+    pub status: String,
+    /// What to do if it does not work.
+    pub advice: Option<Text>,
+    /// Whose tokens are used.
+    pub user_id: u64,
+    /// What the application may.
+    pub scopes: Vec<String>,
+    /// `L`, `F`, `D`, `T`, `P`.
+    pub plan: String,
+    /// When it was installed.
+    pub installed_at: String,
+    /// When its tokens were renewed.
+    pub refreshed_at: String,
+    /// When it was removed from the portal.
+    pub uninstalled_at: Option<String>,
+    /// What is registered at the portal, as of the last look.
+    pub bindings: Vec<BindingLine>,
+}
+
+/// One registration at a portal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingLine {
+    /// `event ONCRMDEALADD`.
+    pub what: String,
+    /// Why it is not there; none = it is.
+    pub problem: Option<Text>,
+}
+
+impl From<InstallationView> for InstallationLine {
+    fn from(view: InstallationView) -> Self {
+        let bindings = view.bindings.into_iter();
+        Self {
+            app: view.key.app.to_string(),
+            member_id: view.key.member_id.to_string(),
+            status: view.status.name().to_owned(),
+            advice: view.advice,
+            user_id: view.user_id,
+            scopes: view.scopes,
+            plan: view.plan,
+            installed_at: rfc3339(view.installed_at),
+            refreshed_at: rfc3339(view.refreshed_at),
+            uninstalled_at: view.uninstalled_at.map(rfc3339),
+            bindings: bindings.map(|one| BindingLine { what: one.label, problem: one.problem }).collect(),
+        }
+    }
 }
 
 /// A method that the portal has blocked.
@@ -196,6 +255,7 @@ impl From<PortalView> for PortalLine {
                 .collect(),
             circuit: portal.circuit,
             last_error: portal.last_error,
+            installation: portal.installation.map(InstallationLine::from),
         }
     }
 }

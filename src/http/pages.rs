@@ -10,7 +10,6 @@ use super::error::{ApiError, Code};
 use super::gap_view::{self, GapList};
 use crate::actors::EngineHealth;
 use crate::actors::portal_session::BudgetReport;
-use crate::domain::portal_usage::HourUsage;
 use crate::domain::{Language, Text, Timestamp};
 use crate::saga::document::{DocumentSaga, Step, words};
 use crate::store::{Counts, DocumentFilter, Store};
@@ -63,7 +62,7 @@ pub async fn overview(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResp
         counts: engine.store().counts().await,
         stopped: newest(engine.store(), &[Step::Parked], ROWS_MAX).await?,
         recent: recent(engine.store()).await?,
-        portals: engine.budgets().await,
+        portals: engine.budgets(HOURS_SHOWN).await,
         gaps: gap_view::of_engine(engine),
         now: engine.clock().now(),
         zone: desk.zone().clone(),
@@ -129,7 +128,7 @@ fn preferred_language(accept: &str) -> Language {
     best.1
 }
 
-fn language_code(language: Language) -> &'static str {
+pub(super) fn language_code(language: Language) -> &'static str {
     match language {
         Language::Ru => "ru",
         Language::En => "en",
@@ -137,18 +136,18 @@ fn language_code(language: Language) -> &'static str {
 }
 
 /// HTML under construction; texts go in escaped, markup only as literals of this file.
-struct Html {
-    out: String,
-    language: Language,
-    zone: TimeZone,
+pub(super) struct Html {
+    pub(super) out: String,
+    pub(super) language: Language,
+    pub(super) zone: TimeZone,
 }
 
 impl Html {
-    fn markup(&mut self, markup: &'static str) -> &mut Self {
+    pub(super) fn markup(&mut self, markup: &'static str) -> &mut Self {
         self.out.push_str(markup);
         self
     }
-    fn text(&mut self, text: &str) -> &mut Self {
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
         for c in text.chars() {
             match c {
                 '&' => self.out.push_str("&amp;"),
@@ -165,25 +164,25 @@ impl Html {
         }
         self
     }
-    fn words(&mut self, ru: &str, en: &str) -> &mut Self {
+    pub(super) fn words(&mut self, ru: &str, en: &str) -> &mut Self {
         let words = match self.language {
             Language::Ru => ru,
             Language::En => en,
         };
         self.text(words)
     }
-    fn both(&mut self, text: &Text) -> &mut Self {
+    pub(super) fn both(&mut self, text: &Text) -> &mut Self {
         self.text(text.get(self.language))
     }
     /// A moment as the reader's clock shows it; the page's head names the zone.
-    fn moment(&mut self, at: Timestamp) -> &mut Self {
+    pub(super) fn moment(&mut self, at: Timestamp) -> &mut Self {
         let shown = jiff::Timestamp::from_millisecond(at.0).map_or_else(
             |_| at.0.to_string(),
             |at| at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
         );
         self.text(&shown)
     }
-    fn head_row(&mut self, names: &[(&str, &str)]) -> &mut Self {
+    pub(super) fn head_row(&mut self, names: &[(&str, &str)]) -> &mut Self {
         self.markup("<table><thead><tr>");
         for (ru, en) in names {
             self.markup("<th>").words(ru, en).markup("</th>");
@@ -208,7 +207,7 @@ fn render(overview: &Overview, language: Language) -> String {
     state(&mut html, &overview.health);
     counts(&mut html, &overview.counts, overview.now);
     stopped(&mut html, &overview.stopped, overview.now);
-    portals(&mut html, &overview.portals, overview.now);
+    portals(&mut html, &overview.portals);
     recent_table(&mut html, &overview.recent, overview.now);
     gaps(&mut html, &overview.gaps);
     html.markup("</body></html>");
@@ -277,7 +276,7 @@ fn stopped(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
 }
 
 /// How the portals treat us, and who used their budgets in the last day.
-fn portals(html: &mut Html, portals: &[BudgetReport], now: Timestamp) {
+fn portals(html: &mut Html, portals: &[BudgetReport]) {
     if portals.is_empty() {
         return;
     }
@@ -290,9 +289,7 @@ fn portals(html: &mut Html, portals: &[BudgetReport], now: Timestamp) {
         ("Ограничения", "Limits"),
     ]);
     for portal in portals.iter().take(ROWS_MAX) {
-        let oldest = HourUsage::hour_of(now).saturating_sub(HOURS_SHOWN);
-        let hours: Vec<HourUsage> = portal.hours.iter().filter(|hour| hour.hour > oldest).cloned().collect();
-        let used = totals(&hours);
+        let used = totals(&portal.hours);
         let requests: u64 = used.iter().map(|usage| usage.requests).sum();
         let most: Vec<String> =
             used.iter().take(3).map(|usage| format!("{} {}", usage.method, usage.requests)).collect();
@@ -354,7 +351,7 @@ fn document_cell(html: &mut Html, saga: &DocumentSaga) {
     html.text(&saga.id.to_string()).markup("</code></td><td>");
 }
 
-fn duration(ms: u64, language: Language) -> String {
+pub(super) fn duration(ms: u64, language: Language) -> String {
     let minutes = ms / 60_000;
     let (ru, en) = match minutes {
         0 => (format!("{} с", ms / 1_000), format!("{} s", ms / 1_000)),
@@ -377,7 +374,7 @@ mod tests {
     use super::super::test_support::{live_saga, stopped_saga};
     use super::*;
     use crate::domain::PortalId;
-    use crate::domain::portal_usage::MethodUsage;
+    use crate::domain::portal_usage::{HourUsage, MethodUsage};
     use crate::store::StepCount;
 
     fn overview(stopped: Vec<DocumentSaga>) -> Overview {

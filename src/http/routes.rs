@@ -3,7 +3,7 @@
 use super::admin::{self, Desk};
 use super::error::{ApiError, Code};
 use super::settings::OPERATOR_BODY_BYTES_MAX;
-use super::{bitrix24, budget_view, easydocs, gap_view, health, maintenance, pages};
+use super::{bitrix24, budget_view, easydocs, gap_view, health, install, maintenance, oauth, pages};
 use crate::actors::Engine;
 use crate::domain::Text;
 use crate::telemetry::metrics::Metrics;
@@ -18,13 +18,22 @@ use std::time::Instant;
 
 /// Events of Bitrix24.
 pub const BITRIX_WEBHOOK: &str = "/bitrix/webhook";
+/// Installation of an application: the page in the frame, or ONAPPINSTALL.
+pub const BITRIX_INSTALL: &str = "/bitrix/install";
+/// The main page of an application.
+pub const BITRIX_APP: &str = "/bitrix/app";
+/// Where the browser comes back to with a code.
+pub const BITRIX_OAUTH: &str = "/bitrix/oauth";
 /// Callbacks of EasyDocs.
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
 
 /// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
-pub const PATTERNS: [&str; 23] = [
+pub const PATTERNS: [&str; 29] = [
     BITRIX_WEBHOOK,
     EASYDOCS_CALLBACK,
+    BITRIX_INSTALL,
+    BITRIX_APP,
+    BITRIX_OAUTH,
     "/",
     "/metrics",
     "/health/live",
@@ -41,6 +50,9 @@ pub const PATTERNS: [&str; 23] = [
     "/admin/v1/parked-notices",
     "/admin/v1/parked-notices/{id}",
     "/admin/v1/portals",
+    "/admin/v1/portals/authorize",
+    "/admin/v1/portals/rekey",
+    "/admin/v1/portals/{id}",
     "/admin/v1/portals/{id}/budget",
     "/admin/v1/gaps",
     "/admin/v1/counts",
@@ -53,6 +65,8 @@ pub const PATTERNS: [&str; 23] = [
 pub struct PublicDoors {
     /// `POST /bitrix/webhook`.
     pub bitrix: Data<bitrix24::Door>,
+    /// `/bitrix/install`, `/bitrix/app`, `/bitrix/oauth`; none where no application is configured.
+    pub apps: Option<Data<install::Door>>,
     /// `POST /easydocs/callback`.
     pub easydocs: Option<Data<easydocs::Door>>,
 }
@@ -61,6 +75,13 @@ pub struct PublicDoors {
 pub fn public(config: &mut ServiceConfig, doors: &PublicDoors) {
     config.app_data(doors.bitrix.clone());
     config.service(resource(BITRIX_WEBHOOK, "POST").route(web::post().to(bitrix24::webhook)));
+    if let Some(door) = &doors.apps {
+        config.app_data(door.clone());
+        config
+            .service(resource(BITRIX_INSTALL, "POST").route(web::post().to(install::install)))
+            .service(resource(BITRIX_APP, "POST").route(web::post().to(install::main_page)))
+            .service(resource(BITRIX_OAUTH, "GET").route(web::get().to(oauth::come_back)));
+    }
     if let Some(door) = &doors.easydocs {
         config.app_data(door.clone());
         config.service(resource(EASYDOCS_CALLBACK, "POST").route(web::post().to(easydocs::callback)));
@@ -103,6 +124,9 @@ fn admin_routes(config: &mut ServiceConfig) {
         .service(resource("/parked-notices", "GET").route(web::get().to(admin::parked_notices)))
         .service(resource("/parked-notices/{id}", "DELETE").route(web::delete().to(admin::discard_notice)))
         .service(resource("/portals", "GET").route(web::get().to(admin::portals)))
+        .service(resource("/portals/authorize", "POST").route(web::post().to(oauth::authorize)))
+        .service(resource("/portals/rekey", "POST").route(web::post().to(oauth::rekey)))
+        .service(resource("/portals/{id}", "DELETE").route(web::delete().to(oauth::remove)))
         .service(resource("/portals/{id}/budget", "GET").route(web::get().to(budget_view::budget)))
         .service(resource("/gaps", "GET").route(web::get().to(gap_view::gaps)))
         .service(resource("/counts", "GET").route(web::get().to(admin::counts)))

@@ -8,6 +8,7 @@ use super::error::StoreError;
 use super::group::{bad_key, decoded};
 use super::keys::{self, Tree};
 use super::portal_seal::{KeyId, NONCE_BYTES, SealRing, Sealed};
+use super::portal_seal_key::{self, SealKeyError};
 use super::records::{Blob, Kind, strict_decode, strict_encode};
 use super::state::Range;
 use super::{PAGE_MAX, Store};
@@ -15,6 +16,7 @@ use crate::domain::{
     AppId, Installation, InstallationKey, InstallationStatus, PortalId, Secret, Timestamp, TokenPair,
 };
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
@@ -56,6 +58,27 @@ struct SecretsV1 {
 pub struct Installations {
     store: Store,
     ring: Arc<RwLock<SealRing>>,
+    place: KeyPlace,
+}
+
+/// Where the sealing key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// The configuration: whoever changes it there keeps the old one until everything is sealed anew.
+    Configured,
+    /// Our own file in this directory: we change it ourselves.
+    File(PathBuf),
+}
+
+/// Why a change of the key did not end. What was not reached still has its older key, which is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RekeyError {
+    /// The store's.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key file's.
+    #[error(transparent)]
+    Key(#[from] SealKeyError),
 }
 
 /// What a change of the key did.
@@ -67,10 +90,16 @@ pub struct RekeyReport {
     pub unreadable: usize,
 }
 
+impl std::fmt::Debug for Installations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Installations").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
 impl Installations {
     /// Over `store`, with the keys of `ring`.
-    pub fn new(store: Store, ring: SealRing) -> Self {
-        Self { store, ring: Arc::new(RwLock::new(ring)) }
+    pub fn new(store: Store, ring: SealRing, place: KeyPlace) -> Self {
+        Self { store, ring: Arc::new(RwLock::new(ring)), place }
     }
 
     fn ring(&self) -> SealRing {
@@ -132,20 +161,34 @@ impl Installations {
         }
     }
 
-    /// Seals everything anew with the present key of `ring`, which from now on seals and opens. What no key opens is
-    /// left alone and counted.
+    /// Seals everything anew: with the present key of the configuration, or with a new one of our own. What no key
+    /// opens is left alone and counted. Nobody may put an installation meanwhile.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; what was not reached yet still has its older key, so that key must be kept.
-    pub async fn rekey(&self, ring: SealRing) -> Result<RekeyReport, StoreError> {
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring.clone();
+    /// [`RekeyError`].
+    pub async fn rekey(&self) -> Result<RekeyReport, RekeyError> {
+        if let KeyPlace::File(dir) = &self.place {
+            let older = self.ring().keys();
+            let next = portal_seal_key::rotate(dir)?.with_older(older);
+            *self.ring.write().unwrap_or_else(PoisonError::into_inner) = next;
+        }
+        let report = self.reseal(&self.ring()).await?;
+        if let KeyPlace::File(dir) = &self.place
+            && report.unreadable == 0
+        {
+            portal_seal_key::forget_old(dir)?;
+        }
+        Ok(report)
+    }
+
+    async fn reseal(&self, ring: &SealRing) -> Result<RekeyReport, StoreError> {
         let mut report = RekeyReport::default();
         for record in self.records().await? {
-            let Some(secrets) = unsealed(&record, &ring) else {
+            let Some(secrets) = unsealed(&record, ring) else {
                 report.unreadable += 1;
                 continue;
             };
-            let record = sealed(record, &secrets, &ring);
+            let record = sealed(record, &secrets, ring);
             let key = place_key(&record);
             let value = encoded("an installation", &record)?;
             self.store.ask(|reply| Command::PutInstallation { key, value: Some(value), reply }).await??;
@@ -286,7 +329,7 @@ mod tests {
 
     fn open(dir: &Path, ring: &SealRing) -> Installations {
         let (store, _) = Store::open(StoreOptions::new(dir.join("store")), &mut |_| {}).unwrap();
-        Installations::new(store, ring.clone())
+        Installations::new(store, ring.clone(), KeyPlace::Configured)
     }
 
     fn ring() -> SealRing {
@@ -342,11 +385,14 @@ mod tests {
         all.put(&installation("m1")).await.unwrap();
         all.put(&installation("m2")).await.unwrap();
         let next = SealKey::generate();
-        let both = SealRing::new(next.clone(), vec![old.present().clone()]);
-        assert_eq!(all.rekey(both).await.unwrap(), RekeyReport { resealed: 2, unreadable: 0 });
+        drop(all);
+        let all = open(dir.path(), &SealRing::new(next.clone(), vec![old.present().clone()]));
+        assert_eq!(all.rekey().await.unwrap(), RekeyReport { resealed: 2, unreadable: 0 });
         drop(all);
         let all = open(dir.path(), &SealRing::new(next, Vec::new()));
         assert_eq!(all.all().await.unwrap(), [installation("m1"), installation("m2")]);
-        assert_eq!(all.rekey(ring()).await.unwrap(), RekeyReport { resealed: 0, unreadable: 2 });
+        drop(all);
+        let stranger = open(dir.path(), &ring());
+        assert_eq!(stranger.rekey().await.unwrap(), RekeyReport { resealed: 0, unreadable: 2 });
     }
 }

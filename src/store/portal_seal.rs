@@ -116,6 +116,22 @@ impl SealRing {
         Self { present, older }
     }
 
+    /// The same ring with further keys that still open.
+    #[must_use]
+    pub fn with_older(mut self, keys: Vec<SealKey>) -> Self {
+        for key in keys {
+            if key != self.present && !self.older.contains(&key) {
+                self.older.push(key);
+            }
+        }
+        self
+    }
+
+    /// All its keys, the sealing one first.
+    pub fn keys(&self) -> Vec<SealKey> {
+        std::iter::once(&self.present).chain(&self.older).cloned().collect()
+    }
+
     /// The key that seals.
     pub fn present(&self) -> &SealKey {
         &self.present

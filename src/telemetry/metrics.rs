@@ -5,10 +5,11 @@
 
 mod exposition;
 mod labels;
+mod tokens;
 
 pub use labels::{
     CallOutcome, CircuitState, GapCause, HealingChannel, NoticeOutcome, NoticeSource, Provider,
-    RefusalReason, RequestKind, TriggerKind, TriggerOutcome,
+    RefusalReason, RequestKind, TokenOutcome, TriggerKind, TriggerOutcome,
 };
 
 use crate::domain::{FailureKind, Timestamp};
@@ -69,6 +70,7 @@ pub struct Metrics {
     saga: Saga,
     effect: Effect,
     portal: Portal,
+    tokens: tokens::Tokens,
     channel: Channel,
     process: Process,
 }
@@ -196,6 +198,7 @@ impl Metrics {
             store: Store::register(&mut registry),
             saga: Saga::register(&mut registry),
             effect: Effect::register(&mut registry),
+            tokens: tokens::Tokens::register(&mut registry),
             portal: Portal::register(&mut registry),
             channel: Channel::register(&mut registry),
             process: Process::register(&mut registry),

@@ -2,6 +2,7 @@
 //!
 //! Pure: it sees only typed values. Rules about a secret's value apply only where it could be read.
 
+mod apps;
 mod easydocs;
 mod portals;
 mod rules;
@@ -23,6 +24,7 @@ pub(super) struct Finding {
 pub(super) fn validate(config: &Config) -> Vec<Finding> {
     let mut report = Report::default();
     server::check(config, &mut report);
+    apps::check(config, &mut report);
     portals::check(config, &mut report);
     easydocs::check(config, &mut report);
     rules::check(config, &mut report);

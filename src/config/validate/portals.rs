@@ -1,14 +1,15 @@
 //! Rules about portals.
 
 use super::{PlainHttp, Report, is_plain_name, scheme_complaint};
-use crate::config::{Config, ExplicitRate, Period, PortalConfig, Rate, SecondChannelMode};
+use crate::config::{Config, ExplicitRate, Period, PortalConfig, Rate, SecondChannelMode, SecretRef};
+use crate::domain::MemberId;
 use url::Url;
 
 /// More portals than one process can serve with its budget of connections.
 const PORTALS_MAX: usize = 1_000;
 
 pub(super) fn check(config: &Config, report: &mut Report) {
-    if config.portals.is_empty() && config.rules.is_empty() {
+    if config.portals.is_empty() && config.apps.is_empty() && config.rules.is_empty() {
         report.warning(
             "portals",
             "нет ни одного портала и правила: служба запустится, но делать ей будет нечего",
@@ -25,7 +26,8 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     for (index, portal) in config.portals.iter().enumerate() {
         let key = format!("portals[{index}]");
         check_id(&key, portal, &config.portals[..index], report);
-        check_webhook(&key, portal, report);
+        check_way_in(&key, portal, config, report);
+        check_app(&key, portal, config, report);
         check_budget(&key, portal, report);
         check_timeouts(&key, portal, report);
         check_second_channel(&key, portal, report);
@@ -50,10 +52,59 @@ fn check_id(key: &str, portal: &PortalConfig, earlier: &[PortalConfig], report: 
     }
 }
 
+/// There is exactly one way in.
+fn check_way_in(key: &str, portal: &PortalConfig, config: &Config, report: &mut Report) {
+    match (&portal.webhook_url, &portal.app) {
+        (Some(webhook), None) => check_webhook(key, portal, webhook, report),
+        (None, Some(app)) if config.app(app).is_none() => report.error(
+            format!("{key}.app"),
+            format!("приложения `{app}` нет в [[apps]]"),
+            format!("there is no application `{app}` in [[apps]]"),
+        ),
+        (None, Some(_)) => {}
+        (None, None) => report.error(
+            format!("{key}.webhook_url"),
+            "не хватает пути на портал: добавьте webhook_url (входящий вебхук) или app и member_id (приложение)",
+            "there is no way to the portal: add webhook_url (incoming webhook), or app and member_id (application)",
+        ),
+        (Some(_), Some(_)) => report.error(
+            format!("{key}.app"),
+            "нужен один путь на портал: или webhook_url, или app",
+            "one way to the portal is needed: either webhook_url or app",
+        ),
+    }
+}
+
+fn check_app(key: &str, portal: &PortalConfig, config: &Config, report: &mut Report) {
+    let Some(app) = &portal.app else { return };
+    let Some(member_id) = &portal.member_id else {
+        return report.error(
+            format!("{key}.member_id"),
+            "портал с приложением узнаётся по member_id: добавьте его (он виден в `edobridge portals list` после установки)",
+            "a portal with an application is known by its member_id: add it (`edobridge portals list` shows it after the installation)",
+        );
+    };
+    if member_id.parse::<MemberId>().is_err() {
+        report.error(
+            format!("{key}.member_id"),
+            "member_id состоит из латинских букв и цифр, обычно их 32",
+            "a member_id has letters and digits, usually 32 of them",
+        );
+    }
+    let same = |other: &&PortalConfig| other.app.as_ref() == Some(app) && other.member_id == portal.member_id;
+    if config.portals.iter().filter(same).count() > 1 {
+        report.error(
+            format!("{key}.member_id"),
+            "этот портал с этим приложением записан дважды",
+            "this portal with this application is there twice",
+        );
+    }
+}
+
 /// Never quotes the address: its path is the secret.
-fn check_webhook(key: &str, portal: &PortalConfig, report: &mut Report) {
+fn check_webhook(key: &str, portal: &PortalConfig, webhook: &SecretRef, report: &mut Report) {
     let key = format!("{key}.webhook_url");
-    if !portal.webhook_url.is_resolved() {
+    if !webhook.is_resolved() {
         report.skipped(
             key,
             "секрет здесь не прочитан, поэтому вид адреса вебхука не проверен",
@@ -62,7 +113,7 @@ fn check_webhook(key: &str, portal: &PortalConfig, report: &mut Report) {
         return;
     }
     let http = PlainHttp::from(portal.dangerous_allow_http);
-    match Url::parse(portal.webhook_url.secret().expose()) {
+    match Url::parse(webhook.secret().expose()) {
         Err(_) => report.error(key, WEBHOOK_FORM.0, WEBHOOK_FORM.1),
         Ok(url) => {
             if let Some((ru, en)) = scheme_complaint(&url, http) {
@@ -92,7 +143,7 @@ fn is_webhook_path(url: &Url) -> bool {
     }
 }
 
-fn check_budget(key: &str, portal: &PortalConfig, report: &mut Report) {
+pub(super) fn check_budget(key: &str, portal: &PortalConfig, report: &mut Report) {
     let hour = Period::from_secs(3_600);
     report.period(
         format!("{key}.query_limit_pause"),
@@ -116,6 +167,10 @@ fn check_budget(key: &str, portal: &PortalConfig, report: &mut Report) {
         Period::from_ms(0)..=Period::from_secs(10),
     );
     report.number(format!("{key}.transfers_max"), portal.transfers_max.into(), 1..=64);
+    report.number(format!("{key}.administrators"), portal.administrators.len() as u64, 0..=20);
+    for (index, user) in portal.administrators.iter().enumerate() {
+        report.number(format!("{key}.administrators[{index}]"), *user, 1..=u64::MAX);
+    }
     if let Rate::Explicit(ExplicitRate { per_second, burst }) = portal.rate {
         if !(0.01..=1_000.0).contains(&per_second) {
             report.out_of_bounds(format!("{key}.rate"), &per_second, &0.01, &1_000.0);
@@ -124,7 +179,7 @@ fn check_budget(key: &str, portal: &PortalConfig, report: &mut Report) {
     }
 }
 
-fn check_timeouts(key: &str, portal: &PortalConfig, report: &mut Report) {
+pub(super) fn check_timeouts(key: &str, portal: &PortalConfig, report: &mut Report) {
     let bounds = Period::from_ms(100)..=Period::from_secs(6 * 3_600);
     let timeouts = &portal.timeouts;
     for (name, value) in [
@@ -177,6 +232,7 @@ fn check_senders(key: &str, portal: &PortalConfig, config: &Config, report: &mut
         config.rules.iter().find(|rule| rule.portal == portal.id && rule.trigger.needs_events());
     if let Some(rule) = waits_for_events
         && portal.application_tokens.is_empty()
+        && portal.app.is_none()
     {
         report.error(
             format!("{key}.application_tokens"),

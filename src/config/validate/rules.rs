@@ -2,6 +2,7 @@
 
 use super::{Report, is_plain_name};
 use crate::config::{Config, CrmItemSource, Delivery, Folders, Period, RuleConfig, Trigger};
+use crate::domain::PortalId;
 
 /// More rules than a person can keep in mind.
 const RULES_MAX: usize = 1_000;
@@ -31,6 +32,16 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     }
 }
 
+/// `*` is every portal; a portal without an entry is called by its `member_id` once it has installed an application.
+fn may_come_by_installing(portal: &PortalId, config: &Config) -> bool {
+    let name = portal.as_str();
+    let member = name.len() == MEMBER_ID_CHARS && name.bytes().all(|b| b.is_ascii_hexdigit());
+    name == "*" || (member && !config.apps.is_empty())
+}
+
+/// As the vendor makes them.
+const MEMBER_ID_CHARS: usize = 32;
+
 fn check_names(key: &str, rule: &RuleConfig, earlier: &[RuleConfig], config: &Config, report: &mut Report) {
     if !is_plain_name(&rule.id) {
         report.error(
@@ -46,7 +57,7 @@ fn check_names(key: &str, rule: &RuleConfig, earlier: &[RuleConfig], config: &Co
             format!("the name `{}` belongs to another rule already: give another one", rule.id),
         );
     }
-    if config.portal(&rule.portal).is_none() {
+    if config.portal(&rule.portal).is_none() && !may_come_by_installing(&rule.portal, config) {
         let known: Vec<&str> = config.portals.iter().map(|portal| portal.id.as_str()).collect();
         let known = if known.is_empty() { "-".to_owned() } else { known.join(", ") };
         report.error(

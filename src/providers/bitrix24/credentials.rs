@@ -51,6 +51,20 @@ pub trait TokenSource: Send + Sync + fmt::Debug {
     fn moved(&self, to: &Origin);
 }
 
+/// One access token that is not renewed: of a person whose browser brought it, to ask who that is.
+#[derive(Debug, Clone)]
+pub struct BorrowedToken(pub Secret);
+
+impl TokenSource for BorrowedToken {
+    fn access(&self) -> BoxFuture<'_, Result<Secret, Failure>> {
+        Box::pin(std::future::ready(Ok(self.0.clone())))
+    }
+    fn instead_of<'a>(&'a self, _: &'a Secret, _: Stale) -> BoxFuture<'a, Result<Secret, Failure>> {
+        Box::pin(std::future::ready(Ok(self.0.clone())))
+    }
+    fn moved(&self, _: &Origin) {}
+}
+
 /// What an application adds to its calls.
 #[derive(Debug, Clone)]
 pub struct AppAccess {

@@ -51,6 +51,9 @@ pub enum Trigger {
     },
 }
 
+/// The name of a portal in a rule that works for every one.
+pub const EVERY_PORTAL: &str = "*";
+
 /// Whom to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Addressee {
@@ -138,6 +141,11 @@ impl IntoItem {
 }
 
 impl Rule {
+    /// Whether it works for this portal; `*` is every one.
+    pub fn is_for(&self, portal: &PortalId) -> bool {
+        self.portal == *portal || self.portal.as_str() == EVERY_PORTAL
+    }
+
     /// Whether the name and the size (if known) are wanted.
     pub fn wants(&self, facts: &SourceFacts) -> bool {
         let included =
@@ -200,7 +208,7 @@ pub fn rule_for_file<'a>(rules: &'a [Rule], portal: &PortalId, facts: &SourceFac
             }
             Trigger::Stage { .. } | Trigger::Robot | Trigger::Generated { .. } => false,
         };
-        here && rule.portal == *portal && rule.wants(facts)
+        here && rule.is_for(portal) && rule.wants(facts)
     })
 }
 
@@ -213,7 +221,7 @@ pub fn rules_for_item<'a>(
 ) -> impl Iterator<Item = (&'a Rule, &'a str)> {
     rules.iter().filter_map(move |rule| match &rule.trigger {
         Trigger::Stage { entity_type_id, stages, file_field }
-            if *entity_type_id == type_id && rule.portal == *portal && stages.iter().any(|s| s == stage) =>
+            if *entity_type_id == type_id && rule.is_for(portal) && stages.iter().any(|s| s == stage) =>
         {
             Some((rule, file_field.as_str()))
         }
@@ -262,7 +270,7 @@ fn is_same_field(one: &str, other: &str) -> bool {
 /// Whether any rule listens to items of this type: others need not even be read.
 pub fn listens_to_items(rules: &[Rule], portal: &PortalId, type_id: u32) -> bool {
     rules.iter().any(|rule| {
-        rule.portal == *portal
+        rule.is_for(portal)
             && matches!(&rule.trigger, Trigger::Stage { entity_type_id, .. } if *entity_type_id == type_id)
     })
 }

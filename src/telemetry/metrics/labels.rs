@@ -184,6 +184,18 @@ label_values! {
     }
 }
 
+label_values! {
+    /// How a renewal of tokens ended.
+    TokenOutcome {
+        /// There is a new pair.
+        Renewed = "renewed",
+        /// The server refused.
+        Refused = "refused",
+        /// There was no usable answer.
+        Failed = "failed",
+    }
+}
+
 /// The state of a circuit breaker; its number is the value of the gauge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CircuitState {
@@ -237,6 +249,8 @@ label_sets! {
     PortalLabels { portal: String }
     PortalMethodLabels { portal: String, method: &'static str }
     RequestLabels { portal: String, kind: RequestKind }
+    TokenLabels { outcome: TokenOutcome }
+    InstallationLabels { status: &'static str }
     GapLabels { portal: String, channel: HealingChannel, cause: GapCause }
     PortalChannelLabels { portal: String, channel: HealingChannel }
     PortalOutcomeLabels { portal: String, outcome: CallOutcome }

@@ -44,9 +44,10 @@ pub async fn check(examination: &Examination, notes: Notebook) {
 
 /// The portals and the signing service, each once.
 fn origins(config: &Config) -> Vec<Origin> {
-    let portals = config.portals.iter().filter(|portal| portal.webhook_url.is_resolved());
-    let addresses =
-        portals.map(|portal| portal.webhook_url.secret().expose()).chain([config.easydocs.base_url.as_str()]);
+    let webhooks = config.portals.iter().filter_map(|portal| portal.webhook_url.as_ref());
+    let webhooks = webhooks.filter(|webhook| webhook.is_resolved()).map(|webhook| webhook.secret().expose());
+    let hosts = config.apps.iter().filter_map(|app| app.oauth_hosts.first()).map(url::Url::as_str);
+    let addresses = webhooks.chain(hosts).chain([config.easydocs.base_url.as_str()]);
     let mut origins = Vec::new();
     for origin in addresses.filter_map(|address| Origin::parse(address).ok()) {
         if !origins.contains(&origin) {

@@ -23,7 +23,10 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
         examination.config().rules.iter().filter(|rule| rule.portal == entry.id).collect();
     let needs = Needs::of(&rules);
     notes.add(events(entry, &needs, examination.config().public.base_url.as_ref().map(|url| url.as_str())));
-    if !entry.webhook_url.is_resolved() {
+    let Some(way_in) = &entry.webhook_url else {
+        return;
+    };
+    if !way_in.is_resolved() {
         return notes.add(unread_secret("webhook"));
     }
     let visitor = match Visitor::new(entry) {
@@ -92,7 +95,7 @@ async fn webhook(caller: &dyn Caller, notes: &Notebook) -> bool {
 }
 
 fn moved(entry: &PortalConfig, visitor: &Visitor) -> Option<Finding> {
-    let configured = Origin::parse(entry.webhook_url.secret().expose()).ok()?;
+    let configured = Origin::parse(entry.webhook_url.as_ref()?.secret().expose()).ok()?;
     let present = visitor.client().origin();
     (configured != present).then(|| {
         Finding::warning(

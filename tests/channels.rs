@@ -3,13 +3,25 @@
 mod support;
 mod wire;
 
-use edobridge::domain::{CrmItem, Timestamp};
+use edobridge::actors::Engine;
+use edobridge::actors::second_channel::CalledAs;
+use edobridge::commands::wiring;
+use edobridge::config::{Config, Environment};
+use edobridge::domain::{CrmItem, Failure, Secret, Timestamp};
+use edobridge::providers::bitrix24::Client;
+use edobridge::providers::bitrix24::credentials::{AppAccess, Stale, TokenSource};
+use edobridge::providers::bitrix24::registration::bind_event;
+use edobridge::providers::http_client::{HttpClient, HttpSettings};
+use edobridge::providers::url_rules::Origin;
 use edobridge::saga::document::Step;
-use edobridge::sandbox::EventSpec;
-use edobridge::store::DocumentFilter;
+use edobridge::sandbox::{AppSpec, EventSpec, Fault, FaultKind};
+use edobridge::store::{DocumentFilter, Store};
+use edobridge::telemetry::{Metrics, SystemClock};
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 use support::{DEAL, InProcess, Setting, Stage, pdf, wait_for};
 
@@ -29,7 +41,10 @@ notify = [@USER@]
 "#;
 
 fn stage(rule: &str, second_channel: &str) -> Stage {
-    let stage = Stage::new(&Setting { more: rule.to_owned(), ..Setting::default() });
+    adapted(Stage::new(&Setting { more: rule.to_owned(), ..Setting::default() }), second_channel)
+}
+
+fn adapted(stage: Stage, second_channel: &str) -> Stage {
     let text = std::fs::read_to_string(&stage.config_path).expect("the configuration was written");
     let text = text
         .replace("@FOLDER@", &stage.folder.to_string())
@@ -80,8 +95,30 @@ fn send_all(stage: &Stage, bodies: &[String]) {
     });
 }
 
-fn documents(app: &InProcess) -> Vec<(Step, String)> {
-    app.ask(|engine| async move {
+/// Whatever runs the engine that a test asks.
+trait Asked {
+    fn engine(&self) -> Engine;
+}
+
+impl Asked for InProcess {
+    fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+}
+
+impl Asked for AsApplication {
+    fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+}
+
+fn ask<T>(app: &impl Asked, question: impl AsyncFnOnce(Engine) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(question(app.engine()))
+}
+
+fn documents(app: &impl Asked) -> Vec<(Step, String)> {
+    ask(app, async |engine| {
         let page =
             engine.store().list(DocumentFilter::default(), None, 1_000).await.expect("the store lists");
         let name = |saga: &edobridge::saga::document::DocumentSaga| {
@@ -91,11 +128,11 @@ fn documents(app: &InProcess) -> Vec<(Step, String)> {
     })
 }
 
-fn inbox(app: &InProcess) -> u64 {
-    app.ask(|engine| async move { engine.store().counts().await.notices })
+fn inbox(app: &impl Asked) -> u64 {
+    ask(app, async |engine| engine.store().counts().await.notices)
 }
 
-fn delivered(app: &InProcess) -> usize {
+fn delivered(app: &impl Asked) -> usize {
     documents(app).iter().filter(|(step, _)| *step == Step::Delivered).count()
 }
 
@@ -219,4 +256,156 @@ fn a_change_made_while_nobody_listened_is_healed_at_the_next_start() {
     let app = InProcess::start(&stage);
     wait_for("the change of the night is signed", || delivered(&app) == 1);
     app.stop();
+}
+
+/// An edobridge without doors that calls the portal as an installed application: what it hears, it has fetched.
+struct AsApplication {
+    engine: Engine,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// A token that never ends.
+#[derive(Debug)]
+struct Token(Secret);
+
+impl TokenSource for Token {
+    fn access(&self) -> BoxFuture<'_, Result<Secret, Failure>> {
+        Box::pin(async { Ok(self.0.clone()) })
+    }
+    fn instead_of<'a>(&'a self, refused: &'a Secret, _: Stale) -> BoxFuture<'a, Result<Secret, Failure>> {
+        Box::pin(async move { Ok(refused.clone()) })
+    }
+    fn moved(&self, _: &Origin) {}
+}
+
+/// The portal's administrator in the sandbox.
+const ADMINISTRATOR: u64 = 1;
+
+/// A client of an application that is installed in the sandbox, with what the offline queue needs bound.
+fn application(stage: &Stage) -> Client {
+    let spec = AppSpec::local(&format!("http://{}/", stage.public).parse().expect("an address"));
+    stage.world.register_app(spec.clone());
+    stage.world.install_app(&spec.client_id).expect("the application is registered");
+    stage.world.finish_install(&spec.client_id).expect("the application is installed");
+    let (access, _) = stage.world.grant_tokens(&spec.client_id, ADMINISTRATOR);
+    let settings = HttpSettings { read_timeout: Duration::from_secs(5), ..HttpSettings::default() };
+    let http = HttpClient::new(&settings).expect("a client");
+    let portal = Origin::parse(stage.world.bitrix_url().as_str()).expect("the portal has an origin");
+    Client::of_app(http, portal, AppAccess { tokens: Arc::new(Token(access)), auth_connector: None })
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+impl AsApplication {
+    fn start(stage: &Stage) -> Self {
+        let client = application(stage);
+        block_on(async {
+            bind_event(&client, "ONCRMDEALUPDATE", None).await.expect("the event is bound");
+        });
+        let loaded = Config::load(Some(&stage.config_path), &Environment::of([("", ""); 0]))
+            .unwrap_or_else(|errors| panic!("the configuration is refused: {:#?}", errors.problems));
+        let (ready, started) = std::sync::mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            actix::System::new().block_on(async move {
+                let config = &loaded.config;
+                let (store, _) =
+                    Store::open(wiring::store_options(config), &mut |_| {}).expect("the store opens");
+                let metrics = Arc::new(Metrics::new());
+                let parts =
+                    wiring::parts(config, store.clone(), Arc::new(SystemClock), metrics).expect("usable");
+                let mut portals = wiring::portals(config, &store).await.expect("usable");
+                portals[0].client = Arc::new(client);
+                portals[0].channel.called_as = CalledAs::Application;
+                let easydocs = Arc::new(wiring::easydocs_client(config).expect("usable"));
+                let engine = Engine::start(Arc::new(parts), portals, easydocs, Vec::new(), None);
+                ready.send(engine.clone()).expect("the test waits");
+                let _ = stopped.await;
+                engine.drain().await;
+                engine.stop_actors();
+                store.close().await.expect("the store closes");
+            });
+        });
+        let engine = started.recv_timeout(support::PATIENCE).expect("edobridge starts");
+        Self { engine, stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for AsApplication {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// A world in which no event ever reaches us, and EasyDocs is asked for the status.
+fn silent_stage(second_channel: &str) -> Stage {
+    let setting = Setting { more: DEALS.to_owned(), status: true, ..Setting::default() };
+    let stage = adapted(Stage::new(&setting), second_channel);
+    stage.world.set_event_target(None);
+    stage.world.put_item_file(DEAL, "ufCrmContract", "queued.pdf", pdf(6, 2_000)).expect("the deal is there");
+    stage
+}
+
+const QUICK_QUEUE: &str = "offline_interval = \"100ms\"\nsweep_interval = \"1h\"";
+
+#[test]
+fn a_box_without_any_inbound_address_hears_of_changes_by_the_offline_queue() {
+    let stage = silent_stage(QUICK_QUEUE);
+    let app = AsApplication::start(&stage);
+    stage.world.move_item(DEAL, "C1:SIGN").expect("the deal is there");
+    wait_for("the queued change is signed", || delivered(&app) == 1);
+    wait_for("the queue is cleared", || stage.world.offline_rows().is_empty());
+    let calls = stage.world.calls();
+    assert!(calls.get("event.offline.clear").copied().unwrap_or(0) >= 1, "{calls:?}");
+    let (totals, _) = app.engine.gaps();
+    assert!(totals.values().any(|t| t.found >= 1), "{totals:?}");
+}
+
+#[test]
+fn a_plan_without_reservations_is_read_in_the_simple_way() {
+    let stage = silent_stage(QUICK_QUEUE);
+    stage.world.set_feature("rest_offline_extended", false);
+    let app = AsApplication::start(&stage);
+    stage.world.move_item(DEAL, "C1:SIGN").expect("the deal is there");
+    wait_for("the queued change is signed", || delivered(&app) == 1);
+    assert!(stage.world.offline_rows().is_empty());
+    assert_eq!(stage.world.calls().get("event.offline.clear"), None);
+}
+
+#[test]
+fn rows_reserved_by_an_answer_that_was_lost_are_found_and_taken_up() {
+    let stage = silent_stage(QUICK_QUEUE);
+    let app = AsApplication::start(&stage);
+    wait_for("the queue is read", || stage.world.calls().get("event.offline.get").copied().unwrap_or(0) > 0);
+    stage.world.add_fault(Fault::always("event.offline.get", FaultKind::CutAfter)).expect("the fault is set");
+    stage.world.move_item(DEAL, "C1:SIGN").expect("the deal is there");
+    let lost = || stage.world.offline_rows().iter().any(|row| row.reserved_by.is_some());
+    wait_for("a row is reserved by an answer that nobody got", lost);
+    stage.world.clear_faults();
+    wait_for("the forgotten row is signed", || delivered(&app) == 1);
+    wait_for("the queue is cleared", || stage.world.offline_rows().is_empty());
+}
+
+#[test]
+fn a_queue_that_cannot_be_read_is_replaced_by_the_sweep() {
+    let stage =
+        silent_stage("offline_interval = \"100ms\"\nsweep_interval = \"200ms\"\nsweep_overlap = \"10s\"");
+    stage
+        .world
+        .add_fault(Fault::always("event.offline.*", FaultKind::status(500, "INTERNAL_SERVER_ERROR")))
+        .expect("set");
+    let app = AsApplication::start(&stage);
+    wait_for("the sweep has its cursor", || {
+        ask(&app, async |engine| engine.store().cursor("items/main/2").await.expect("readable").is_some())
+    });
+    stage.world.move_item(DEAL, "C1:SIGN").expect("the deal is there");
+    wait_for("the change is found by the sweep", || delivered(&app) == 1);
 }

@@ -7,6 +7,7 @@
 //! It knows no wire format (that is [`crate::providers::bitrix24::registration`]) and calls nobody.
 
 use crate::domain::PortalId;
+use crate::providers::bitrix24::offline::WAKE_EVENT;
 use crate::saga::document::Rule;
 use crate::saga::document::rule::Trigger;
 use serde_json::Value;
@@ -121,7 +122,7 @@ fn triggers(wants: Wants<'_>) -> Vec<Binding> {
 fn offline_queue(wants: Wants<'_>) -> Vec<Binding> {
     let mut all: Vec<Binding> = trigger_events(wants).into_iter().map(Binding::offline).collect();
     if !all.is_empty() {
-        all.push(Binding::event("ONOFFLINEEVENT"));
+        all.push(Binding::event(WAKE_EVENT));
     }
     all
 }

@@ -9,6 +9,7 @@ use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
 use super::fair_turns::{FairTurns, Turn};
 use super::folder;
+use super::item_work::delivery_in;
 use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
 use super::session_registry::Sessions;
@@ -16,6 +17,7 @@ use crate::domain::{
     AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
 use crate::limits;
+use crate::providers::bitrix24::item_access::ItemAccess;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
 use crate::providers::spool_io::FileSource;
@@ -28,7 +30,7 @@ use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
 use actix::prelude::*;
 use futures_util::FutureExt;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,6 +58,8 @@ pub struct EffectRunner {
     easydocs: Arc<easydocs::Client>,
     easydocs_circuit: Arc<Mutex<Circuit>>,
     signing_calls: FairTurns,
+    /// What was learned of each portal's CRM methods.
+    items: Mutex<HashMap<PortalId, Arc<ItemAccess>>>,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
 }
 
@@ -73,6 +77,7 @@ impl EffectRunner {
             portals,
             easydocs,
             signing_calls: FairTurns::new(parts.signing_calls_max),
+            items: Mutex::new(HashMap::new()),
             running: Mutex::new(HashSet::new()),
             parts,
         }
@@ -218,9 +223,8 @@ impl EffectRunner {
             Effect::FindUpload { folder_id, name, bytes, above_id } => {
                 self.portal(order)?.find_upload(*folder_id, name, bytes, *above_id).await
             }
-            Effect::AddComment { item, text, file: _ } => {
-                let comment_id = crm::comment_add(&self.portal(order)?.caller, *item, text).await?;
-                Ok(Answer::Commented { comment_id })
+            Effect::AddComment { item, text, file } => {
+                self.portal(order)?.add_comment(*item, text, file.as_ref()).await
             }
             Effect::FindComment { item, mark } => {
                 let found = crm::comment_find(&self.portal(order)?.caller, *item, mark).await?;
@@ -231,13 +235,26 @@ impl EffectRunner {
                 notify::system(&portal.caller, *user_id, text, tag, &self.parts.notify_client_id).await?;
                 Ok(Answer::Notified)
             }
-            Effect::PickSource { .. }
-            | Effect::ScanField { .. }
-            | Effect::AttachField { .. }
-            | Effect::FindFieldFile { .. }
-            | Effect::MoveStage { .. }
-            | Effect::AnswerRobot { .. } => Err(not_built(order.effect.name())),
+            Effect::PickSource { item, pick, rule } => {
+                self.portal(order)?.pick_source(*item, pick, rule).await
+            }
+            Effect::ScanField { item, field } => self.portal(order)?.scan_field(*item, field).await,
+            Effect::AttachField { item, field, file } => {
+                self.portal(order)?.attach_field(*item, field, file).await
+            }
+            Effect::FindFieldFile { item, field, bytes, known } => {
+                self.portal(order)?.find_field_file(*item, field, bytes, known).await
+            }
+            Effect::MoveStage { item, to, from } => self.portal(order)?.move_stage(*item, to, from).await,
+            Effect::AnswerRobot { event_token, reply } => {
+                self.portal(order)?.answer_robot(event_token, reply).await
+            }
         }
+    }
+
+    fn items_of(&self, portal: &PortalId) -> Arc<ItemAccess> {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.entry(portal.clone()).or_default().clone()
     }
 
     fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
@@ -248,6 +265,7 @@ impl EffectRunner {
             session: session.clone(),
             caller: PortalCaller::background(session.clone()).since(order.since),
             since: order.since,
+            items: self.items_of(&order.portal),
         })
     }
 
@@ -307,22 +325,24 @@ impl EffectRunner {
 }
 
 /// The calls of one effect at one portal.
-struct PortalWork<'a> {
-    parts: &'a Parts,
-    portal: PortalId,
-    session: Addr<PortalSession>,
-    caller: PortalCaller,
-    since: Timestamp,
+pub(super) struct PortalWork<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) portal: PortalId,
+    pub(super) session: Addr<PortalSession>,
+    pub(super) caller: PortalCaller,
+    pub(super) since: Timestamp,
+    /// Its way to CRM items.
+    pub(super) items: Arc<ItemAccess>,
 }
 
 impl PortalWork<'_> {
-    async fn pass(&self, transfer: Transfer) -> Result<Pass, Failure> {
+    pub(super) async fn pass(&self, transfer: Transfer) -> Result<Pass, Failure> {
         let wanted = TransferPass { transfer, due: Some(self.since) };
         self.session.send(wanted).await.map_err(|_| stopping())?
     }
 
     async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
-        let read = crm::item_get(&self.caller, item).await?;
+        let read = self.items.get(&self.caller, item).await?;
         let stage = read.stage_id.clone().unwrap_or_default();
         for (rule, field) in
             rule::rules_for_item(&self.parts.rules, &self.portal, item.entity_type_id, &stage)
@@ -334,7 +354,7 @@ impl PortalWork<'_> {
                 }
             }
             if !files.is_empty() {
-                let delivery = rule.delivery(read.assigned_by, None);
+                let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
                 return Ok(Answer::ItemWanted { item, files, delivery });
             }
         }
@@ -345,12 +365,12 @@ impl PortalWork<'_> {
         ))
     }
 
-    async fn is_taken(&self, item: CrmItem, field: &str, file_id: u64) -> Result<bool, Failure> {
+    pub(super) async fn is_taken(&self, item: CrmItem, field: &str, file_id: u64) -> Result<bool, Failure> {
         let source = Source::CrmFile { item, field: field.to_owned(), file_id };
         self.is_claimed(&source_claim(&self.portal, &source)).await
     }
 
-    async fn is_claimed(&self, claim: &Claim) -> Result<bool, Failure> {
+    pub(super) async fn is_claimed(&self, claim: &Claim) -> Result<bool, Failure> {
         let found = self.parts.store.claimed(claim).await;
         found.map(|owner| owner.is_some()).map_err(|e| {
             let reason = e.text();
@@ -364,7 +384,7 @@ impl PortalWork<'_> {
             Source::CrmFile { item, field, file_id } => {
                 self.fetch_crm_file(*item, field, *file_id, rule_id).await
             }
-            Source::Generated { .. } => Err(not_built("generated documents")),
+            Source::Generated { document_id } => self.fetch_generated(*document_id, rule_id).await,
             Source::CrmItem { item } | Source::OfItem { item, .. } => Err(local(
                 FailureClass::Permanent,
                 "no_file",
@@ -393,8 +413,8 @@ impl PortalWork<'_> {
             return Ok(no_rule_for(&facts));
         };
         let crm_item = rule.item_of(&facts.name);
-        let responsible = self.responsible(rule, crm_item).await?;
-        let delivery = rule.delivery(responsible, facts.created_by);
+        let (responsible, stage) = self.item_facts(rule, crm_item).await?;
+        let delivery = delivery_in(rule, responsible, facts.created_by, stage);
         let max = rule.size_max;
         let (bytes, _) = self.download(&info.download_url, max).await?;
         if facts.size_bytes.is_some_and(|size| size != bytes.size_bytes) {
@@ -423,12 +443,19 @@ impl PortalWork<'_> {
         }
     }
 
-    /// Who is responsible for the item, asked only if the rule tells that person.
-    async fn responsible(&self, rule: &Rule, item: Option<CrmItem>) -> Result<Option<u64>, Failure> {
-        let wanted = rule.notify.contains(&rule::Addressee::Responsible);
+    /// Who is responsible for the item and where it stands, asked only if the rule tells that person or moves it.
+    pub(super) async fn item_facts(
+        &self,
+        rule: &Rule,
+        item: Option<CrmItem>,
+    ) -> Result<(Option<u64>, Option<String>), Failure> {
+        let wanted = rule.notify.contains(&rule::Addressee::Responsible) || rule.into_item.moves();
         match item.filter(|_| wanted) {
-            Some(item) => Ok(crm::item_get(&self.caller, item).await?.assigned_by),
-            None => Ok(None),
+            Some(item) => {
+                let read = self.items.get(&self.caller, item).await?;
+                Ok((read.assigned_by, read.stage_id))
+            }
+            None => Ok((None, None)),
         }
     }
 
@@ -439,7 +466,7 @@ impl PortalWork<'_> {
         file_id: u64,
         rule_id: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let read = crm::item_get(&self.caller, item).await?;
+        let read = self.items.get(&self.caller, item).await?;
         let files = read.files(field).ok_or_else(|| no_such_field(item, field))?;
         let Some(file) = files.into_iter().find(|f| f.id == file_id) else {
             return Ok(not_wanted(
@@ -457,14 +484,18 @@ impl PortalWork<'_> {
             size_bytes: Some(bytes.size_bytes),
             ..SourceFacts::default()
         };
+        let echo = Claim::EchoBytes { portal: self.portal.clone(), item, digest: bytes.digest };
+        if self.is_claimed(&echo).await? {
+            return Ok(not_wanted("own_copy", "Это наша подписанная копия.", "This is our own signed copy."));
+        }
         if !rule.wants(&facts) {
             return Ok(no_rule_for(&facts));
         }
-        let delivery = rule.delivery(read.assigned_by, None);
+        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
     }
 
-    async fn download(
+    pub(super) async fn download(
         &self,
         url: &crate::domain::Secret,
         max_bytes: u64,
@@ -559,7 +590,7 @@ fn found_status(status: Option<easydocs::CallbackStatus>) -> (CallbackStatus, St
     }
 }
 
-fn not_wanted(code: &str, ru: impl Into<String>, en: impl Into<String>) -> Answer {
+pub(super) fn not_wanted(code: &str, ru: impl Into<String>, en: impl Into<String>) -> Answer {
     Answer::NotWanted { code: code.to_owned(), reason: Text::new(ru, en) }
 }
 
@@ -599,20 +630,11 @@ fn not_done(mut failure: Failure) -> Failure {
     failure
 }
 
-fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {
+pub(super) fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Failure {
     Failure::new(class, FailureKind::Local, code, Text::new(ru, en))
 }
 
-fn not_built(what: &str) -> Failure {
-    local(
-        FailureClass::Permanent,
-        "not_built",
-        &format!("Ещё не умеем: {what}."),
-        &format!("Not built yet: {what}."),
-    )
-}
-
-fn stopping() -> Failure {
+pub(super) fn stopping() -> Failure {
     local(FailureClass::Throttled, "stopping", "edobridge останавливается.", "edobridge is stopping.")
 }
 

@@ -98,6 +98,8 @@ pub struct GapReport {
 #[derive(Debug, Default)]
 struct Inner {
     heard: HashMap<(PortalId, Subject), Timestamp>,
+    /// The change that was found last of each object: a sweep may find it again before its document claims it.
+    found: HashMap<(PortalId, Subject), Option<Timestamp>>,
     /// In the order in which they were heard, to forget the oldest first.
     heard_order: VecDeque<(Timestamp, PortalId, Subject)>,
     suspects: VecDeque<Suspect>,
@@ -133,6 +135,12 @@ impl GapReport {
     /// A second channel found a change; it is in the inbox already.
     pub fn found(&self, portal: &PortalId, found: &Found, now: Timestamp) {
         let mut inner = self.inner();
+        if inner.found.len() >= HEARD_MAX {
+            inner.found.clear();
+        }
+        if inner.found.insert((portal.clone(), found.subject), found.changed_at) == Some(found.changed_at) {
+            return;
+        }
         let totals = inner.totals.entry(portal.clone()).or_default();
         totals.found += 1;
         if self.settings.without_webhook.contains(portal) {
@@ -278,6 +286,7 @@ mod tests {
         let changed = START.plus_ms(10 * MINUTE);
         let found_at = changed.plus_ms(2 * MINUTE);
         report.found(&portal(), &deal(1, changed), found_at);
+        report.found(&portal(), &deal(1, changed), found_at.plus_ms(200));
         assert_eq!(totals(&report, found_at).undecided, 1);
         let after = totals(&report, found_at.plus_ms(MINUTE));
         assert_eq!((after.found, after.lost, after.undecided), (1, 1, 0));

@@ -45,6 +45,15 @@ pub enum Rounds {
     ForEver,
 }
 
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// Everything was looked at.
+    Well,
+    /// Something could not be looked at.
+    InVain,
+}
+
 /// Why a round did not succeed; the next one comes anyway.
 #[derive(Debug, thiserror::Error)]
 enum SweepError {
@@ -78,27 +87,33 @@ impl ItemSweep {
     pub async fn run(self) {
         let mut failures: u32 = 0;
         while !self.parts.is_draining() {
-            match self.round().await {
-                Ok(found) => {
-                    failures = 0;
-                    self.parts.metrics.channel_looked(self.portal.as_str(), Channel::Sweep.label());
-                    if found > 0 {
-                        tracing::info!(portal = %self.portal, found, "a sweep found changes that a rule wants");
-                    }
-                    if self.settings.rounds == Rounds::AtStart {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    failures = failures.saturating_add(1);
-                    self.parts.metrics.channel_failed(self.portal.as_str(), Channel::Sweep.label());
-                    let reason = error_chain(&error);
-                    tracing::warn!(portal = %self.portal, failures, %reason, "a sweep failed");
-                }
+            match self.look().await {
+                Looked::Well if self.settings.rounds == Rounds::AtStart => return,
+                Looked::Well => failures = 0,
+                Looked::InVain => failures = failures.saturating_add(1),
             }
             // A portal that is down is asked more and more rarely, at most ten times the interval apart.
             let stretch = u64::from(failures.min(10)).max(1);
             tokio::time::sleep(Duration::from_millis(self.settings.interval_ms * stretch)).await;
+        }
+    }
+
+    /// One round, counted and logged.
+    pub async fn look(&self) -> Looked {
+        let (portal, label) = (self.portal.as_str(), Channel::Sweep.label());
+        match self.round().await {
+            Ok(found) => {
+                self.parts.metrics.channel_looked(portal, label);
+                if found > 0 {
+                    tracing::info!(portal, found, "a sweep found changes that a rule wants");
+                }
+                Looked::Well
+            }
+            Err(error) => {
+                self.parts.metrics.channel_failed(portal, label);
+                tracing::warn!(portal, reason = %error_chain(&error), "a sweep failed");
+                Looked::InVain
+            }
         }
     }
 

@@ -23,9 +23,12 @@ pub mod installations;
 pub mod item_reader;
 mod item_rules;
 pub mod item_sweep;
+mod item_work;
 pub mod notice_router;
+pub mod offline_queue;
 pub mod own_write;
 pub mod portal_session;
+pub mod push_channel;
 pub mod retry_scheduler;
 pub mod second_channel;
 pub mod session_registry;
@@ -55,6 +58,7 @@ use gap_report::{Gap, GapReport, GapTotals};
 use installations::{Apps, InstallationView, Registry};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
+use offline_queue::QueueBells;
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
@@ -98,6 +102,8 @@ pub struct Parts {
     pub budgets: Budgets,
     /// What the webhooks have missed.
     pub gaps: Arc<GapReport>,
+    /// Rung when something lies in a portal's offline queue.
+    pub queue_bells: QueueBells,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -409,16 +415,16 @@ impl Engine {
         views
     }
 
-    /// Who used the budget of each portal.
-    pub async fn budgets(&self) -> Vec<BudgetReport> {
+    /// Who used the budget of each portal in so many hours.
+    pub async fn budgets(&self, hours: u64) -> Vec<BudgetReport> {
         let all = self.sessions.all();
-        let asked = all.iter().map(|(_, entry)| entry.session.send(GiveBudget));
+        let asked = all.iter().map(|(_, entry)| entry.session.send(GiveBudget { hours }));
         futures_util::future::join_all(asked).await.into_iter().filter_map(Result::ok).collect()
     }
 
     /// Who used the budget of a portal; none if there is no such portal.
     pub async fn budget(&self, portal: &PortalId) -> Option<BudgetReport> {
-        self.sessions.session(portal)?.send(GiveBudget).await.ok()
+        self.sessions.session(portal)?.send(GiveBudget { hours: crate::limits::USAGE_HOURS }).await.ok()
     }
 
     /// Stops taking work and waits, at most [`STOP_PATIENCE`], for effects under way.

@@ -8,6 +8,7 @@ use super::document_saga::HandleError;
 use super::effect_runner::status_of;
 use super::found::{Found, Subject};
 use super::item_reader::{ItemReader, Told};
+use super::offline_queue::{self, Reservation};
 use super::retry_scheduler::{Create, Deliver, RetryScheduler};
 use super::trigger::Trigger;
 use crate::domain::{CrmItem, NoticeId, PortalId, SagaId, Text};
@@ -63,6 +64,10 @@ impl NoticeRouter {
     /// concern are the most by far, and are settled many at once ([`NoticeRouter::settle`]).
     pub fn is_idle(&self, notice: &Notice) -> Option<&'static str> {
         let (NoticeKind::BitrixEvent, Some(portal)) = (notice.kind, &notice.portal) else { return None };
+        // Thousands may wait for a portal that is down, and each look at the inbox meets them all.
+        if self.items.holds(portal, notice.id) {
+            return None;
+        }
         let event = IncomingEvent::decode_verified(&notice.content_type, &notice.body).ok()?;
         let trigger = event.trigger()?;
         (!self.wants(portal, &trigger)).then_some("no_rule")
@@ -94,7 +99,7 @@ impl NoticeRouter {
         let outcome = match notice.kind {
             NoticeKind::BitrixEvent => self.bitrix_event(&notice, scheduler).await,
             NoticeKind::SecondChannel => self.found(&notice, scheduler).await,
-            NoticeKind::OfflinePackage => settled(self.done(&notice, "no_offline_queue").await),
+            NoticeKind::OfflinePackage => self.clear_reservation(&notice).await,
             NoticeKind::EasyDocsCallback => settled(self.easydocs_callback(&notice, scheduler).await),
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
                 settled(self.trigger(&notice, scheduler).await)
@@ -178,9 +183,11 @@ impl NoticeRouter {
                 self.parts.gaps.heard(&portal, Subject::Generated(document_id), notice.received_at);
                 self.generated(notice, portal, document_id, facts, scheduler).await
             }
-            Some(BitrixTrigger::OfflineQueueFilled | BitrixTrigger::Other { .. }) => {
+            Some(BitrixTrigger::OfflineQueueFilled) => {
+                self.parts.queue_bells.ring(&portal);
                 self.idle(notice, "no_rule").await
             }
+            Some(BitrixTrigger::Other { .. }) => self.idle(notice, "no_rule").await,
             None => {
                 let (ru, en) = ("в событии нет пригодного идентификатора", "the event carries no usable id");
                 self.unreadable(notice, ru, en).await
@@ -249,6 +256,23 @@ impl NoticeRouter {
         Ok(Routed::Settled)
     }
 
+    /// The rows of the reservation came into the inbox with this notice, so the portal may forget them.
+    async fn clear_reservation(&self, notice: &Notice) -> Result<Routed, RouteError> {
+        let (reservation, portal) = match (Reservation::decode(&notice.body), notice.portal.clone()) {
+            (Ok(reservation), Some(portal)) => (reservation, portal),
+            (Err(error), _) => return self.unreadable(notice, &error.to_string(), &error.to_string()).await,
+            (Ok(_), None) => {
+                return self.unreadable(notice, "портал неизвестен", "the portal is unknown").await;
+            }
+        };
+        if let Some(caller) = self.items.caller(&portal)
+            && let Err(failure) = offline_queue::clear(&caller, &reservation).await
+        {
+            return Ok(Routed::Later(failure.reason.en));
+        }
+        Ok(self.parts.store.settle(notice.id, Fate::Done).await.map(|()| Routed::Settled)?)
+    }
+
     async fn unreadable(&self, notice: &Notice, ru: &str, en: &str) -> Result<Routed, RouteError> {
         self.park(notice, unreadable(ru, en), None).await?;
         Ok(Routed::Settled)
@@ -271,7 +295,9 @@ impl NoticeRouter {
                 let facts = GeneratedFacts { template_id: None, item: *item };
                 rule::rule_for_generated(rules, portal, facts).is_some()
             }
-            BitrixTrigger::OfflineQueueFilled | BitrixTrigger::Other { .. } => false,
+            // A bell, not a document: it is rung where the event is routed.
+            BitrixTrigger::OfflineQueueFilled => true,
+            BitrixTrigger::Other { .. } => false,
         }
     }
 

@@ -6,10 +6,14 @@
 use super::Parts;
 use super::item_rules;
 use super::item_sweep::{ItemSweep, Rounds, SweepSettings};
+use super::offline_queue::OfflineQueue;
 use super::portal_session::{PortalCaller, PortalSession};
+use super::push_channel::PushChannel;
 use crate::domain::PortalId;
+use crate::providers::http_client::HttpClient;
 use actix::prelude::*;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which second channels are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +28,6 @@ pub enum Mode {
     Off,
 }
 
-/// Whether the portal's push server is listened to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Push {
-    /// It is, and wakes the reading of the offline queue.
-    On,
-    /// It is not.
-    Off,
-}
-
 /// As what we call the portal: `event.*` and `pull.*` are for applications only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CalledAs {
@@ -43,18 +38,20 @@ pub enum CalledAs {
 }
 
 /// The second channels of one portal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ChannelSettings {
     /// Which ways are gone.
     pub mode: Mode,
     /// As what we call the portal.
     pub called_as: CalledAs,
+    /// `auth_connector` of our application, if it has one.
+    pub connector: Option<String>,
     /// The sweep; its rounds are decided at the start.
     pub sweep: SweepSettings,
     /// Pause between two looks at the offline queue, in milliseconds.
     pub offline_interval_ms: u64,
-    /// Whether the push server is listened to.
-    pub push: Push,
+    /// The client for the push server, with a timeout longer than it holds a poll; none: it is not listened to.
+    pub push: Option<HttpClient>,
 }
 
 impl ChannelSettings {
@@ -87,9 +84,22 @@ pub fn start(
         return;
     }
     let caller = PortalCaller::background(session.clone());
+    let sweep = |rounds| {
+        let settings = SweepSettings { rounds, ..settings.sweep };
+        ItemSweep::new(parts.clone(), portal.clone(), caller.clone(), settings)
+    };
     if let Some(rounds) = settings.sweep_rounds() {
-        let swept = SweepSettings { rounds, ..settings.sweep };
-        arbiter.spawn(ItemSweep::new(parts.clone(), portal.clone(), caller, swept).run());
+        arbiter.spawn(sweep(rounds).run());
+    }
+    if settings.has_queue() {
+        let instead = (sweep(Rounds::AtStart), Duration::from_millis(settings.sweep.interval_ms));
+        let (connector, interval_ms) = (settings.connector.clone(), settings.offline_interval_ms);
+        let queue =
+            OfflineQueue::new(parts.clone(), portal.clone(), caller.clone(), connector, interval_ms, instead);
+        arbiter.spawn(queue.run());
+        if let Some(http) = settings.push.clone() {
+            arbiter.spawn(PushChannel::new(parts.clone(), portal.clone(), caller.clone(), http).run());
+        }
     }
 }
 
@@ -99,7 +109,7 @@ mod tests {
 
     fn settings(mode: Mode, called_as: CalledAs) -> ChannelSettings {
         let sweep = SweepSettings { interval_ms: 1, overlap_ms: 0, first_ms: 0, rounds: Rounds::ForEver };
-        ChannelSettings { mode, called_as, sweep, offline_interval_ms: 1, push: Push::Off }
+        ChannelSettings { mode, called_as, connector: None, sweep, offline_interval_ms: 1, push: None }
     }
 
     #[test]

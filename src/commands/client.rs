@@ -10,6 +10,7 @@ use crate::http::admin_request::{
 };
 use crate::http::budget_view::BudgetView;
 use crate::http::document_view::{DocumentCard, DocumentLine};
+use crate::http::gap_view::GapList;
 use crate::http::oauth::{Authorization, AuthorizeRequest, Rekeyed, Removed};
 use crate::http::operator_view::{
     Discarded, DocumentList, ParkedNoticeList, ParkedNoticeView, PortalList, RetriedMany, Sent,
@@ -150,6 +151,13 @@ impl AdminClient {
     pub async fn budget(&self, portal: &str) -> Answer<BudgetView> {
         // An id is a name of the configuration: letters, digits and the like.
         self.get(&format!("portals/{portal}/budget"), &()).await
+    }
+    /// What the portals' webhooks have missed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn gaps(&self) -> Answer<GapList> {
+        self.get("gaps", &()).await
     }
 
     /// Where an administrator authorises an application.

@@ -10,9 +10,11 @@ use super::{offline_store, wiring_apps};
 use crate::config::Config;
 use crate::domain::{Language, Text};
 use crate::http::budget_view::BudgetView;
+use crate::http::gap_view::{GapList, PortalGaps};
 use crate::http::oauth::{AuthorizeRequest, Rekeyed};
 use crate::http::operator_view::{BindingLine, PortalLine, PortalList};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 /// The portals of the configuration.
 #[derive(Debug, Clone, Args)]
@@ -67,7 +69,9 @@ pub async fn run(args: PortalsArgs, context: &Context, process: &super::Context)
             Ok(portals) => {
                 let known = portals.items.iter().any(|portal| portal.id == id);
                 let budget = if known { context.client.budget(&id).await.ok() } else { None };
-                show(&portals, &id, budget, output)
+                // a service of an older version has no report: the rest is shown all the same
+                let gaps = context.client.gaps().await.unwrap_or_default();
+                show(&portals, &gaps, &id, budget, output)
             }
             Err(error) => output.fail(&error),
         },
@@ -154,15 +158,25 @@ async fn rekey_offline(config: &Config, console: &Console) -> Result<Rekeyed, Te
 }
 
 /// Everything about one portal.
-#[derive(serde::Serialize)]
+#[derive(Serialize)]
 struct Details<'a> {
     #[serde(flatten)]
     portal: &'a PortalLine,
+    /// What its webhook has missed.
+    gaps: Option<&'a PortalGaps>,
     /// None: the service could not tell.
     budget: Option<BudgetView>,
+    /// What its webhook has missed.
+    gaps: Option<PortalGaps>,
 }
 
-fn show(portals: &PortalList, id: &str, budget: Option<BudgetView>, output: &Output) -> ExitStatus {
+fn show(
+    portals: &PortalList,
+    gaps: &GapList,
+    id: &str,
+    budget: Option<BudgetView>,
+    output: &Output,
+) -> ExitStatus {
     let Some(portal) = portals.items.iter().find(|portal| portal.id == id) else {
         let known = portals.items.iter().map(|portal| portal.id.as_str()).collect::<Vec<_>>().join(", ");
         return output.misuse(&Text::new(
@@ -170,10 +184,12 @@ fn show(portals: &PortalList, id: &str, budget: Option<BudgetView>, output: &Out
             format!("There is no portal `{id}`. There are: {known}."),
         ));
     };
-    let details = Details { portal, budget };
+    let gaps = gaps.portals.iter().find(|gaps| gaps.portal == id);
+    let details = Details { portal, gaps, budget };
     output.show(&details, || {
-        let budget = details.budget.as_ref().map(|budget| budget_sheet(budget, output));
-        portal_sheet(portal, output) + &budget.unwrap_or_default()
+        let budget = details.budget.as_ref().map(|budget| budget_sheet(budget, output)).unwrap_or_default();
+        let channel = gaps.map(|gaps| channel_sheet(gaps, output)).unwrap_or_default();
+        portal_sheet(portal, output) + &channel + &budget
     });
     ExitStatus::Fine
 }
@@ -207,6 +223,20 @@ fn portal_sheet(portal: &PortalLine, output: &Output) -> String {
         (output.word("последняя ошибка", "last error"), last_error(portal, output)),
         (output.word("приложение", "application"), installation(portal, output)),
         (output.word("регистрации", "bindings"), bindings(portal, output)),
+    ])
+}
+
+/// How the webhook and the second channel did since the start.
+fn channel_sheet(gaps: &PortalGaps, output: &Output) -> String {
+    let missed = gaps.lost + gaps.before_start;
+    sheet(&[
+        (output.word("событий от вебхука", "events by webhook"), gaps.heard.to_string()),
+        (output.word("найдено вторым каналом", "found by second channel"), gaps.found.to_string()),
+        (output.word("из них не пришло событием", "of these never came"), missed.to_string()),
+        (
+            output.word("найдено позже всего через", "latest found after"),
+            format!("{:.1} s", gaps.late_ms_max as f64 / 1_000.0),
+        ),
     ])
 }
 
@@ -253,7 +283,10 @@ mod tests {
         let shown = portal_sheet(&portal, &output);
         assert!(shown.contains("crm.item.get → 2026-02-03 04:05:06") && shown.contains("12.3"), "{shown}");
         let portals = PortalList { items: vec![portal] };
-        assert_eq!(show(&portals, "other", None, &output), ExitStatus::Misuse);
+        assert_eq!(show(&portals, &GapList::default(), "other", None, &output), ExitStatus::Misuse);
+        let gaps = PortalGaps { lost: 2, before_start: 1, late_ms_max: 90_500, ..PortalGaps::default() };
+        let sheet = channel_sheet(&gaps, &output);
+        assert!(sheet.contains("of these never came") && sheet.contains("90.5 s"), "{sheet}");
         assert!(portals_table(&portals, &output).contains("https://p.example"));
     }
 }

@@ -4,8 +4,9 @@ use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
 use crate::actors::item_sweep::{Rounds, SweepSettings};
+use crate::actors::offline_queue::QueueBells;
 use crate::actors::portal_session::Budgets;
-use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode, Push};
+use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
@@ -17,13 +18,14 @@ use crate::providers::easydocs::{self, settings};
 use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
 use crate::providers::url_rules::{Origin, UrlRefused};
 use crate::saga::document::rule::{Addressee, IntoItem, ItemRule, Rule, Trigger};
-use crate::saga::document::{DriveCopy, Occasion, Policy};
+use crate::saga::document::{CommentFile, DriveCopy, Occasion, Policy};
 use crate::saga::retry::Schedule;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::telemetry::Metrics;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What the store is told.
@@ -61,8 +63,8 @@ pub fn policy(config: &Config) -> Policy {
         deadline_ms: easydocs.deadline.as_ms(),
         lease_ms: lease_ms(config),
         throttled_ms: THROTTLED_MS,
-        pdf_pause_ms: 35_000,
-        pdf_wait_ms: 3_600_000,
+        pdf_pause_ms: retry.pdf_pause.as_ms(),
+        pdf_wait_ms: retry.pdf_wait.as_ms(),
         language: config.language.into(),
     }
 }
@@ -129,7 +131,7 @@ fn rule(rule: &config::RuleConfig) -> Rule {
         size_max: rule.max_size.bytes(),
         route_id: rule.route_id.clone(),
         deliver_to: match rule.deliver_to {
-            config::Delivery::Same => None,
+            config::Delivery::Same | config::Delivery::Nowhere => None,
             config::Delivery::Folder(id) => Some(id),
         },
         suffix: rule.suffix.clone(),
@@ -137,13 +139,28 @@ fn rule(rule: &config::RuleConfig) -> Rule {
         notify: rule.notify.iter().map(addressee).collect(),
         notify_on: rule.notify_on.iter().map(occasion).collect(),
         item: item(&rule.crm_item),
-        drive: DriveCopy::Wanted,
-        into_item: IntoItem::default(),
+        drive: match rule.deliver_to {
+            config::Delivery::Nowhere => DriveCopy::NotWanted,
+            config::Delivery::Same | config::Delivery::Folder(_) => DriveCopy::Wanted,
+        },
+        into_item: into_item(rule),
+    }
+}
+
+fn into_item(rule: &config::RuleConfig) -> IntoItem {
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    IntoItem {
+        field: given(&rule.into_field),
+        comment_file: if rule.comment_file { CommentFile::Attached } else { CommentFile::None },
+        stage_on_signed: given(&rule.stage_on_signed),
+        stage_on_refused: given(&rule.stage_on_refused),
+        stages_from: rule.stages_from.clone(),
     }
 }
 
 fn trigger(trigger: &config::Trigger) -> Trigger {
     match trigger {
+        config::Trigger::Robot => Trigger::Robot,
         config::Trigger::Folder { folder_id, .. } => Trigger::Folder { folder_id: *folder_id },
         config::Trigger::FileEvent { folders: config::Folders::Any } => {
             Trigger::FileEvent { folders: Vec::new() }
@@ -205,7 +222,8 @@ pub fn watches(config: &Config) -> Vec<WatchedFolder> {
         }),
         config::Trigger::FileEvent { .. }
         | config::Trigger::DealStage { .. }
-        | config::Trigger::GeneratedDocument { .. } => None,
+        | config::Trigger::GeneratedDocument { .. }
+        | config::Trigger::Robot => None,
     };
     let mut all: Vec<WatchedFolder> = Vec::new();
     for folder in config.rules.iter().filter_map(watch) {
@@ -299,6 +317,7 @@ pub fn parts(
         clock,
         metrics,
         gaps,
+        queue_bells: QueueBells::default(),
         policy: policy(config),
         rules: rules(config),
         easydocs: Arc::new(easydocs_settings(config)?),
@@ -343,9 +362,9 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
 }
 
 /// The second channels of a portal.
-fn channel(portal: &config::PortalConfig) -> ChannelSettings {
+fn channel(portal: &config::PortalConfig) -> Result<ChannelSettings, WiringError> {
     let channel = &portal.second_channel;
-    ChannelSettings {
+    Ok(ChannelSettings {
         mode: match channel.mode {
             config::SecondChannelMode::Auto => Mode::Auto,
             config::SecondChannelMode::Sweep => Mode::Sweep,
@@ -353,6 +372,7 @@ fn channel(portal: &config::PortalConfig) -> ChannelSettings {
             config::SecondChannelMode::Off => Mode::Off,
         },
         called_as: if portal.webhook_url.is_some() { CalledAs::Webhook } else { CalledAs::Application },
+        connector: None,
         sweep: SweepSettings {
             interval_ms: channel.sweep_interval.as_ms(),
             overlap_ms: channel.sweep_overlap.as_ms(),
@@ -361,11 +381,18 @@ fn channel(portal: &config::PortalConfig) -> ChannelSettings {
         },
         offline_interval_ms: channel.offline_interval.as_ms(),
         push: match channel.push {
-            config::PushMode::On => Push::On,
-            config::PushMode::Off => Push::Off,
+            config::PushMode::On => Some(HttpClient::new(&HttpSettings {
+                read_timeout: PUSH_POLL_MAX,
+                total_timeout: PUSH_POLL_MAX,
+                ..HttpSettings::default()
+            })?),
+            config::PushMode::Off => None,
         },
-    }
+    })
 }
+
+/// Longer than a push server holds a poll without news (40 s in the vendor's default).
+const PUSH_POLL_MAX: Duration = Duration::from_secs(90);
 
 /// What the configuration says of a portal, ready for use; only its client is missing.
 pub struct PortalKit {
@@ -417,7 +444,7 @@ pub fn portal_kit(portal: &config::PortalConfig) -> Result<PortalKit, WiringErro
         transfers_max: portal.transfers_max as usize,
         allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
         administrators: portal.administrators.clone(),
-        channel: channel(portal),
+        channel: channel(portal)?,
     })
 }
 

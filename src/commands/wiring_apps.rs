@@ -148,7 +148,10 @@ fn make_portal(
     let default = wiring::portal_kit(default)?;
     Ok(Arc::new(move |id: PortalId, member: &MemberId, origin: Origin, access: AppAccess| {
         let kit = prepared.get(member).unwrap_or(&default);
+        let connector = access.auth_connector.clone();
         let client = Arc::new(Client::of_app(kit.http.clone(), origin, access));
-        kit.setup(id, client, Some(member.to_string()))
+        let mut setup = kit.setup(id, client, Some(member.to_string()));
+        setup.channel.connector = connector;
+        setup
     }))
 }

@@ -18,6 +18,10 @@ pub struct RetryConfig {
     pub outage_give_up: Period,
     /// Each pause is lengthened by a random part of itself up to this many percent, against storms.
     pub jitter_percent: u8,
+    /// Pause between two looks whether Bitrix24 has made the PDF of a generated document.
+    pub pdf_pause: Period,
+    /// A PDF that is not there after this time stops the document for a person.
+    pub pdf_wait: Period,
     /// When a remote is left alone.
     pub circuit: CircuitConfig,
 }

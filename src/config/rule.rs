@@ -44,6 +44,16 @@ pub struct RuleConfig {
     pub crm_item: CrmItemSource,
     /// Whether the item's timeline gets a comment.
     pub comment: bool,
+    /// Whether that comment carries the signed file.
+    pub comment_file: bool,
+    /// The file field of the item that gets the signed file, such as `UF_CRM_1700000001`; empty: none.
+    pub into_field: String,
+    /// The stage that the item is moved to when the document is signed; empty: it stays.
+    pub stage_on_signed: String,
+    /// The stage that the item is moved to when the document is refused; empty: it stays.
+    pub stage_on_refused: String,
+    /// Stages that the item may be moved out of, besides the one in which it stood when it was sent.
+    pub stages_from: Vec<String>,
 }
 
 impl RuleConfig {
@@ -92,6 +102,8 @@ pub enum Trigger {
         /// Types of items whose documents are meant (2 deal, 1 lead, 31 smart invoice); empty: any.
         entity_types: Vec<u32>,
     },
+    /// The robot "Send for signature" of a workflow; the robot says which file.
+    Robot,
 }
 
 impl Trigger {
@@ -99,7 +111,10 @@ impl Trigger {
     pub fn needs_events(&self) -> bool {
         match self {
             Self::Folder { .. } => false,
-            Self::FileEvent { .. } | Self::DealStage { .. } | Self::GeneratedDocument { .. } => true,
+            Self::FileEvent { .. }
+            | Self::DealStage { .. }
+            | Self::GeneratedDocument { .. }
+            | Self::Robot => true,
         }
     }
 }
@@ -135,6 +150,7 @@ enum TriggerKind {
     ItemStage,
     LeadStage,
     GeneratedDocument,
+    Robot,
 }
 
 impl TriggerKind {
@@ -146,6 +162,7 @@ impl TriggerKind {
             Self::ItemStage => "item_stage",
             Self::LeadStage => "lead_stage",
             Self::GeneratedDocument => "generated_document",
+            Self::Robot => "robot",
         }
     }
     fn keys(self) -> &'static [&'static str] {
@@ -155,6 +172,7 @@ impl TriggerKind {
             Self::DealStage | Self::ItemStage => &["entity_type_id", "stages", "file_field"],
             Self::LeadStage => &["stages", "file_field"],
             Self::GeneratedDocument => &["templates", "entity_types"],
+            Self::Robot => &[],
         }
     }
 }
@@ -232,6 +250,7 @@ impl TryFrom<RawTrigger> for Trigger {
                 entity_types: Some(entity_types),
                 ..
             } => Ok(Self::GeneratedDocument { templates, entity_types }),
+            RawTrigger { kind: TriggerKind::Robot, .. } => Ok(Self::Robot),
             RawTrigger { kind, .. } => Err(format!("the {} trigger is incomplete", kind.name())),
         }
     }
@@ -317,6 +336,8 @@ pub enum Delivery {
     Same,
     /// The folder with this id.
     Folder(u64),
+    /// No folder: only into the CRM item.
+    Nowhere,
 }
 
 impl Serialize for Delivery {
@@ -324,15 +345,18 @@ impl Serialize for Delivery {
         match self {
             Self::Same => serializer.serialize_str("same"),
             Self::Folder(id) => serializer.serialize_u64(*id),
+            Self::Nowhere => serializer.serialize_str("none"),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Delivery {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer
-            .deserialize_any(WordOrId { words: &["same"], expected: "\"same\" or a folder id" })?
-        {
+        match deserializer.deserialize_any(WordOrId {
+            words: &["same", "none"],
+            expected: "\"same\", \"none\" or a folder id",
+        })? {
+            Chosen::Word(1) => Ok(Self::Nowhere),
             Chosen::Word(_) => Ok(Self::Same),
             Chosen::Id(id) => Ok(Self::Folder(id)),
         }
@@ -344,7 +368,7 @@ impl JsonSchema for Delivery {
         "Delivery".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "const": "same" }, { "type": "integer", "minimum": 1 }] })
+        json_schema!({ "anyOf": [{ "enum": ["same", "none"] }, { "type": "integer", "minimum": 1 }] })
     }
 }
 

@@ -204,7 +204,7 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_line() {
         ),
         (changed("[public]", "[public]\nlisten = \"everywhere\""), "3: public.listen:", "does not fit"),
         (changed("[public]", "language = \"kk\"\n[public]"), "2: language:", "`ru`"),
-        (changed("kind = \"folder\"", "kind = \"telepathy\""), "17: rules[0].trigger.kind:", "deal_stage"),
+        (changed("kind = \"folder\"", "kind = \"telepathy\""), "17: rules[0].trigger.kind:", "item_stage"),
         (
             changed("folder_id = 4711", "stages = []"),
             "17: rules[0].trigger:",
@@ -559,7 +559,7 @@ fn the_schema_asks_only_for_what_has_no_default_and_knows_every_key() {
     let required =
         |pointer: &str| schema.pointer(pointer).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
     assert_eq!(required("/required"), 0);
-    assert_eq!(required("/definitions/PortalConfig/required"), 2, "id and webhook_url");
+    assert_eq!(required("/definitions/PortalConfig/required"), 1, "id; then webhook_url, or app and member_id");
     assert_eq!(required("/definitions/RuleConfig/required"), 4, "id, portal, route_id, trigger");
     for key in source::defaults().keys() {
         assert!(schema["properties"].get(key).is_some(), "{key} is in default.toml but not in the schema");

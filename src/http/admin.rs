@@ -18,6 +18,7 @@
 //! | `DELETE /parked-notices/{id}` | | [`ParkedNoticeView`]: gone, and what it was |
 //! | `GET /portals` | | [`PortalList`] |
 //! | `GET /portals/{id}/budget` | | [`BudgetView`](super::budget_view::BudgetView) |
+//! | `GET /gaps` | | [`super::gap_view::GapList`] |
 //! | `GET /counts` | | [`CountsView`] |
 //! | `POST /backup`, `POST /store-check` | | see [`super::maintenance`] |
 //!

@@ -19,6 +19,7 @@ pub mod budget_view;
 pub mod document_view;
 pub mod easydocs;
 pub mod error;
+pub mod gap_view;
 pub mod headers;
 pub mod health;
 pub mod install;

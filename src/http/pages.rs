@@ -7,9 +7,9 @@ use super::admin::Desk;
 use super::budget_view::totals;
 use super::document_view::display_name;
 use super::error::{ApiError, Code};
+use super::gap_view::{self, GapList};
 use crate::actors::EngineHealth;
 use crate::actors::portal_session::BudgetReport;
-use crate::domain::portal_usage::HourUsage;
 use crate::domain::{Language, Text, Timestamp};
 use crate::saga::document::{DocumentSaga, Step, words};
 use crate::store::{Counts, DocumentFilter, Store};
@@ -43,6 +43,7 @@ pub struct Overview {
     stopped: Vec<DocumentSaga>,
     recent: Vec<DocumentSaga>,
     portals: Vec<BudgetReport>,
+    gaps: GapList,
     now: Timestamp,
     zone: TimeZone,
 }
@@ -61,7 +62,8 @@ pub async fn overview(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResp
         counts: engine.store().counts().await,
         stopped: newest(engine.store(), &[Step::Parked], ROWS_MAX).await?,
         recent: recent(engine.store()).await?,
-        portals: engine.budgets().await,
+        portals: engine.budgets(HOURS_SHOWN).await,
+        gaps: gap_view::of_engine(engine),
         now: engine.clock().now(),
         zone: desk.zone().clone(),
     };
@@ -205,8 +207,9 @@ fn render(overview: &Overview, language: Language) -> String {
     state(&mut html, &overview.health);
     counts(&mut html, &overview.counts, overview.now);
     stopped(&mut html, &overview.stopped, overview.now);
-    portals(&mut html, &overview.portals, overview.now);
+    portals(&mut html, &overview.portals);
     recent_table(&mut html, &overview.recent, overview.now);
+    gaps(&mut html, &overview.gaps);
     html.markup("</body></html>");
     html.out
 }
@@ -273,7 +276,7 @@ fn stopped(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
 }
 
 /// How the portals treat us, and who used their budgets in the last day.
-fn portals(html: &mut Html, portals: &[BudgetReport], now: Timestamp) {
+fn portals(html: &mut Html, portals: &[BudgetReport]) {
     if portals.is_empty() {
         return;
     }
@@ -286,9 +289,7 @@ fn portals(html: &mut Html, portals: &[BudgetReport], now: Timestamp) {
         ("Ограничения", "Limits"),
     ]);
     for portal in portals.iter().take(ROWS_MAX) {
-        let oldest = HourUsage::hour_of(now).saturating_sub(HOURS_SHOWN);
-        let hours: Vec<HourUsage> = portal.hours.iter().filter(|hour| hour.hour > oldest).cloned().collect();
-        let used = totals(&hours);
+        let used = totals(&portal.hours);
         let requests: u64 = used.iter().map(|usage| usage.requests).sum();
         let most: Vec<String> =
             used.iter().take(3).map(|usage| format!("{} {}", usage.method, usage.requests)).collect();
@@ -328,6 +329,22 @@ fn recent_table(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
     html.markup("</tbody></table>");
 }
 
+/// Only if there is something to tell: a webhook that loses nothing needs no table.
+fn gaps(html: &mut Html, gaps: &GapList) {
+    if gaps.items.is_empty() {
+        return;
+    }
+    html.markup("<h2>").words("События, которые не пришли", "Events that never came").markup("</h2>");
+    html.head_row(&[("Объект", "Object"), ("Найдено позже на", "Found later by"), ("Почему", "Why")]);
+    for gap in gaps.items.iter().take(ROWS_MAX) {
+        html.markup("<tr><td>").text(&gap.subject).markup("<br><code>").text(&gap.portal);
+        html.markup("</code></td><td>");
+        html.text(&gap.late_ms.map(|ms| duration(ms, html.language)).unwrap_or_default()).markup("</td><td>");
+        html.both(&gap.words).markup("</td></tr>");
+    }
+    html.markup("</tbody></table>");
+}
+
 /// Opens a row: name and id, and the beginning of the next cell.
 fn document_cell(html: &mut Html, saga: &DocumentSaga) {
     html.markup("<tr><td>").text(&display_name(saga)).markup("<br><code>");
@@ -353,10 +370,11 @@ pub(super) fn duration(ms: u64, language: Language) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gap_view::GapLine;
     use super::super::test_support::{live_saga, stopped_saga};
     use super::*;
     use crate::domain::PortalId;
-    use crate::domain::portal_usage::MethodUsage;
+    use crate::domain::portal_usage::{HourUsage, MethodUsage};
     use crate::store::StepCount;
 
     fn overview(stopped: Vec<DocumentSaga>) -> Overview {
@@ -376,6 +394,19 @@ mod tests {
             stopped,
             recent: vec![live_saga(Step::Create)],
             portals: vec![budget()],
+            gaps: GapList {
+                portals: Vec::new(),
+                items: vec![GapLine {
+                    portal: "main".into(),
+                    subject: "deal:<b>".into(),
+                    channel: "sweep".into(),
+                    cause: "lost".into(),
+                    changed_at: None,
+                    healed_at: String::new(),
+                    late_ms: Some(7_500),
+                    words: Text::new("Событие не пришло.", "The event never came."),
+                }],
+            },
             now: Timestamp(7_200_000),
             zone: TimeZone::get("Asia/Almaty").unwrap(),
         }
@@ -422,6 +453,7 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&#39;&amp;"), "{page}");
         assert!(page.contains("The disk is &lt;full&gt;."));
+        assert!(page.contains("deal:&lt;b&gt;") && page.contains("7 s"), "{page}");
     }
 
     #[test]

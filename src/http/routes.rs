@@ -3,7 +3,7 @@
 use super::admin::{self, Desk};
 use super::error::{ApiError, Code};
 use super::settings::OPERATOR_BODY_BYTES_MAX;
-use super::{bitrix24, budget_view, easydocs, health, install, maintenance, oauth, pages};
+use super::{bitrix24, budget_view, easydocs, gap_view, health, install, maintenance, oauth, pages};
 use crate::actors::Engine;
 use crate::domain::Text;
 use crate::telemetry::metrics::Metrics;
@@ -28,7 +28,7 @@ pub const BITRIX_OAUTH: &str = "/bitrix/oauth";
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
 
 /// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
-pub const PATTERNS: [&str; 28] = [
+pub const PATTERNS: [&str; 29] = [
     BITRIX_WEBHOOK,
     EASYDOCS_CALLBACK,
     BITRIX_INSTALL,
@@ -54,6 +54,7 @@ pub const PATTERNS: [&str; 28] = [
     "/admin/v1/portals/rekey",
     "/admin/v1/portals/{id}",
     "/admin/v1/portals/{id}/budget",
+    "/admin/v1/gaps",
     "/admin/v1/counts",
     "/admin/v1/backup",
     "/admin/v1/store-check",
@@ -127,6 +128,7 @@ fn admin_routes(config: &mut ServiceConfig) {
         .service(resource("/portals/rekey", "POST").route(web::post().to(oauth::rekey)))
         .service(resource("/portals/{id}", "DELETE").route(web::delete().to(oauth::remove)))
         .service(resource("/portals/{id}/budget", "GET").route(web::get().to(budget_view::budget)))
+        .service(resource("/gaps", "GET").route(web::get().to(gap_view::gaps)))
         .service(resource("/counts", "GET").route(web::get().to(admin::counts)))
         .service(resource("/backup", "POST").route(web::post().to(maintenance::backup)))
         .service(resource("/store-check", "POST").route(web::post().to(maintenance::store_check)));

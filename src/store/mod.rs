@@ -46,6 +46,7 @@ mod keeper;
 mod keys;
 mod layout;
 pub mod list;
+mod loaders;
 pub mod notice;
 pub mod open;
 pub mod options;

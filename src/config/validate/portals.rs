@@ -167,6 +167,10 @@ pub(super) fn check_budget(key: &str, portal: &PortalConfig, report: &mut Report
         Period::from_ms(0)..=Period::from_secs(10),
     );
     report.number(format!("{key}.transfers_max"), portal.transfers_max.into(), 1..=64);
+    report.number(format!("{key}.administrators"), portal.administrators.len() as u64, 0..=20);
+    for (index, user) in portal.administrators.iter().enumerate() {
+        report.number(format!("{key}.administrators[{index}]"), *user, 1..=u64::MAX);
+    }
     if let Rate::Explicit(ExplicitRate { per_second, burst }) = portal.rate {
         if !(0.01..=1_000.0).contains(&per_second) {
             report.out_of_bounds(format!("{key}.rate"), &per_second, &0.01, &1_000.0);

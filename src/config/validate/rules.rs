@@ -144,6 +144,7 @@ fn check_trigger(key: &str, rule: &RuleConfig, config: &Config, report: &mut Rep
                 );
             }
         }
+        Trigger::Robot => {}
         Trigger::GeneratedDocument { templates, entity_types } => {
             if templates.contains(&0) {
                 report.error(
@@ -164,14 +165,15 @@ fn check_trigger(key: &str, rule: &RuleConfig, config: &Config, report: &mut Rep
 }
 
 fn check_delivery(key: &str, rule: &RuleConfig, report: &mut Report) {
-    let from_item = matches!(rule.trigger, Trigger::DealStage { .. } | Trigger::GeneratedDocument { .. });
+    let from_item = is_from_item(&rule.trigger);
     if from_item && rule.deliver_to == Delivery::Same {
         report.error(
             format!("{key}.deliver_to"),
-            "файл из поля CRM не лежит ни в какой папке Диска: укажите номер папки для подписанного файла",
-            "a file of a CRM field lies in no Drive folder: give the id of the folder for the signed file",
+            "файл из CRM не лежит ни в какой папке Диска: укажите номер папки для подписанного файла или \"none\"",
+            "a file of the CRM lies in no Drive folder: give the id of the folder for the signed file, or \"none\"",
         );
     }
+    check_item_delivery(key, rule, report);
     if rule.suffix.contains(['/', '\\']) || rule.suffix.chars().count() > SUFFIX_CHARS_MAX {
         report.error(
             format!("{key}.suffix"),
@@ -201,6 +203,59 @@ fn check_delivery(key: &str, rule: &RuleConfig, report: &mut Report) {
     }
 }
 
+fn is_from_item(trigger: &Trigger) -> bool {
+    match trigger {
+        Trigger::DealStage { .. } | Trigger::GeneratedDocument { .. } | Trigger::Robot => true,
+        Trigger::Folder { .. } | Trigger::FileEvent { .. } => false,
+    }
+}
+
+/// What is wished for the CRM item.
+fn check_item_delivery(key: &str, rule: &RuleConfig, report: &mut Report) {
+    let attached = rule.comment && rule.comment_file;
+    if rule.deliver_to == Delivery::Nowhere && rule.into_field.is_empty() && !attached {
+        report.error(
+            format!("{key}.deliver_to"),
+            "подписанный файл никуда не попадёт: задайте into_field, comment_file = true или папку",
+            "the signed file goes nowhere: set into_field, comment_file = true or a folder",
+        );
+    }
+    if rule.comment_file && !rule.comment {
+        report.error(
+            format!("{key}.comment_file"),
+            "файл прикладывается к комментарию, а комментарий выключен: включите comment",
+            "the file goes with the comment, and the comment is switched off: switch comment on",
+        );
+    }
+    let is_field = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if !rule.into_field.bytes().all(is_field) {
+        report.error(
+            format!("{key}.into_field"),
+            "код поля: латинские буквы, цифры и подчёркивания, например UF_CRM_1700000001",
+            "the code of a field has letters, digits and underscores, such as UF_CRM_1700000001",
+        );
+    }
+    let wished = !rule.into_field.is_empty()
+        || !rule.stage_on_signed.is_empty()
+        || !rule.stage_on_refused.is_empty()
+        || rule.comment_file;
+    if wished && rule.crm_item == CrmItemSource::None && !is_from_item(&rule.trigger) {
+        report.error(
+            format!("{key}.crm_item"),
+            "правило меняет карточку CRM, но не говорит какую: задайте crm_item",
+            "the rule changes a CRM item and does not say which: set crm_item",
+        );
+    }
+    let moves = !rule.stage_on_signed.is_empty() || !rule.stage_on_refused.is_empty();
+    if rule.stages_from.iter().any(String::is_empty) || (!moves && !rule.stages_from.is_empty()) {
+        report.error(
+            format!("{key}.stages_from"),
+            "stages_from перечисляет стадии, из которых можно перевести карточку; нужен stage_on_signed или stage_on_refused",
+            "stages_from lists the stages that the item may be moved out of; it needs stage_on_signed or stage_on_refused",
+        );
+    }
+}
+
 fn check_people(key: &str, rule: &RuleConfig, report: &mut Report) {
     if rule.notify.is_empty() || rule.notify_on.is_empty() {
         report.warning(
@@ -209,7 +264,7 @@ fn check_people(key: &str, rule: &RuleConfig, report: &mut Report) {
             "nobody learns of a signature, a refusal or a halt: add \"responsible\" or the id of a user",
         );
     }
-    let from_item = matches!(rule.trigger, Trigger::DealStage { .. } | Trigger::GeneratedDocument { .. });
+    let from_item = is_from_item(&rule.trigger);
     if rule.crm_item != CrmItemSource::None && from_item {
         report.error(
             format!("{key}.crm_item"),
@@ -239,6 +294,8 @@ fn check_overlap(key: &str, rule: &RuleConfig, earlier: &[RuleConfig], report: &
             format!("те же документы раньше берёт правило `{other}`: разделите их по templates или entity_types"),
             format!("the rule `{other}` takes the same documents first: divide them by templates or entity_types"),
         ),
+        // The robot names its rule: two of them are two choices.
+        Trigger::Robot => {}
         Trigger::DealStage { .. } => report.warning(
             key,
             format!("правило `{other}` ждёт той же стадии: один файл уйдёт на подпись дважды, по двум маршрутам"),
@@ -264,7 +321,9 @@ fn same_place(a: &Trigger, b: &Trigger) -> bool {
             Trigger::GeneratedDocument { templates: ta, entity_types: ea },
             Trigger::GeneratedDocument { templates: tb, entity_types: eb },
         ) => may_share(ta, tb) && may_share(ea, eb),
-        (Trigger::DealStage { .. }, _)
+        (Trigger::Robot, _)
+        | (_, Trigger::Robot)
+        | (Trigger::DealStage { .. }, _)
         | (_, Trigger::DealStage { .. })
         | (Trigger::GeneratedDocument { .. }, _)
         | (_, Trigger::GeneratedDocument { .. }) => false,

@@ -143,6 +143,8 @@ fn check_retry(config: &Config, report: &mut Report) {
     report.schedule("retry.portal_error", &retry.portal_error, &pauses);
     report.schedule("retry.outage", &retry.outage, &pauses);
     report.period("retry.outage_give_up", retry.outage_give_up, seconds(1, 365 * 86_400));
+    report.period("retry.pdf_pause", retry.pdf_pause, pauses.clone());
+    report.period("retry.pdf_wait", retry.pdf_wait, seconds(1, 30 * 86_400));
     report.number("retry.jitter_percent", retry.jitter_percent.into(), 0..=100);
     report.number("retry.circuit.failures", retry.circuit.failures.into(), 1..=1_000);
     report.period("retry.circuit.probe_interval", retry.circuit.probe_interval, pauses.clone());

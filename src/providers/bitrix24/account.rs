@@ -106,6 +106,9 @@ pub(super) mod tests {
         pub(crate) fn ok(answers: impl IntoIterator<Item = Value>) -> Self {
             Self { answers: Mutex::new(answers.into_iter().map(Ok).collect()), calls: Mutex::new(Vec::new()) }
         }
+        pub(crate) fn new(answers: impl IntoIterator<Item = Result<Value, Failure>>) -> Self {
+            Self { answers: Mutex::new(answers.into_iter().collect()), calls: Mutex::new(Vec::new()) }
+        }
         pub(crate) fn calls(&self) -> Vec<Call> {
             self.calls.lock().unwrap().clone()
         }

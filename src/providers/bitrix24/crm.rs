@@ -53,6 +53,12 @@ pub struct CrmFile {
 }
 
 impl Item {
+    /// The name of a field as this portal spells it; none if the item has no such field.
+    pub fn spelling(&self, field: &str) -> Option<String> {
+        let camel = camel(field);
+        [field, camel.as_str()].into_iter().find(|name| self.fields.contains_key(*name)).map(str::to_owned)
+    }
+
     /// The files in a field, given by its original name (`UF_CRM_CONTRACT`) or in camel case; in their order.
     /// None if the item has no such field.
     pub fn files(&self, field: &str) -> Option<Vec<CrmFile>> {
@@ -65,14 +71,16 @@ impl Item {
     }
 }
 
+/// The old methods give a `downloadUrl` below the portal instead of a `urlMachine`.
 fn file_of(value: &Value) -> Option<CrmFile> {
     let id = wire::any_member(value, &["id", "ID"]).and_then(wire::id)?;
-    let url = wire::any_member(value, &["urlMachine", "URL_MACHINE"]).and_then(wire::filled)?;
+    let url =
+        wire::any_member(value, &["urlMachine", "URL_MACHINE", "downloadUrl"]).and_then(wire::filled)?;
     Some(CrmFile { id, url_machine: Secret::new(url) })
 }
 
 /// `UF_CRM_MY_FILE` as `ufCrmMyFile`: the portal's own rule where `useOriginalUfNames` is not known yet.
-fn camel(field: &str) -> String {
+pub(super) fn camel(field: &str) -> String {
     let mut out = String::with_capacity(field.len());
     for part in field.split('_').filter(|part| !part.is_empty()) {
         let lower = part.to_ascii_lowercase();

@@ -8,6 +8,7 @@ use super::wire;
 use crate::domain::{Failure, Secret};
 use crate::providers::remote::Nature;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// Rows of one page; the platform's fixed size.
 pub const PAGE_ROWS: usize = 50;
@@ -106,6 +107,16 @@ pub async fn file_get(caller: &dyn Caller, id: u64) -> Result<FileInfo, Failure>
     const METHOD: &str = "disk.file.get";
     let answer = read(caller, METHOD, json!({ "id": id })).await?;
     file_of(&answer).ok_or_else(|| Nature::Read.judge(misshapen(METHOD)))
+}
+
+/// `disk.file.get`: the page of the file for people (`DETAIL_URL`), to be shown and never fetched. None where the
+/// portal tells none.
+///
+/// # Errors
+/// As [`file_get`].
+pub async fn file_page(caller: &dyn Caller, id: u64) -> Result<Option<String>, Failure> {
+    let answer = read(caller, "disk.file.get", json!({ "id": id })).await?;
+    Ok(wire::member(&answer, "DETAIL_URL").and_then(wire::filled))
 }
 
 fn file_of(value: &Value) -> Option<FileInfo> {
@@ -229,7 +240,11 @@ pub async fn file_to_trash(caller: &dyn Caller, id: u64) -> Result<(), Failure> 
 }
 
 /// A call that only asks: unknown outcomes are transient.
-pub(super) async fn read(caller: &dyn Caller, method: &'static str, params: Value) -> Result<Value, Failure> {
+pub(super) async fn read(
+    caller: &dyn Caller,
+    method: impl Into<Cow<'static, str>>,
+    params: Value,
+) -> Result<Value, Failure> {
     caller.call(Call::new(method, params)).await.map_err(|failure| Nature::Read.judge(failure))
 }
 

@@ -5,7 +5,7 @@
 //! (`api-reference/events/index.md`).
 
 use super::forms::{self, FormError};
-use super::wire;
+use super::{offline, wire};
 use crate::domain::{CrmItem, Secret};
 use crate::providers::strict_json::{self, NotStrictJson};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 /// Longest event name that is taken.
 const NAME_BYTES_MAX: usize = 128;
 /// Longest token, member id or domain that is taken.
-const AUTH_BYTES_MAX: usize = 512;
+pub(super) const AUTH_BYTES_MAX: usize = 512;
 
 /// An event, decoded and not yet trusted.
 #[derive(Clone, PartialEq)]
@@ -154,7 +154,7 @@ impl IncomingEvent {
                     .object_id()
                     .map(|document_id| BitrixTrigger::DocumentGenerated { document_id, item });
             }
-            "ONOFFLINEEVENT" => return Some(BitrixTrigger::OfflineQueueFilled),
+            offline::WAKE_EVENT => return Some(BitrixTrigger::OfflineQueueFilled),
             _ => {}
         }
         let entity_type_id = match self.crm_type() {

@@ -19,12 +19,17 @@ pub mod envelope;
 pub mod error;
 pub mod events;
 pub mod forms;
+pub mod item_access;
+pub mod item_fields;
 pub mod item_pages;
 pub mod lifecycle;
 pub mod notify;
 pub mod oauth;
+pub mod offline;
 pub mod operating;
+pub mod push;
 pub mod registration;
+pub mod robots;
 pub mod transfer;
 pub mod wire;
 

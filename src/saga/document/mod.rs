@@ -13,6 +13,7 @@ pub mod effect;
 pub mod event;
 pub mod invariant;
 pub mod rule;
+pub mod stage;
 pub mod state;
 pub mod transition;
 pub mod words;

@@ -68,6 +68,11 @@ impl Needs {
                     Folders::Only(ids) => ids.iter().for_each(|id| self.add_source(*id, rule)),
                 }
             }
+            Trigger::Robot => {
+                self.call("bizproc", &["bizproc.event.send"]);
+                self.call("crm", &["crm.item.get", "crm.documentgenerator.document.get"]);
+                self.comment_if(rule);
+            }
             Trigger::GeneratedDocument { .. } => {
                 self.events.insert("ONCRMDOCUMENTGENERATORDOCUMENTADD");
                 self.call(
@@ -83,6 +88,7 @@ impl Needs {
                 for stage in stages {
                     want(&mut self.stages, (*entity_type_id, stage.clone()), rule);
                 }
+                self.add_item_wishes(*entity_type_id, rule);
                 self.comment_if(rule);
             }
         }
@@ -105,6 +111,20 @@ impl Needs {
         }
         self.call("crm", &["crm.item.get"]);
         self.comment_if(rule);
+    }
+
+    /// The field and the stages that a rule writes.
+    fn add_item_wishes(&mut self, entity_type_id: u32, rule: &RuleConfig) {
+        if !rule.into_field.is_empty() {
+            want(&mut self.fields, (entity_type_id, rule.into_field.clone()), rule);
+            self.call("crm", &["crm.item.update", "crm.item.fields"]);
+        }
+        for stage in [&rule.stage_on_signed, &rule.stage_on_refused].into_iter().chain(&rule.stages_from) {
+            if !stage.is_empty() {
+                want(&mut self.stages, (entity_type_id, stage.clone()), rule);
+                self.call("crm", &["crm.item.update", "crm.status.list"]);
+            }
+        }
     }
 
     fn comment_if(&mut self, rule: &RuleConfig) {

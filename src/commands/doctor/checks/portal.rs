@@ -1,5 +1,6 @@
 //! One portal: its incoming webhook, what that may do, its outgoing webhooks; then what its rules name.
 
+use super::application;
 use super::needs::Needs;
 use super::rules;
 use super::visitor::Visitor;
@@ -22,9 +23,15 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
     let rules: Vec<&RuleConfig> =
         examination.config().rules.iter().filter(|rule| rule.portal == entry.id).collect();
     let needs = Needs::of(&rules);
-    notes.add(events(entry, &needs, examination.config().public.base_url.as_ref().map(|url| url.as_str())));
+    if entry.app.is_none() {
+        notes.add(events(
+            entry,
+            &needs,
+            examination.config().public.base_url.as_ref().map(|url| url.as_str()),
+        ));
+    }
     let Some(way_in) = &entry.webhook_url else {
-        return;
+        return application::check_portal(examination, entry, &notes).await;
     };
     if !way_in.is_resolved() {
         return notes.add(unread_secret("webhook"));

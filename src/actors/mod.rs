@@ -24,6 +24,7 @@ mod item_rules;
 pub mod item_sweep;
 pub mod notice_router;
 pub mod own_write;
+pub mod owner_watch;
 pub mod portal_session;
 pub mod retry_scheduler;
 pub mod second_channel;
@@ -51,6 +52,7 @@ use folder_watch::{FolderWatch, WatchedFolder};
 use gap_report::{Gap, GapReport, GapTotals};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
+use owner_watch::{OwnerBoard, OwnerSettings, OwnerView};
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
@@ -93,6 +95,8 @@ pub struct Parts {
     pub budgets: Budgets,
     /// What the webhooks have missed.
     pub gaps: Arc<GapReport>,
+    /// What is known of the people behind the portals' credentials.
+    pub owners: Arc<OwnerBoard>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -126,6 +130,8 @@ pub struct PortalSetup {
     pub transfers_max: usize,
     /// How changes are learned that its webhook did not tell.
     pub channel: ChannelSettings,
+    /// How the person behind its credential is watched.
+    pub owner: OwnerSettings,
 }
 
 /// How long the limits of a portal are respected, in milliseconds.
@@ -188,6 +194,8 @@ pub struct PortalView {
     pub circuit: String,
     /// The last failure, in words.
     pub last_error: Option<Text>,
+    /// The person behind the credential; none before the first look.
+    pub owner: Option<OwnerView>,
 }
 
 /// Whether the engine can take work.
@@ -216,10 +224,12 @@ impl Engine {
         let mut sessions = BTreeMap::new();
         for portal in portals {
             let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
+            let owner = portal.owner.clone();
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
             second_channel::start(&parts, &id, &session, &channel, &remotes.handle());
+            owner_watch::start(&parts, &id, &session, &owner, &remotes.handle());
             sessions.insert(id, session);
         }
         let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
@@ -360,6 +370,7 @@ impl Engine {
             ));
         }
         reasons.extend(self.parts.budgets.alarms());
+        reasons.extend(self.parts.owners.alarms());
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -370,6 +381,7 @@ impl Engine {
             "store": store_details(&store),
             "circuits": circuits,
             "effects_under_way": self.runner.running_count(),
+            "owners": self.parts.owners.codes(),
         });
         EngineHealth { ready: store_ready && alive && !draining, reasons, draining, details }
     }
@@ -386,7 +398,9 @@ impl Engine {
         for (id, session) in self.sessions.iter() {
             let Ok(view) = session.send(View).await else { continue };
             let circuit = circuits.get(id.as_str()).copied().unwrap_or(CircuitView::Closed);
+            let owner = self.parts.owners.of(id);
             views.push(PortalView {
+                owner,
                 id: view.id,
                 address: view.address,
                 bucket_level: view.bucket_level,

@@ -1,14 +1,16 @@
 //! From the configuration to the values that the parts take: the only place where the two meet.
 
+use super::doctor::checks::needs::Needs;
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
 use crate::actors::item_sweep::{Rounds, SweepSettings};
+use crate::actors::owner_watch::{Expiry, OwnerSettings};
 use crate::actors::portal_session::Budgets;
 use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode, Push};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
-use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
+use crate::domain::{Clock, CrmItem, PortalId, Secret, Text, Timestamp};
 use crate::http;
 use crate::limits;
 use crate::providers::bitrix24::budget::LeakyBucket;
@@ -295,6 +297,7 @@ pub fn parts(
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
         budgets: Budgets::default(),
+        owners: Arc::default(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
@@ -341,10 +344,26 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
             },
             transfers_max: portal.transfers_max as usize,
             channel: channel(&portal.second_channel),
+            owner: owner(portal, config),
             allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
         });
     }
     Ok(setups)
+}
+
+/// How the owner of a portal's webhook is watched.
+pub fn owner(portal: &config::PortalConfig, config: &Config) -> OwnerSettings {
+    let rules: Vec<_> = config.rules.iter().filter(|rule| rule.portal == portal.id).collect();
+    let expiry = |date: jiff::civil::Date| {
+        let midnight = date.to_zoned(zone(config)).ok()?;
+        Some(Expiry { at: Timestamp(midnight.timestamp().as_millisecond()), day: date.to_string() })
+    };
+    OwnerSettings {
+        interval_ms: Some(portal.owner_check_interval.as_ms()).filter(|ms| *ms > 0),
+        expires: portal.webhook_expires.and_then(expiry),
+        scopes: Needs::of(&rules).scopes.into_iter().map(str::to_owned).collect(),
+        administrators: portal.administrators.clone(),
+    }
 }
 
 /// The second channels of a portal.

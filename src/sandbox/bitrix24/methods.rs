@@ -9,8 +9,8 @@ use super::limits::Operating;
 use super::portal::Confirmation;
 use super::wire::{Answer, MethodError};
 use super::{
-    Ctx, Inside, Outcome, bindings, crm, crm_old, drive, generated, notices, offline, robots, service, stages,
-    timeline,
+    Ctx, Inside, Outcome, bindings, crm, crm_old, drive, generated, notices, offline, robots, service,
+    stages, timeline,
 };
 use crate::sandbox::{Counters, push};
 use serde_json::Value;

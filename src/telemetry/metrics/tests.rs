@@ -43,6 +43,7 @@ fn busy() -> Metrics {
     m.set_operating("main", "disk.file.get", 1.5);
     m.set_waiting_calls("main", 3);
     m.set_portal_blocked("main", false);
+    m.set_owner_concerns("main", 0);
     m.gap_healed("main", HealingChannel::Sweep, GapCause::Lost, Some(second()));
     m.channel_looked("main", HealingChannel::Sweep);
     m.channel_failed("main", HealingChannel::OfflineQueue);

@@ -309,7 +309,7 @@ impl Samples {
         OwnerRecord {
             checked_at: self.maybe(Self::time),
             user_id: self.maybe(Self::number),
-            was_admin: self.number() % 2 == 0,
+            was_admin: self.number().is_multiple_of(2),
             told: self.several(Self::word),
         }
     }

@@ -1,6 +1,6 @@
 //! What must be registered at a portal where our application is installed: events, placements, robots.
 //!
-//! A table, not a procedure: each part of the house adds one function to [`SOURCES`], and whoever installs, updates
+//! A table, not a procedure: each part of the house adds one function to `SOURCES`, and whoever installs, updates
 //! or examines an application walks the same list. Bitrix24 forgets all of it when an application is updated or
 //! deleted (`settings/app-installation`), so it is made again each time, and "already bound" is a success.
 //!

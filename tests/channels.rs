@@ -234,8 +234,9 @@ fn what_the_webhook_told_is_no_gap_and_starts_nothing_twice() {
     });
     let (totals, _) = app.engine.gaps();
     assert_eq!(totals.into_values().map(|t| t.lost + t.before_start).sum::<u64>(), 0);
-    assert_eq!(documents(&app).len(), 1);
-    assert_eq!(stage.signed_copies().len(), 1);
+    // A sweep between the reading and the claim of the file may begin a document, which then finds its file taken.
+    let meant = documents(&app).iter().filter(|(step, _)| *step != Step::Ignored).count();
+    assert_eq!((meant, stage.signed_copies().len()), (1, 1));
     app.stop();
 }
 

@@ -14,7 +14,7 @@
 use super::bindings::{self, Binding, EventMode, Wants};
 use super::folder_watch::{FolderWatch, WatchedFolder};
 use super::portal_session::{PortalCaller, PortalSession};
-use super::second_channel;
+use super::second_channel::{self, ChannelSettings};
 use super::session_registry::Sessions;
 use super::token_keeper::{TokenKeeper, Tokens};
 use super::{Parts, PortalSetup};
@@ -316,13 +316,13 @@ impl Registry {
         };
         let setup = (app.make_portal)(it.portal.clone(), &it.key.member_id, origin, access);
         self.notes().clients.insert(it.key.clone(), setup.client.clone());
-        let channel = setup.channel.clone();
+        let channel = ChannelSettings { connector: app.auth_connector.clone(), ..setup.channel.clone() };
         let parts = self.parts.clone();
         let session =
             PortalSession::start_in_arbiter(&self.arbiter, move |_| PortalSession::new(parts, setup));
         self.watch(&it.portal, &session);
-        second_channel::start(&self.parts, &it.portal, &session, &channel, &self.arbiter);
-        self.sessions.insert(it.portal, session);
+        self.sessions.insert(it.portal.clone(), session);
+        second_channel::start(&self.parts, &it.portal, &self.sessions, &channel, &self.arbiter);
     }
 
     /// Starts the polling of folders that rules name for this portal.

@@ -469,7 +469,7 @@ impl PortalWork<'_> {
     /// The rule by its id (a person or an item has chosen it), else the first that wants the file.
     fn rule_for(&self, rule_id: Option<&str>, facts: &SourceFacts) -> Option<&Rule> {
         match rule_id {
-            Some(id) => self.parts.rules.iter().find(|r| r.id == id && r.portal == self.portal),
+            Some(id) => self.parts.rules.iter().find(|r| r.id == id && r.is_for(&self.portal)),
             None => rule::rule_for_file(&self.parts.rules, &self.portal, facts),
         }
     }

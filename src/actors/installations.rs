@@ -326,9 +326,9 @@ impl Registry {
         let session =
             PortalSession::start_in_arbiter(&self.arbiter, move |_| PortalSession::new(parts, setup));
         self.watch(&it.portal, &session);
-        second_channel::start(&self.parts, &it.portal, &session, &channel, &self.arbiter);
         owner_watch::start(&self.parts, &it.portal, &session, &owner, &self.arbiter);
-        self.sessions.insert(it.portal, session);
+        self.sessions.insert(it.portal.clone(), session);
+        second_channel::start(&self.parts, &it.portal, &self.sessions, &channel, &self.arbiter);
     }
 
     /// Starts the polling of folders that rules name for this portal.

@@ -41,6 +41,8 @@ const GATHER_IN_STORM: Duration = Duration::from_millis(500);
 const STORM_ITEMS: usize = item_pages::IDS_MAX;
 /// Notices that one lane remembers; what is beyond stays in the inbox and is offered again. 60 bytes each.
 const HELD_MAX: usize = 50_000;
+/// Notices that have left the inbox lately and are remembered; numbers are never used again.
+const GONE_MAX: usize = 20_000;
 /// The pause before an item is read again that was read just now; doubles while it keeps changing.
 const AGAIN_MIN: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -76,6 +78,9 @@ struct Lane {
     /// Whether a task works on it.
     running: bool,
     held: HashSet<NoticeId>,
+    /// Notices that have left the inbox lately: a page of it that was read before may still offer them.
+    gone: HashSet<NoticeId>,
+    gone_order: VecDeque<NoticeId>,
     waiting: HashMap<CrmItem, Pending>,
     order: VecDeque<CrmItem>,
     recent: HashMap<CrmItem, Recent>,
@@ -113,7 +118,7 @@ enum Next {
 
 impl Lane {
     fn add(&mut self, id: NoticeId, item: CrmItem, told: Told) {
-        if self.held.len() >= HELD_MAX || !self.held.insert(id) {
+        if self.gone.contains(&id) || self.held.len() >= HELD_MAX || !self.held.insert(id) {
             return;
         }
         let not_before = self.recent.get(&item).map(|recent| recent.read_at + recent.pause);
@@ -170,6 +175,21 @@ impl Lane {
         }
     }
 
+    /// These notices have left the inbox.
+    fn answered(&mut self, notices: &[NoticeId]) {
+        self.let_go(notices);
+        for id in notices {
+            if self.gone.insert(*id) {
+                self.gone_order.push_back(*id);
+            }
+        }
+        while self.gone_order.len() > GONE_MAX {
+            if let Some(oldest) = self.gone_order.pop_front() {
+                self.gone.remove(&oldest);
+            }
+        }
+    }
+
     /// These notices are the inbox's business again.
     fn let_go(&mut self, notices: &[NoticeId]) {
         for id in notices {
@@ -216,7 +236,7 @@ impl ItemReader {
 
     /// Whether this notice waits here already.
     pub fn holds(&self, portal: &PortalId, id: NoticeId) -> bool {
-        self.lanes().get(portal).is_some_and(|lane| lane.held.contains(&id))
+        self.lanes().get(portal).is_some_and(|lane| lane.held.contains(&id) || lane.gone.contains(&id))
     }
 
     /// Items that wait to be read.
@@ -403,7 +423,7 @@ impl Work {
         match outcome {
             Ok(Ok(_)) => {
                 repeats.iter().for_each(|_| self.count(TriggerOutcome::Coalesced));
-                self.with_lane(|lane| lane.let_go(&[*first]));
+                self.with_lane(|lane| lane.answered(&[*first]));
                 Answered::Done(repeats.to_vec())
             }
             Ok(Err(error)) => left(turn, &error),
@@ -444,7 +464,8 @@ impl Work {
                 }
             }
         }
-        if let Err(error) = self.reader.parts.store.settle_done(done.clone()).await {
+        let settled = self.reader.parts.store.settle_done(done.clone()).await;
+        if let Err(error) = &settled {
             left_reason = Some(error.to_string());
         }
         if let Some(failure) = &worst {
@@ -452,7 +473,10 @@ impl Work {
             tracing::warn!(portal = %self.portal, unread, %code, %reason, "items wait for the portal to be readable");
         }
         self.with_lane(|lane| {
-            lane.let_go(&done);
+            match settled {
+                Ok(()) => lane.answered(&done),
+                Err(_) => lane.let_go(&done),
+            }
             unread.into_iter().for_each(|turn| lane.put_back(turn));
             lane.failed_in_a_row = if worst.is_some() { lane.failed_in_a_row.saturating_add(1) } else { 0 };
             lane.not_before = worst.as_ref().map(|f| Instant::now() + pause_after(lane.failed_in_a_row, f));
@@ -552,6 +576,17 @@ mod tests {
         lane.add(NoticeId(3), deal(1), Told::ByEvent);
         lane.put_back(turns.remove(0));
         assert_eq!(read(&mut lane, now), [(deal(9), 1), (deal(1), 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_notice_that_was_answered_is_not_read_again_when_an_old_page_offers_it() {
+        let (mut lane, now) = (Lane::default(), Instant::now());
+        lane.add(NoticeId(1), deal(1), Told::ByEvent);
+        assert_eq!(read(&mut lane, now).len(), 1);
+        lane.answered(&[NoticeId(1)]);
+        lane.add(NoticeId(1), deal(1), Told::ByEvent);
+        assert!(read(&mut lane, now + AGAIN_MAX).is_empty());
+        assert!(lane.held.is_empty());
     }
 
     #[tokio::test]

@@ -245,9 +245,9 @@ impl Engine {
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
-            second_channel::start(&parts, &id, &session, &channel, &remotes.handle());
             owner_watch::start(&parts, &id, &session, &owner, &remotes.handle());
             sessions.insert(id.clone(), session.clone());
+            second_channel::start(&parts, &id, &sessions, &channel, &remotes.handle());
             by_webhook.push((id, session));
         }
         let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));

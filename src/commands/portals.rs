@@ -166,8 +166,6 @@ struct Details<'a> {
     gaps: Option<&'a PortalGaps>,
     /// None: the service could not tell.
     budget: Option<BudgetView>,
-    /// What its webhook has missed.
-    gaps: Option<PortalGaps>,
 }
 
 fn show(

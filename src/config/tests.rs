@@ -559,7 +559,11 @@ fn the_schema_asks_only_for_what_has_no_default_and_knows_every_key() {
     let required =
         |pointer: &str| schema.pointer(pointer).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
     assert_eq!(required("/required"), 0);
-    assert_eq!(required("/definitions/PortalConfig/required"), 1, "id; then webhook_url, or app and member_id");
+    assert_eq!(
+        required("/definitions/PortalConfig/required"),
+        1,
+        "id; then webhook_url, or app and member_id"
+    );
     assert_eq!(required("/definitions/RuleConfig/required"), 4, "id, portal, route_id, trigger");
     for key in source::defaults().keys() {
         assert!(schema["properties"].get(key).is_some(), "{key} is in default.toml but not in the schema");

@@ -1,6 +1,6 @@
 //! What must be registered at a portal where our application is installed: events, placements, robots.
 //!
-//! A table, not a procedure: each part of the house adds one function to [`SOURCES`], and whoever installs, updates
+//! A table, not a procedure: each part of the house adds one function to `SOURCES`, and whoever installs, updates
 //! or examines an application walks the same list. Bitrix24 forgets all of it when an application is updated or
 //! deleted (`settings/app-installation`), so it is made again each time, and "already bound" is a success.
 //!
@@ -8,12 +8,16 @@
 
 use crate::domain::PortalId;
 use crate::providers::bitrix24::offline::WAKE_EVENT;
+use crate::providers::bitrix24::robots;
 use crate::saga::document::Rule;
 use crate::saga::document::rule::Trigger;
 use serde_json::Value;
 
 /// Where events of all kinds are received, below the public address.
 pub const EVENTS_PATH: &str = "/bitrix/webhook";
+
+/// Where robots of workflows are received, below the public address; their code follows.
+pub const ROBOTS_PATH: &str = "/bitrix/robot";
 
 /// How an event reaches us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,7 +99,7 @@ impl<'a> Wants<'a> {
 }
 
 /// Every part that needs something of a portal. To add a kind of binding, write a function and name it here.
-const SOURCES: [fn(Wants<'_>) -> Vec<Binding>; 3] = [lifecycle, triggers, offline_queue];
+const SOURCES: [fn(Wants<'_>) -> Vec<Binding>; 4] = [lifecycle, triggers, offline_queue, workflow_robots];
 
 /// Everything that the portal must know of us, each once.
 pub fn wanted(wants: Wants<'_>) -> Vec<Binding> {
@@ -125,6 +129,23 @@ fn offline_queue(wants: Wants<'_>) -> Vec<Binding> {
         all.push(Binding::event(WAKE_EVENT));
     }
     all
+}
+
+/// The robots, where a rule is made for them; its routes are their choices.
+fn workflow_robots(wants: Wants<'_>) -> Vec<Binding> {
+    if !wants.rules().any(|rule| rule.trigger == Trigger::Robot) {
+        return Vec::new();
+    }
+    let routes: Vec<(String, String)> = wants
+        .rules()
+        .filter(|rule| rule.trigger == Trigger::Robot)
+        .map(|rule| (rule.id.clone(), format!("{} ({})", rule.id, rule.route_id)))
+        .collect();
+    let robot = |code: &str| {
+        let params = robots::registration(code, &routes)?;
+        Some(Binding::Robot { code: code.to_owned(), path: format!("{ROBOTS_PATH}/{code}"), params })
+    };
+    [robots::SEND, robots::STATUS].into_iter().filter_map(robot).collect()
 }
 
 fn trigger_events(wants: Wants<'_>) -> Vec<&'static str> {

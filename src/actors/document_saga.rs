@@ -10,7 +10,8 @@ use super::{Parts, chance, panic_text};
 use crate::domain::{AttemptToken, NoticeId, PortalId, SagaId, Text};
 use crate::limits;
 use crate::saga::document::{
-    Context, DocumentSaga as Record, Event, IllegalEvent, Next, Source, begin, invariant, transition,
+    Context, DocumentSaga as Record, Event, IllegalEvent, Next, RobotWishes, Source, begin, begin_for_robot,
+    invariant, transition,
 };
 use crate::store::{Commit, CommitError, Fate, NewNotice, NoticeKind, StoreError, Stored};
 use actix::prelude::*;
@@ -76,6 +77,8 @@ pub struct Begin {
     pub source: Source,
     /// The rule, if it is known.
     pub rule: Option<String>,
+    /// What the robot wants that ordered it, if one did.
+    pub robot: Option<RobotWishes>,
     /// The inbox entry that caused it, removed in the same commit.
     pub notice: Option<NoticeId>,
 }
@@ -209,8 +212,12 @@ impl Worker {
 
     async fn begin(&self, order: Begin) -> Result<Record, HandleError> {
         let cx = self.context();
-        let next = begin(self.id, &order.portal, order.source, order.rule, cx)
-            .map_err(|e| HandleError::Panicked(e.to_string()))?;
+        let (portal, source, rule) = (&order.portal, order.source, order.rule);
+        let next = match order.robot {
+            Some(wishes) => begin_for_robot(self.id, portal, source, rule, wishes, cx),
+            None => begin(self.id, portal, source, rule, cx),
+        };
+        let next = next.map_err(|e| HandleError::Panicked(e.to_string()))?;
         let effect = next.effect.clone();
         match self.parts.store.commit(self.commit_of(None, next, order.notice)).await {
             Ok(stored) => {

@@ -24,7 +24,8 @@ use crate::providers::spool_io::FileSource;
 use crate::saga::document::rule::{self, SourceFacts};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
-    Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, Rule, Source, SourceFile, WantedFile,
+    Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, EventToken, RobotHeard, RobotReply, Rule,
+    Source, SourceFile, WantedFile,
 };
 use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
@@ -249,6 +250,36 @@ impl EffectRunner {
             Effect::AnswerRobot { event_token, reply } => {
                 self.portal(order)?.answer_robot(event_token, reply).await
             }
+        }
+    }
+
+    /// Answers a workflow outside of any document: a question, or an order that came to nothing.
+    ///
+    /// # Errors
+    /// As [`robots::event_send`](crate::providers::bitrix24::robots::event_send).
+    pub async fn answer_workflow(
+        &self,
+        portal: &PortalId,
+        token: &EventToken,
+        reply: &RobotReply,
+    ) -> Result<RobotHeard, Failure> {
+        let effect = Effect::AnswerRobot { event_token: token.clone(), reply: reply.clone() };
+        let since = self.parts.clock.now();
+        let order = Order {
+            saga: SagaId::from_u128(0),
+            portal: portal.clone(),
+            since,
+            token: AttemptToken(0),
+            effect,
+        };
+        match self.perform(&order).await? {
+            Answer::RobotAnswered { heard } => Ok(heard),
+            _ => Err(local(
+                FailureClass::Transient,
+                "wrong_answer",
+                "Сбой внутри edobridge.",
+                "A fault inside edobridge.",
+            )),
         }
     }
 
@@ -512,11 +543,9 @@ impl PortalWork<'_> {
 
     async fn scan_folder(&self, folder_id: u64, wanted_name: &str) -> Result<Answer, Failure> {
         let (stem, _) = rule::split_name(wanted_name);
-        // Asked together they share a request, and the first of them with every other document of the folder.
-        let (highest_id, alike) = futures_util::try_join!(
-            drive::highest_id(&self.caller, folder_id),
-            folder::names_with_prefix(&self.caller, folder_id, stem),
-        )?;
+        // The highest id is asked in the same words by every document of the folder: those that wait share one answer.
+        let highest_id = drive::highest_id(&self.caller, folder_id).await?;
+        let alike = folder::names_with_prefix(&self.caller, folder_id, stem).await?;
         Ok(Answer::FolderScanned { highest_id, free_name: rule::free_name(wanted_name, &alike) })
     }
 
@@ -634,7 +663,7 @@ pub(super) fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Fail
     Failure::new(class, FailureKind::Local, code, Text::new(ru, en))
 }
 
-pub(super) fn stopping() -> Failure {
+fn stopping() -> Failure {
     local(FailureClass::Throttled, "stopping", "edobridge останавливается.", "edobridge is stopping.")
 }
 

@@ -19,10 +19,10 @@ mod upkeep;
 use super::bindings::{self, Binding, EventMode, Wants};
 use super::folder_watch::{FolderWatch, WatchedFolder};
 use super::portal_session::{PortalCaller, PortalSession};
-use super::second_channel;
 use super::session_registry::Sessions;
 use super::token_keeper::{TokenKeeper, Tokens};
 use super::{Parts, PortalSetup};
+use super::{owner_watch, second_channel};
 use crate::config::{Members, Network};
 use crate::domain::{
     AppId, Failure, FailureClass, Installation, InstallationKey, InstallationStatus, MemberId, PortalId,
@@ -321,12 +321,13 @@ impl Registry {
         };
         let setup = (app.make_portal)(it.portal.clone(), &it.key.member_id, origin, access);
         self.notes().clients.insert(it.key.clone(), setup.client.clone());
-        let channel = setup.channel.clone();
+        let (channel, owner) = (setup.channel.clone(), setup.owner.clone());
         let parts = self.parts.clone();
         let session =
             PortalSession::start_in_arbiter(&self.arbiter, move |_| PortalSession::new(parts, setup));
         self.watch(&it.portal, &session);
         second_channel::start(&self.parts, &it.portal, &session, &channel, &self.arbiter);
+        owner_watch::start(&self.parts, &it.portal, &session, &owner, &self.arbiter);
         self.sessions.insert(it.portal, session);
     }
 

@@ -385,6 +385,7 @@ impl Work {
             portal: self.portal.clone(),
             source: Source::CrmItem { item: turn.item },
             rule: None,
+            robot: None,
             notice: Some(*first),
         };
         let outcome = match self.scheduler.send(create).await {

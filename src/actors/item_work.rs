@@ -40,7 +40,7 @@ impl PortalWork<'_> {
         file: &NamedFile,
     ) -> Result<Answer, Failure> {
         let state = self.field_state(item, field).await?;
-        let pass = self.pass(Transfer::Attach).await?;
+        let pass = self.pass(Transfer::FieldFile).await?;
         let source = self.file_source(file.bytes);
         let written = item_fields::attach(&self.items, &pass.client, item, &state, &file.name, &source).await;
         let attached = self.learned(written).await?;
@@ -108,7 +108,7 @@ impl PortalWork<'_> {
 
     async fn learned<T>(&self, written: Written<T>) -> Result<T, Failure> {
         let learned = Learned { observed: written.observed, succeeded: written.result.is_ok() };
-        // The outcome counts, whatever became of the session.
+        // The outcome of the write counts, whatever became of the session.
         let _ = self.session.send(learned).await;
         written.result
     }

@@ -27,9 +27,11 @@ mod item_work;
 pub mod notice_router;
 pub mod offline_queue;
 pub mod own_write;
+pub mod owner_watch;
 pub mod portal_session;
 pub mod push_channel;
 pub mod retry_scheduler;
+mod robot_desk;
 pub mod second_channel;
 pub mod session_registry;
 pub mod token_keeper;
@@ -59,6 +61,7 @@ use installations::{Apps, InstallationView, Registry};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
 use offline_queue::QueueBells;
+use owner_watch::{OwnerBoard, OwnerSettings, OwnerView};
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
@@ -104,6 +107,8 @@ pub struct Parts {
     pub gaps: Arc<GapReport>,
     /// Rung when something lies in a portal's offline queue.
     pub queue_bells: QueueBells,
+    /// What is known of the people behind the portals' credentials.
+    pub owners: Arc<OwnerBoard>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -137,6 +142,8 @@ pub struct PortalSetup {
     pub transfers_max: usize,
     /// How changes are learned that its webhook did not tell.
     pub channel: ChannelSettings,
+    /// How the person behind its credential is watched.
+    pub owner: OwnerSettings,
 }
 
 /// How long the limits of a portal are respected, in milliseconds.
@@ -202,6 +209,8 @@ pub struct PortalView {
     pub last_error: Option<Text>,
     /// How it is reached, if by an application.
     pub installation: Option<InstallationView>,
+    /// The person behind the credential; none before the first look.
+    pub owner: Option<OwnerView>,
 }
 
 /// Whether the engine can take work.
@@ -232,10 +241,12 @@ impl Engine {
         let mut by_webhook = Vec::new();
         for portal in portals {
             let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
+            let owner = portal.owner.clone();
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
             second_channel::start(&parts, &id, &session, &channel, &remotes.handle());
+            owner_watch::start(&parts, &id, &session, &owner, &remotes.handle());
             sessions.insert(id.clone(), session.clone());
             by_webhook.push((id, session));
         }
@@ -243,7 +254,7 @@ impl Engine {
         let (shared, run) = (parts.clone(), runner.clone());
         let items = Arc::new(ItemReader::new(parts.clone(), sessions.clone()));
         let scheduler = RetryScheduler::start_in_arbiter(&decisions.handle(), move |_| {
-            let router = Arc::new(NoticeRouter::new(shared.clone(), items));
+            let router = Arc::new(NoticeRouter::new(shared.clone(), items, run.clone()));
             RetryScheduler::new(shared, run, router)
         });
         let ingresses = Ingresses::new(&parts);
@@ -313,7 +324,7 @@ impl Engine {
             )));
         }
         let (source, rule) = self.with_rule_of_field(&portal, source, rule)?;
-        let create = retry_scheduler::Create { portal, source, rule, notice: None };
+        let create = retry_scheduler::Create { portal, source, rule, robot: None, notice: None };
         match self.scheduler.send(create).await {
             Ok(Ok(record)) => Ok(record.id),
             Ok(Err(HandleError::Taken { by })) => Err(OperateError::Rejected(Text::new(
@@ -374,6 +385,7 @@ impl Engine {
         }
         reasons.extend(self.installations.complaints());
         reasons.extend(self.parts.budgets.alarms());
+        reasons.extend(self.parts.owners.alarms());
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -384,6 +396,7 @@ impl Engine {
             "store": store_details(&store),
             "circuits": circuits,
             "effects_under_way": self.runner.running_count(),
+            "owners": self.parts.owners.codes(),
         });
         EngineHealth { ready: store_ready && alive && !draining, reasons, draining, details }
     }
@@ -401,8 +414,10 @@ impl Engine {
         for (id, entry) in self.sessions.all() {
             let Ok(view) = entry.session.send(View).await else { continue };
             let circuit = circuits.get(id.as_str()).copied().unwrap_or(CircuitView::Closed);
+            let owner = self.parts.owners.of(&id);
             views.push(PortalView {
                 installation: installed.iter().find(|it| it.portal == id).cloned(),
+                owner,
                 id: view.id,
                 address: view.address,
                 bucket_level: view.bucket_level,

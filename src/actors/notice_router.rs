@@ -5,7 +5,7 @@
 
 use super::Parts;
 use super::document_saga::HandleError;
-use super::effect_runner::status_of;
+use super::effect_runner::{EffectRunner, status_of};
 use super::found::{Found, Subject};
 use super::item_reader::{ItemReader, Told};
 use super::offline_queue::{self, Reservation};
@@ -27,7 +27,9 @@ use std::time::Duration;
 
 /// Routes notices; shared by all that are in hand.
 pub struct NoticeRouter {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
+    /// Answers workflows.
+    pub(super) runner: Arc<EffectRunner>,
     items: Arc<ItemReader>,
     failures: Mutex<HashMap<NoticeId, u32>>,
 }
@@ -45,19 +47,25 @@ pub enum Routed {
 
 /// Why a notice could not be handled now.
 #[derive(Debug, thiserror::Error)]
-enum RouteError {
+pub(super) enum RouteError {
     #[error("the store is unavailable")]
     Store(#[from] StoreError),
     #[error(transparent)]
     Handle(#[from] HandleError),
     #[error("the scheduler is gone")]
     Mailbox(#[from] MailboxError),
+    /// A workflow could not be answered now.
+    #[error("a workflow waits for its answer: {0}")]
+    Workflow(String),
+    /// A workflow can never be answered.
+    #[error("a workflow cannot be answered: {}", .0.en)]
+    Hopeless(Text),
 }
 
 impl NoticeRouter {
     /// A router over the store and rules of `parts`, which has items read by `items`.
-    pub fn new(parts: Arc<Parts>, items: Arc<ItemReader>) -> Self {
-        Self { parts, items, failures: Mutex::new(HashMap::new()) }
+    pub fn new(parts: Arc<Parts>, items: Arc<ItemReader>, runner: Arc<EffectRunner>) -> Self {
+        Self { parts, runner, items, failures: Mutex::new(HashMap::new()) }
     }
 
     /// Why nothing is to be made of `notice`, if that can be told without looking at the store: events of no rule's
@@ -104,9 +112,7 @@ impl NoticeRouter {
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
                 settled(self.trigger(&notice, scheduler).await)
             }
-            NoticeKind::Robot => {
-                self.unreadable(&notice, "роботы ещё не поддержаны", "robots are not built yet").await
-            }
+            NoticeKind::Robot => settled(self.robot(&notice, scheduler).await),
         };
         match outcome {
             Ok(routed) => {
@@ -139,12 +145,17 @@ impl NoticeRouter {
         Routed::Later(reason)
     }
 
-    async fn done(&self, notice: &Notice, why: &'static str) -> Result<(), RouteError> {
+    pub(super) async fn done(&self, notice: &Notice, why: &'static str) -> Result<(), RouteError> {
         self.note_idle(notice, why);
         Ok(self.parts.store.settle(notice.id, Fate::Done).await?)
     }
 
-    async fn park(&self, notice: &Notice, reason: Text, lookup: Option<String>) -> Result<(), RouteError> {
+    pub(super) async fn park(
+        &self,
+        notice: &Notice,
+        reason: Text,
+        lookup: Option<String>,
+    ) -> Result<(), RouteError> {
         tracing::warn!(notice = %notice.id, reason = %reason.en, "a notice was parked");
         self.parts.metrics.notice(
             super::webhook_ingress::source_of(notice.kind),
@@ -340,7 +351,7 @@ impl NoticeRouter {
                 return self.repeat(notice, owner, &source, scheduler).await;
             }
             let (portal, source, rule) = (portal.clone(), source.clone(), rule.clone());
-            let create = Create { portal, source, rule, notice: Some(notice.id) };
+            let create = Create { portal, source, rule, robot: None, notice: Some(notice.id) };
             match scheduler.send(create).await? {
                 Ok(_) => return Ok(()),
                 Err(HandleError::Taken { .. }) => {}

@@ -9,7 +9,7 @@ use super::notice_router::{NoticeRouter, Routed};
 use super::{Parts, chance, new_saga_id};
 use crate::domain::{NoticeId, PortalId, SagaId, Timestamp};
 use crate::limits;
-use crate::saga::document::{DocumentSaga as Record, Event, Source};
+use crate::saga::document::{DocumentSaga as Record, Event, RobotWishes, Source};
 use crate::store::{Agenda, AgendaQuery, Notice};
 use actix::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -57,6 +57,8 @@ pub struct Create {
     pub source: Source,
     /// The rule, if it is known.
     pub rule: Option<String>,
+    /// What the robot wants that ordered it, if one did.
+    pub robot: Option<RobotWishes>,
     /// The inbox entry that caused it.
     pub notice: Option<NoticeId>,
 }
@@ -365,7 +367,8 @@ impl Handler<Create> for RetryScheduler {
 
     fn handle(&mut self, msg: Create, ctx: &mut Self::Context) -> Self::Result {
         let id = new_saga_id(self.parts.clock.now(), chance());
-        let begin = Begin { portal: msg.portal, source: msg.source, rule: msg.rule, notice: msg.notice };
+        let Create { portal, source, rule, robot, notice } = msg;
+        let begin = Begin { portal, source, rule, robot, notice };
         let sent = self.enlist(id, ctx.address()).send(begin);
         Box::pin(sent.into_actor(self).map(move |outcome, this, ctx| {
             let outcome = flatten(outcome, id);

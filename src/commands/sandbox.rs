@@ -392,7 +392,8 @@ impl Brochure {
 
     /// A configuration with which edobridge works against this emulator.
     fn configuration(&self, args: &SandboxArgs) -> String {
-        let Self { webhook_url, easydocs_url, keys, stage, .. } = self;
+        let Self { webhook_url, easydocs_url, oauth_url, keys, stage, .. } = self;
+        let Self { member_id, client_id, client_secret, .. } = self;
         let public = args.event_target.port_or_known_default().unwrap_or(8080);
         let (search, status) = if args.documented_only {
             ("", "")
@@ -423,6 +424,16 @@ path = "{status}"
 [easydocs.signature]
 secrets = ["{callback_secret}"]
 
+# Takes effect when a button installs the application; until then the portal is reached by its webhook.
+[[apps]]
+id = "sandbox"
+kind = "{app_kind}"
+client_id = "{client_id}"
+client_secret = "{client_secret}"
+oauth_hosts = ["{oauth_url}"]
+members = ["{member_id}"]
+dangerous_allow_http = true          # loopback only
+
 [[portals]]
 id = "sandbox"
 webhook_url = "{webhook_url}"
@@ -445,6 +456,10 @@ trigger = {{ kind = "deal_stage", stages = ["{STAGE}"], file_field = "{field}" }
 deliver_to = {signed}
 notify = ["responsible"]
 "#,
+            app_kind = match args.app {
+                AppArg::Local | AppArg::ApiOnly => "local",
+                AppArg::Market => "market",
+            },
             api_key = keys.easydocs_api_key,
             callback_secret = keys.callback_secret,
             application_token = keys.application_token,

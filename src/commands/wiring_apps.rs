@@ -122,7 +122,7 @@ fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> 
         named,
         senders: senders(&app.portal),
         http,
-        make_portal: make_portal(&entries, &app.portal)?,
+        make_portal: make_portal(config, &entries, &app.portal)?,
     })
 }
 
@@ -138,14 +138,15 @@ fn entries<'c>(config: &'c Config, app: &AppConfig) -> BTreeMap<MemberId, &'c Po
 
 /// Everything that may fail is done here, so that an installation cannot fail because of the configuration.
 fn make_portal(
+    config: &Config,
     entries: &BTreeMap<MemberId, &PortalConfig>,
     default: &PortalConfig,
 ) -> Result<MakePortal, WiringError> {
     let prepared = entries
         .iter()
-        .map(|(member, entry)| Ok((member.clone(), wiring::portal_kit(entry)?)))
+        .map(|(member, entry)| Ok((member.clone(), wiring::portal_kit(config, entry)?)))
         .collect::<Result<BTreeMap<_, _>, WiringError>>()?;
-    let default = wiring::portal_kit(default)?;
+    let default = wiring::portal_kit(config, default)?;
     Ok(Arc::new(move |id: PortalId, member: &MemberId, origin: Origin, access: AppAccess| {
         let kit = prepared.get(member).unwrap_or(&default);
         let connector = access.auth_connector.clone();

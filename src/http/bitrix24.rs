@@ -61,7 +61,47 @@ impl Door {
         self
     }
 
+    /// Proxies whose word about the sender's address is believed.
+    pub(super) fn trusted_proxies(&self) -> &[Network] {
+        &self.trusted_proxies
+    }
+
+    /// What is behind the door.
+    pub(super) fn reception(&self) -> &Reception {
+        &self.reception
+    }
+
+    /// Notes a refusal and makes the answer.
+    pub(super) fn refuse(&self, refused: Refused, source: IpAddr) -> ApiError {
+        let error = self.reception.refuse(DOOR, refused.code, source);
+        match refused.retry_after_s {
+            Some(seconds) => error.retry_after_s(seconds),
+            None => error,
+        }
+    }
+
+    /// The portal that a token and an address prove: of an outgoing webhook, or of an installed application.
+    pub(super) fn sender(
+        &self,
+        token: &Secret,
+        member_id: Option<&str>,
+        source: IpAddr,
+    ) -> Result<PortalId, Code> {
+        sender_of(&self.settings.portals, &self.reception.installed(), token, member_id, source)
+    }
+
     async fn take(&self, request: &HttpRequest, payload: Payload, source: IpAddr) -> Result<Taken, Refused> {
+        let (content_type, body) = self.read(request, payload, source).await?;
+        self.judge(source, content_type, body).map_err(Refused::from)
+    }
+
+    /// The body within its bounds, and what the sender calls it.
+    pub(super) async fn read(
+        &self,
+        request: &HttpRequest,
+        payload: Payload,
+        source: IpAddr,
+    ) -> Result<(String, Bytes), Refused> {
         if let Some(Verdict::Refused { retry_after_s }) = self.limit.as_ref().map(|limit| limit.check(source))
         {
             return Err(Refused { code: Code::TooMany, retry_after_s: Some(retry_after_s) });
@@ -71,8 +111,7 @@ impl Door {
         if body::is_encoded(request) {
             return Err(Code::EncodingRefused.into());
         }
-        let content_type = body::content_type(request);
-        self.judge(source, content_type, body).map_err(Refused::from)
+        Ok((body::content_type(request), body))
     }
 
     /// Everything that can be decided without IO.
@@ -83,18 +122,12 @@ impl Door {
             let event = Lifecycle::decode(&content_type, &body).map_err(|_| Code::Unreadable)?;
             return event.map(|event| Taken::Life(Box::new(event))).ok_or(Code::Unreadable);
         }
-        let portal = self.sender(&event, source)?;
+        let portal = self.sender(&event.application_token, event.member_id.as_deref(), source)?;
         if !self.settings.events.is_empty() && !self.settings.events.contains(&event.name) {
             return Ok(Taken::Unwanted);
         }
         let body = blanked(without_credentials(&body).into(), event.application_token.expose());
         Ok(Taken::Wanted { portal, content_type, body })
-    }
-
-    /// The portal that sends this, proven by its token: of an outgoing webhook, or of an installed application.
-    fn sender(&self, event: &IncomingEvent, source: IpAddr) -> Result<PortalId, Code> {
-        let (token, member_id) = (&event.application_token, event.member_id.as_deref());
-        sender_of(&self.settings.portals, &self.reception.installed(), token, member_id, source)
     }
 }
 
@@ -110,7 +143,8 @@ enum Taken {
     Unwanted,
 }
 
-struct Refused {
+/// Why a request is not taken.
+pub(super) struct Refused {
     code: Code,
     retry_after_s: Option<u64>,
 }
@@ -160,7 +194,7 @@ fn gate_of<'g>(gates: &'g [PortalGate], given: &Secret) -> Option<&'g PortalGate
 }
 
 /// The body with every occurrence of the token, plain or percent-encoded, overwritten by stars.
-fn blanked(body: Bytes, token: &str) -> Bytes {
+pub(super) fn blanked(body: Bytes, token: &str) -> Bytes {
     if token.len() < TOKEN_BYTES_MIN {
         return body;
     }
@@ -220,13 +254,7 @@ pub async fn webhook(
             install::carry_out(registry, &door.reception, &event, source).await?;
         }
         Ok(Taken::Unwanted) => door.reception.drop_unwanted(DOOR, since),
-        Err(Refused { code, retry_after_s }) => {
-            let error = door.reception.refuse(DOOR, code, source);
-            return Err(match retry_after_s {
-                Some(seconds) => error.retry_after_s(seconds),
-                None => error,
-            });
-        }
+        Err(refused) => return Err(door.refuse(refused, source)),
     }
     Ok(HttpResponse::Ok().content_type("application/json").body(r#"{"ok":true}"#))
 }

@@ -33,6 +33,7 @@ pub mod operator_view;
 pub mod pages;
 pub mod rate_limit;
 pub mod refusal;
+pub mod robots;
 pub mod routes;
 pub mod settings;
 pub mod slow_clients;

@@ -3,7 +3,7 @@
 use super::admin::{self, Desk};
 use super::error::{ApiError, Code};
 use super::settings::OPERATOR_BODY_BYTES_MAX;
-use super::{bitrix24, budget_view, easydocs, gap_view, health, install, maintenance, oauth, pages};
+use super::{bitrix24, budget_view, easydocs, gap_view, health, install, maintenance, oauth, pages, robots};
 use crate::actors::Engine;
 use crate::domain::Text;
 use crate::telemetry::metrics::Metrics;
@@ -24,12 +24,15 @@ pub const BITRIX_INSTALL: &str = "/bitrix/install";
 pub const BITRIX_APP: &str = "/bitrix/app";
 /// Where the browser comes back to with a code.
 pub const BITRIX_OAUTH: &str = "/bitrix/oauth";
+/// Robots of workflows in Bitrix24.
+pub const BITRIX_ROBOT: &str = "/bitrix/robot/{code}";
 /// Callbacks of EasyDocs.
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
 
 /// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
-pub const PATTERNS: [&str; 29] = [
+pub const PATTERNS: [&str; 30] = [
     BITRIX_WEBHOOK,
+    BITRIX_ROBOT,
     EASYDOCS_CALLBACK,
     BITRIX_INSTALL,
     BITRIX_APP,
@@ -82,6 +85,7 @@ pub fn public(config: &mut ServiceConfig, doors: &PublicDoors) {
             .service(resource(BITRIX_APP, "POST").route(web::post().to(install::main_page)))
             .service(resource(BITRIX_OAUTH, "GET").route(web::get().to(oauth::come_back)));
     }
+    config.service(resource(BITRIX_ROBOT, "POST").route(web::post().to(robots::robot)));
     if let Some(door) = &doors.easydocs {
         config.app_data(door.clone());
         config.service(resource(EASYDOCS_CALLBACK, "POST").route(web::post().to(easydocs::callback)));

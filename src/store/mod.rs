@@ -52,6 +52,7 @@ pub mod open;
 pub mod options;
 mod overlay;
 pub mod portal_installations;
+mod portal_owner;
 pub mod portal_seal;
 pub mod portal_seal_key;
 mod portal_usage;

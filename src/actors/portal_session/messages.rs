@@ -41,7 +41,7 @@ pub enum Transfer {
     /// A file is put into a folder.
     Upload,
     /// A file is put into a file field of a CRM item (on an old box by the method of its type).
-    Attach,
+    FieldFile,
     /// A comment is written with a file in it.
     CommentFile,
 }
@@ -52,7 +52,7 @@ impl Transfer {
         match self {
             Self::Download => "download",
             Self::Upload => "disk.folder.uploadfile",
-            Self::Attach => "crm.item.update",
+            Self::FieldFile => "crm.item.update",
             Self::CommentFile => "crm.timeline.comment.add",
         }
     }

@@ -79,6 +79,11 @@ pub(crate) fn keys_of(ctx: &Ctx<'_>, entity_type_id: u32, named: Option<&[u64]>)
 
 pub(crate) fn item_fields(ctx: &mut Ctx<'_>, params: &Value) -> Outcome {
     let wanted = entity_type(params)?;
+    Ok(Answer::of(json!({"fields": described_fields(ctx, wanted)})))
+}
+
+/// Every field of a type with its description.
+pub(crate) fn described_fields(ctx: &Ctx<'_>, wanted: u32) -> Map<String, Value> {
     let mut fields = Map::new();
     for name in ["id", "createdTime", "updatedTime"].iter().chain(COMMON_FIELDS) {
         fields.insert((*name).to_owned(), field_description(name, "string", false));
@@ -91,7 +96,7 @@ pub(crate) fn item_fields(ctx: &mut Ctx<'_>, params: &Value) -> Outcome {
         };
         fields.insert(name.clone(), field_description(&name, kind, multiple));
     }
-    Ok(Answer::of(json!({"fields": fields})))
+    fields
 }
 
 /// The user fields of a type: those that were declared, and those that an item has.

@@ -40,6 +40,19 @@ pub(crate) fn lead_update(ctx: &mut Ctx<'_>, params: &Value) -> Outcome {
     update(ctx, LEAD, params)
 }
 
+pub(crate) fn deal_fields(ctx: &mut Ctx<'_>, _: &Value) -> Outcome {
+    fields(ctx, DEAL)
+}
+pub(crate) fn lead_fields(ctx: &mut Ctx<'_>, _: &Value) -> Outcome {
+    fields(ctx, LEAD)
+}
+
+fn fields(ctx: &mut Ctx<'_>, entity_type_id: u32) -> Outcome {
+    let described = crm::described_fields(ctx, entity_type_id);
+    let upper = described.into_iter().map(|(name, field)| (upper_name(&name), field));
+    Ok(Answer::of(upper.collect::<Map<String, Value>>()))
+}
+
 /// The names that do not follow the rule of the two spellings.
 fn exceptions(entity_type_id: u32) -> Vec<(&'static str, &'static str)> {
     let mut names = vec![("CREATED_TIME", "DATE_CREATE"), ("UPDATED_TIME", "DATE_MODIFY")];

@@ -85,6 +85,8 @@ const METHODS: &[Method] = &[
     method("crm.deal.list", Some("crm"), crm_old::deal_list),
     method("crm.deal.add", Some("crm"), crm_old::deal_add),
     method("crm.deal.update", Some("crm"), crm_old::deal_update),
+    method("crm.deal.fields", Some("crm"), crm_old::deal_fields),
+    method("crm.lead.fields", Some("crm"), crm_old::lead_fields),
     method("crm.lead.get", Some("crm"), crm_old::lead_get),
     method("crm.lead.list", Some("crm"), crm_old::lead_list),
     method("crm.lead.add", Some("crm"), crm_old::lead_add),

@@ -7,6 +7,7 @@ pub mod data_dir;
 pub mod disk_sync;
 pub mod easydocs;
 pub mod needs;
+pub mod owner;
 pub mod portal;
 pub mod public_address;
 pub mod rules;

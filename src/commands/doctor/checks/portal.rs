@@ -2,10 +2,12 @@
 
 use super::application;
 use super::needs::Needs;
+use super::owner;
 use super::rules;
 use super::visitor::Visitor;
 use crate::commands::doctor::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
+use crate::commands::wiring;
 use crate::config::{PortalConfig, RuleConfig};
 use crate::domain::{Failure, FailureClass, Text};
 use crate::providers::bitrix24::Caller;
@@ -48,6 +50,8 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
         ));
     }
     notes.extend(moved(entry, &visitor));
+    let watched = wiring::owner(entry, examination.config());
+    notes.extend(owner::check(&visitor, &watched, examination.clock.now()).await);
     let scopes = scopes(&visitor, &needs, &notes).await;
     methods(&visitor, &needs, &notes).await;
     rules::check(&visitor, &rules, &needs, &scopes, examination.write_test, &notes).await;
@@ -83,8 +87,8 @@ async fn webhook(caller: &dyn Caller, notes: &Notebook) -> bool {
                     format!("The incoming webhook answers; it acts as {name} (id {id})."),
                 )
                 .fix(
-                    "REST не показывает срок действия вебхука, а увольнение владельца или правка другим администратором меняют секрет: посмотрите срок в «Разработчикам → Интеграции» и выберите владельцем учётную запись, которую не уволят.",
-                    "REST does not show when a webhook expires, and the dismissal of its owner or an edit by another administrator changes the secret: look at the date in Developer resources → Integrations, and let an account own it that stays.",
+                    "REST не показывает срок действия вебхука (впишите его в webhook_expires), а увольнение владельца или правка другим администратором меняют секрет: посмотрите срок в «Разработчикам → Интеграции» и выберите владельцем учётную запись, которую не уволят.",
+                    "REST does not show when a webhook expires (put the date into webhook_expires), and the dismissal of its owner or an edit by another administrator changes the secret: look at the date in Developer resources → Integrations, and let an account own it that stays.",
                 ),
             );
             return true;

@@ -5,21 +5,27 @@ use super::*;
 impl Registry {
     pub(super) async fn upkeep_for_ever(self: Arc<Self>) {
         while !self.parts.is_draining() {
-            self.upkeep().await;
+            self.upkeep();
             drop(tokio::time::timeout(UPKEEP_EVERY, self.wake.notified()).await);
         }
     }
 
-    pub(super) async fn upkeep(&self) {
+    /// Each portal in a task of its own: one that does not answer holds up no other.
+    pub(super) fn upkeep(self: &Arc<Self>) {
         for keeper in self.keepers() {
-            let it = keeper.installation();
-            match it.status {
-                InstallationStatus::Active => self.keep_well(&keeper, &it).await,
-                InstallationStatus::NeedsAuthorisation => self.tell_administrator(&it).await,
-                InstallationStatus::Uninstalled => self.forget_in_time(&it).await,
-            }
+            let me = self.clone();
+            self.arbiter.spawn(async move { me.upkeep_of(&keeper).await });
         }
         self.measure();
+    }
+
+    async fn upkeep_of(&self, keeper: &Arc<TokenKeeper>) {
+        let it = keeper.installation();
+        match it.status {
+            InstallationStatus::Active => self.keep_well(keeper, &it).await,
+            InstallationStatus::NeedsAuthorisation => self.tell_administrator(&it).await,
+            InstallationStatus::Uninstalled => self.forget_in_time(&it).await,
+        }
     }
 
     pub(super) async fn keep_well(&self, keeper: &Arc<TokenKeeper>, it: &Installation) {

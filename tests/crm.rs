@@ -7,7 +7,8 @@ mod support;
 
 use edobridge::saga::document::{DocumentSaga, Step};
 use edobridge::sandbox::{
-    AppSpec, Fault, FaultKind, FieldKind, LedgerEntry, PdfPlan, PortalTraits, RobotSpec, WorkflowState,
+    AppSpec, Fault, FaultKind, FieldKind, FrameSpec, LedgerEntry, PdfPlan, PortalTraits, RobotSpec,
+    WorkflowState,
 };
 use edobridge::store::DocumentFilter;
 use serde_json::{Value, json};
@@ -341,7 +342,7 @@ fn a_pdf_that_fails_or_never_comes_stops_for_a_person_in_words() {
 
 const ROBOT: &str = r#"{ kind = "robot" }"#;
 
-/// A portal with an application whose robots are registered.
+/// A portal where edobridge is installed as an application; it has registered its robots there.
 struct Robots {
     play: Play,
     client_id: String,
@@ -354,23 +355,16 @@ impl Robots {
         let base = url::Url::parse(&format!("http://{}/", stage.public)).expect("an address");
         let spec = AppSpec::local(&base);
         let client_id = spec.client_id.clone();
-        stage.world.register_app(spec);
-        let installed = stage.world.install_app(&client_id).expect("it is registered");
-        stage.world.finish_install(&client_id).expect("it is installed");
-        for code in ["edobridge_send", "edobridge_status"] {
-            let handler = base.join(&format!("/bitrix/robot/{code}")).expect("a path");
-            let params = json!({
-                "CODE": code, "HANDLER": handler, "USE_SUBSCRIPTION": "Y", "NAME": code,
-                "auth": installed.access_token.expose()
-            });
-            assert_eq!(rest(&stage, "bizproc.robot.add", &params)["result"], json!(true));
-        }
-        let text = std::fs::read_to_string(&stage.config_path).expect("the configuration is there");
-        let tokens = format!("application_tokens = [\"{}\", ", installed.application_token.expose());
-        std::fs::write(&stage.config_path, text.replace("application_tokens = [", &tokens)).expect("written");
-        let scopes = ["crm", "disk", "im", "user_brief", "bizproc"];
-        stage.world.set_scopes(&scopes);
-        Self { play: Play::go(stage), client_id }
+        stage.world.register_app(spec.clone());
+        as_application(&stage, &spec);
+        let play = Play::go(stage);
+        let world = &play.stage.world;
+        world.install_app(&client_id).expect("it is registered");
+        let opened = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let page = opened.block_on(world.open_frame(&client_id, &FrameSpec::main_page()));
+        assert_eq!(page.expect("it is installed").status, 200);
+        wait_for("the robots", || world.apps().iter().any(|app| app.robots.len() == 2));
+        Self { play, client_id }
     }
 
     fn run(&self, code: &str, properties: Value) -> String {
@@ -396,19 +390,25 @@ impl Robots {
     }
 }
 
-/// A call by token, as an application makes it.
-fn rest(stage: &Stage, method: &str, params: &Value) -> Value {
-    let place = stage.world.bitrix_url();
-    let address = place.socket_addrs(|| None).expect("loopback")[0];
-    let body = params.to_string();
-    let text = format!(
-        "POST /rest/{method}.json HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
+/// Puts the application into the configuration, in the place of the webhook.
+fn as_application(stage: &Stage, spec: &AppSpec) {
+    let text = std::fs::read_to_string(&stage.config_path).expect("the configuration is there");
+    let way_in = |line: &&str| line.starts_with("webhook_url") || line.starts_with("application_tokens");
+    let kept: Vec<&str> = text.lines().filter(|line| !way_in(line)).collect();
+    let member = stage.world.member_id();
+    let text = kept.join("\n").replacen(
+        "id = \"main\"",
+        &format!("id = \"main\"\napp = \"sign\"\nmember_id = \"{member}\""),
+        1,
     );
-    let (_, answer) = support::request(address, &text).expect("the sandbox answers");
-    let json = &answer[answer.find('{').unwrap_or(0)..=answer.rfind('}').unwrap_or(0)];
-    serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    let app = format!(
+        "\n[[apps]]\nid = \"sign\"\nkind = \"local\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\n\
+         oauth_hosts = [\"{}\"]\ndangerous_allow_http = true\n",
+        spec.client_id,
+        spec.client_secret.expose(),
+        stage.world.oauth_url()
+    );
+    std::fs::write(&stage.config_path, text + &app).expect("the configuration is written");
 }
 
 #[test]
@@ -435,7 +435,7 @@ fn a_workflow_waits_until_the_end_and_learns_status_file_and_reason() {
 }
 
 #[test]
-fn a_robot_sends_the_generated_document_of_its_deal_and_a_second_one_joins() {
+fn a_robot_sends_the_generated_document_of_its_deal_and_a_second_order_is_told_so() {
     let mut robots = Robots::start();
     let world = robots.play.stage.world.clone();
     world

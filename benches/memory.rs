@@ -244,12 +244,18 @@ fn main() {
     let mut targets = Targets::default();
     // all parts, or those that `EDOBRIDGE_BENCH_ONLY` names
     let only = knobs::text("ONLY");
-    let parts: [(&str, fn(&mut Targets)); 4] =
-        [("binary", binary_size), ("idle", idle), ("dormant", dormant), ("file", large_file)];
-    for (name, part) in parts {
-        if only.as_ref().is_none_or(|only| only.contains(name)) {
-            part(&mut targets);
-        }
+    let is_wanted = |name: &str| only.as_ref().is_none_or(|only| only.contains(name));
+    if is_wanted("binary") {
+        binary_size(&mut targets);
+    }
+    if is_wanted("idle") {
+        idle(&mut targets);
+    }
+    if is_wanted("dormant") {
+        dormant(&mut targets);
+    }
+    if is_wanted("file") {
+        large_file(&mut targets);
     }
     targets.finish();
 }

@@ -187,7 +187,7 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_line() {
         (with("min_size = \"10\""), "18: rules[0].min_size:", "64KiB"),
         (with("comment = \"yes\""), "18: rules[0].comment:", "this is needed: a boolean"),
         (with("notify = [\"boss\"]"), "18: rules[0].notify[0]:", "\"creator\" or a user id"),
-        (with("deliver_to = 0"), "18: rules[0].deliver_to:", "\"same\" or a folder id"),
+        (with("deliver_to = 0"), "18: rules[0].deliver_to:", "\"same\", \"none\" or a folder id"),
         (with("include = [\"a/b\"]"), "18: rules[0].include[0]:", "only the file's name"),
         (with("crm_item = { entity = \"deal\" }"), "18: rules[0].crm_item:", "id = 501 or from_name"),
         (with("crm_item = { entity = \"dael\", id = 1 }"), "18: rules[0].crm_item:", "dynamic_"),

@@ -131,16 +131,33 @@ impl Bench {
     async fn live(&self, until: Instant) -> Result<u64, CommitError> {
         let mut commits = 0;
         while Instant::now() < until {
-            let mut next = Some(happy_path::first(self.number(), NOW, &self.policy));
-            let mut previous = None;
-            while let Some(step) = next {
-                let stored = self.store.commit(happy_path::commit_of(previous, step)).await?;
-                commits += 1;
-                next = happy_path::next(&stored.saga, self.files, NOW, &self.policy);
-                previous = Some(stored);
-            }
+            commits += self.document().await?;
         }
         Ok(commits)
+    }
+
+    /// One document from trigger to delivery; says how many steps that were.
+    async fn document(&self) -> Result<u64, CommitError> {
+        let mut next = Some(happy_path::first(self.number(), NOW, &self.policy));
+        let (mut previous, mut commits) = (None, 0);
+        while let Some(step) = next {
+            let stored = self.store.commit(happy_path::commit_of(previous, step)).await?;
+            commits += 1;
+            next = happy_path::next(&stored.saga, self.files, NOW, &self.policy);
+            previous = Some(stored);
+        }
+        Ok(commits)
+    }
+
+    /// What a whole document costs on disk.
+    async fn print_document(&self) {
+        let [_, _, before] = self.groups.now();
+        let commits = self.document().await.expect("a healthy store takes everything");
+        let [_, _, after] = self.groups.now();
+        println!(
+            "a document from trigger to delivery: {commits} commits, {} bytes of journal",
+            after - before
+        );
     }
 
     async fn accepts(&self, until: Instant) -> Result<u64, StoreError> {
@@ -226,6 +243,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let bench = Bench::open(dir.path()).await;
+        bench.print_document().await;
         for work in [Work::Accept, Work::Commit] {
             for callers in CALLERS {
                 bench.compare(work, callers).await;

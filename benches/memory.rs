@@ -15,6 +15,7 @@ use edobridge::telemetry::SystemClock;
 use futures_util::future::try_join_all;
 use stage::{Binary, Setting, Stage, get, pdf, wait_for};
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use support::figures::{Targets, mebibytes};
 use support::happy_path::{self, Files};
@@ -134,6 +135,27 @@ fn dormant(targets: &mut Targets) {
     targets.at_most("resident memory with them", memory.resident as f64 / MIB, 120.0, "MiB");
     targets.at_most("peak of it while starting", memory.peak as f64 / MIB, 120.0, "MiB");
     targets.at_most("ready after SIGKILL", took.as_secs_f64(), 3.0, "s");
+    binary.kill();
+    after_power_cut(&stage, documents, targets);
+}
+
+/// The store was left open by another boot: the view is made anew from the snapshot and the journal.
+fn after_power_cut(stage: &Stage, documents: u64, targets: &mut Targets) {
+    let marker = store_dir(stage).join("OPEN");
+    std::fs::write(&marker, "another-boot").expect("the mark of an open store is written");
+    let (binary, took) = start(stage, &settings());
+    print_memory("at rest after a power cut", at_rest(binary.child.id()));
+    let seconds = took.as_secs_f64();
+    targets.at_most("ready after a power cut", seconds, documents as f64 * 50e-6 + 1.0, "s");
+}
+
+fn store_dir(stage: &Stage) -> PathBuf {
+    wiring::store_options(&config_of(stage)).dir
+}
+
+fn config_of(stage: &Stage) -> Config {
+    let loaded = Config::load(Some(&stage.config_path), &Environment::of(settings()));
+    loaded.unwrap_or_else(|errors| panic!("refused: {:#?}", errors.problems)).config
 }
 
 /// A snapshot reads the whole view, and what the view has read it keeps for a while.
@@ -154,8 +176,7 @@ fn after_snapshot(binary: &Binary, targets: &mut Targets) {
 }
 
 async fn make_documents(stage: &Stage, documents: u64) {
-    let loaded = Config::load(Some(&stage.config_path), &Environment::of(settings()));
-    let config = loaded.unwrap_or_else(|errors| panic!("refused: {:#?}", errors.problems)).config;
+    let config = config_of(stage);
     let (store, _) = Store::open(wiring::store_options(&config), &mut |_| {}).expect("a new store opens");
     let files = happy_path::spooled(&store).await.expect("the spool takes two small files");
     let (policy, now, next) = (wiring::policy(&config), SystemClock.now(), Cell::new(0));

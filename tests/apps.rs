@@ -492,3 +492,79 @@ fn the_seal_key_is_changed_while_the_service_runs_and_while_it_does_not() {
     it.one_document("sealed.pdf", 1);
     drop(binary);
 }
+
+#[test]
+fn a_portal_without_an_entry_is_served_by_rules_for_every_portal_once_it_is_admitted() {
+    let it = AppStage::new();
+    let path = &it.stage.config_path;
+    let text = std::fs::read_to_string(path).expect("the configuration is there");
+    let (before, rest) = text.split_once("[[portals]]").expect("an entry");
+    let (_, after) = rest.split_once("[easydocs]").expect("the next section");
+    let text = format!("{before}[easydocs]{after}").replace("portal = \"main\"", "portal = \"*\"");
+    let members =
+        |members: &str| std::fs::write(path, format!("{text}members = {members}\n")).expect("written");
+    members("\"none\"");
+    let service = InProcess::start(&it.stage);
+    it.stage.world.install_app(it.client_id()).expect("it is registered");
+    let page = it.open(&FrameSpec::main_page());
+    assert_eq!(page.status, 403);
+    assert!(page.body.contains(&it.stage.world.member_id()), "the page tells what to ask for: {}", page.body);
+    service.stop();
+    members(&format!("[\"{}\"]", it.stage.world.member_id()));
+    let service = InProcess::start(&it.stage);
+    assert_eq!(it.open(&FrameSpec::main_page()).status, 200);
+    it.wait_bound();
+    it.one_document("every.pdf", 1);
+    let id = service.ask(|engine| async move { engine.portals().await[0].id.to_string() });
+    assert_eq!(id, it.stage.world.member_id());
+    service.stop();
+}
+
+#[test]
+fn an_event_of_an_installed_portal_is_proven_by_its_application_token() {
+    let it = AppStage::new();
+    let service = InProcess::start(&it.stage);
+    let installed = it.install();
+    it.wait_bound();
+    let event = |token: &str| {
+        let member = it.stage.world.member_id();
+        format!(
+            "event=ONCRMDEALUPDATE&data[FIELDS][ID]=501&auth[member_id]={member}&auth[application_token]={token}"
+        )
+    };
+    assert_eq!(it.post("/bitrix/webhook", &event(installed.application_token.expose())).0, 200);
+    assert_eq!(it.post("/bitrix/webhook", &event("forged-token-0123456789")).0, 403);
+    let stranger =
+        event(installed.application_token.expose()).replace(&it.stage.world.member_id(), "0123456789abcdef");
+    assert_eq!(it.post("/bitrix/webhook", &stranger).0, 403, "a token is good for its own portal only");
+    service.stop();
+}
+
+#[test]
+fn the_checklist_sees_an_installed_application_and_one_whose_keys_are_wrong() {
+    let it = AppStage::new();
+    let doctor = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_edobridge"))
+            .args(["doctor", "--json", "--config"])
+            .arg(&it.stage.config_path)
+            .output()
+            .expect("the binary starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let binary = Binary::start(&it.stage);
+    let before = doctor();
+    assert!(before.contains("not installed at the portal") || before.contains("не установлено"), "{before}");
+    it.install();
+    it.wait_bound();
+    wait_for("the bindings to be seen", || {
+        it.shown()["bindings"].as_array().is_some_and(|bindings| !bindings.is_empty())
+    });
+    let after = doctor();
+    assert!(after.contains("the access works"), "{after}");
+    assert!(after.contains("knows the application") && after.contains("seal-key"), "{after}");
+    drop(binary);
+    let text = std::fs::read_to_string(&it.stage.config_path).expect("the configuration is there");
+    std::fs::write(&it.stage.config_path, text.replace(it.client_id(), "local.unknown")).expect("written");
+    let wrong = doctor();
+    assert!(wrong.contains("did not accept the keys"), "{wrong}");
+}

@@ -2,7 +2,7 @@
 
 mod support;
 
-use edobridge::sandbox::{Fault, FaultKind, Limits, Mode, SandboxOptions};
+use edobridge::sandbox::{Fault, FaultKind, Limits, Mode, Owner, SandboxOptions};
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -177,5 +177,79 @@ fn a_document_whose_comment_can_never_be_written_goes_on_without_it_by_order() {
     assert!(noted(&history), "{history}");
     let unknown = edobridge(&stage, &["documents", "retry", id, "--skip", "everything"]);
     assert_eq!(unknown.status.code(), Some(2), "what cannot be skipped is a misuse");
+    service.stop();
+}
+
+/// The portal's owner is looked at each second, and the stage's user is told.
+fn with_a_watched_owner(stage: &Stage, more: &str) {
+    let text = std::fs::read_to_string(&stage.config_path).expect("the configuration is there");
+    let off = "owner_check_interval = \"0s\"\n";
+    assert!(text.contains(off), "the stage looks at no owner by itself");
+    let on = format!("owner_check_interval = \"1s\"\nadministrators = [{}]\n{more}", stage.user);
+    std::fs::write(&stage.config_path, text.replace(off, &on)).expect("the configuration is written");
+}
+
+/// Codes of what there is to worry about, as `portals show` has them.
+fn concerns(stage: &Stage) -> Vec<String> {
+    let portal = told(&edobridge(stage, &["portals", "show", "main", "--json"]));
+    let concerns = portal["owner"]["concerns"].as_array().cloned().unwrap_or_default();
+    concerns.iter().filter_map(|concern| concern["code"].as_str().map(str::to_owned)).collect()
+}
+
+fn looks(stage: &Stage) -> usize {
+    stage.world.ledger_of("profile").len()
+}
+
+fn told_of(stage: &Stage) -> usize {
+    stage.world.ledger_of("im.notify.system.add").iter().filter(|entry| entry.effect).count()
+}
+
+#[test]
+fn people_are_warned_of_a_webhook_that_expires_soon_once_and_not_again_after_a_restart() {
+    let stage = Stage::new(&Setting::default());
+    let date = jiff::Zoned::now().date() + jiff::Span::new().days(3);
+    with_a_watched_owner(&stage, &format!("webhook_expires = \"{date}\"\n"));
+    let service = InProcess::start(&stage);
+    wait_for("the warning", || told_of(&stage) == 1);
+    assert!(stage.world.notices(stage.user)[0].text.contains(&date.to_string()), "it names the day");
+    wait_for("the concern", || concerns(&stage) == ["webhook_expires_soon"]);
+    let (_, health) = support::get(stage.operator, "/health/ready").expect("it answers");
+    let health: Value = serde_json::from_str(&health).expect("JSON");
+    assert_eq!(
+        (&health["ready"], &health["details"]["owners"]["main"][0]),
+        (&true.into(), &"webhook_expires_soon".into())
+    );
+    assert!(health["reasons"].to_string().contains(&date.to_string()), "{health}");
+    let (_, metrics) = support::get(stage.operator, "/metrics").expect("it answers");
+    assert!(metrics.contains("edobridge_portal_owner_concerns{portal=\"main\"} 1"), "the metric is set");
+    service.stop();
+
+    let before = looks(&stage);
+    let service = InProcess::start(&stage);
+    wait_for("two more looks", || looks(&stage) >= before + 2);
+    assert_eq!(told_of(&stage), 1);
+    service.stop();
+}
+
+#[test]
+fn a_dismissed_owner_is_an_alarm_until_the_webhook_works_again() {
+    let stage = Stage::new(&Setting::default());
+    with_a_watched_owner(&stage, "");
+    let service = InProcess::start(&stage);
+    wait_for("a look", || looks(&stage) >= 1);
+    wait_for("nothing to worry about", || concerns(&stage).is_empty());
+    stage.world.set_owner(Owner::Dismissed);
+    wait_for("the alarm", || concerns(&stage) == ["owner_dismissed"]);
+    let (status, health) = support::get(stage.operator, "/health/ready").expect("it answers");
+    assert!(status == 200 && health.contains("уволен"), "documents are accepted all the same: {health}");
+    let doctor = edobridge(&stage, &["doctor", "--json"]);
+    assert_eq!(doctor.status.code(), Some(1), "doctor finds it too");
+    stage.world.set_owner(Owner::Active);
+    wait_for("the end of the alarm", || concerns(&stage).is_empty());
+    stage.world.set_scopes(&["disk", "im"]);
+    wait_for("the lost scope", || concerns(&stage) == ["scope_lost"]);
+    wait_for("the notice", || {
+        stage.world.notices(stage.user).iter().any(|notice| notice.text.contains("crm"))
+    });
     service.stop();
 }

@@ -1,4 +1,5 @@
 //! The store as its callers see it: kills, power cuts, full and failing disks, damage, backups, many at once.
+#![allow(clippy::print_stdout, reason = "what was measured is shown")]
 
 use bytes::Bytes;
 use edobridge::domain::{
@@ -852,12 +853,12 @@ async fn a_store_of_a_newer_program_is_left_untouched() {
     make(&store, 1).await;
     store.close().await.expect("closed");
     let path = bench.path().join("FORMAT");
-    let text = std::fs::read_to_string(&path).expect("read").replace("kind 1 1\n", "kind 1 2\n");
+    let text = std::fs::read_to_string(&path).expect("read").replace("kind 1 2\n", "kind 1 9\n");
     let body = text.rsplit_once("crc ").expect("a checksum").0.to_owned();
     std::fs::write(&path, format!("{body}crc {:08x}\n", crc32fast::hash(body.as_bytes()))).expect("planted");
     let before = std::fs::metadata(bench.path().join("journal")).expect("there").modified().expect("a time");
     let refused = bench.try_open(bench.options()).map(drop).expect_err("refused");
-    assert!(matches!(&refused, OpenError::Newer { found: 2, known: 1, .. }), "{refused}");
+    assert!(matches!(&refused, OpenError::Newer { found: 9, known: 2, .. }), "{refused}");
     assert!(!bench.path().join("OPEN").exists());
     let after = std::fs::metadata(bench.path().join("journal")).expect("there").modified().expect("a time");
     assert_eq!(before, after);
@@ -1267,9 +1268,11 @@ fn opening_with(count: u64) -> Opening {
     opening
 }
 
-/// Documents of the two stores of the ordinary run: with fewer, caches that have a bound are still filling up.
-const DORMANT: [u64; 2] = [2_000, 7_000];
-/// Bytes of memory that one more waiting document may take. About 900 were measured, which 100,000 of them may take
+/// Documents of the two stores of the ordinary run: with fewer, caches that have a bound are still filling up, and so
+/// are the allocator's pages for each size of block (47 MB with 2,000, 58 with 7,000, 66 with 20,000).
+const DORMANT: [u64; 2] = [5_000, 20_000];
+/// Bytes of memory that one more waiting document may take (the promised figures for 100,000 of them are measured by
+/// `benches/memory.rs`). About 900 were measured, which 100,000 of them may take
 /// beside an idle service; a copy of each record in memory would double it.
 const DORMANT_BYTES_MAX: u64 = 1_600;
 
@@ -1279,14 +1282,4 @@ fn dormant_documents_cost_little_memory() {
     let each = many.saturating_sub(few) / (DORMANT[1] - DORMANT[0]);
     println!("each takes {each} bytes of memory");
     assert!(each < DORMANT_BYTES_MAX, "{each} bytes of memory for each waiting document");
-}
-
-/// The promised figures themselves: 100,000 documents, memory below 120 MiB, ready again below 3 s.
-///
-/// Takes minutes without optimisation: `cargo test --release --test store a_hundred_thousand -- --ignored --nocapture`.
-#[test]
-#[ignore = "minutes long without optimisation; the ordinary run measures what one document costs"]
-fn a_hundred_thousand_dormant_documents_cost_what_is_promised() {
-    let opening = opening_with(100_000);
-    assert!(opening.resident_bytes < 120 << 20 && opening.ms < 3_000);
 }

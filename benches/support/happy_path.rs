@@ -104,6 +104,12 @@ fn next_event(saga: &DocumentSaga, files: Files) -> Option<Event> {
         Step::Comment => Answer::Commented { comment_id: 77 },
         Step::Notify => Answer::Notified,
         Step::ReadItem
+        | Step::AwaitPdf
+        | Step::ScanField
+        | Step::AttachField
+        | Step::FindFieldFile
+        | Step::MoveStage
+        | Step::AnswerRobot
         | Step::FindDocument
         | Step::FindUpload
         | Step::FindComment
@@ -150,6 +156,7 @@ fn fetched(saga: &DocumentSaga, bytes: SpoolFile) -> Answer {
             comment: true,
             notify: vec![1],
             notify_on: vec![Occasion::Signed, Occasion::Refused, Occasion::Reminder],
+            ..Delivery::default()
         },
         crm_item: Some(CrmItem { entity_type_id: 2, id: 501 }),
     }

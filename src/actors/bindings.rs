@@ -1,12 +1,13 @@
 //! What must be registered at a portal where our application is installed: events, placements, robots.
 //!
-//! A table, not a procedure: each part of the house adds one function to [`SOURCES`], and whoever installs, updates
+//! A table, not a procedure: each part of the house adds one function to `SOURCES`, and whoever installs, updates
 //! or examines an application walks the same list. Bitrix24 forgets all of it when an application is updated or
 //! deleted (`settings/app-installation`), so it is made again each time, and "already bound" is a success.
 //!
 //! It knows no wire format (that is [`crate::providers::bitrix24::registration`]) and calls nobody.
 
 use crate::domain::PortalId;
+use crate::providers::bitrix24::offline::WAKE_EVENT;
 use crate::providers::bitrix24::robots;
 use crate::saga::document::Rule;
 use crate::saga::document::rule::Trigger;
@@ -125,7 +126,7 @@ fn triggers(wants: Wants<'_>) -> Vec<Binding> {
 fn offline_queue(wants: Wants<'_>) -> Vec<Binding> {
     let mut all: Vec<Binding> = trigger_events(wants).into_iter().map(Binding::offline).collect();
     if !all.is_empty() {
-        all.push(Binding::event("ONOFFLINEEVENT"));
+        all.push(Binding::event(WAKE_EVENT));
     }
     all
 }

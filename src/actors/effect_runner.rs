@@ -469,7 +469,7 @@ impl PortalWork<'_> {
     /// The rule by its id (a person or an item has chosen it), else the first that wants the file.
     fn rule_for(&self, rule_id: Option<&str>, facts: &SourceFacts) -> Option<&Rule> {
         match rule_id {
-            Some(id) => self.parts.rules.iter().find(|r| r.id == id && r.portal == self.portal),
+            Some(id) => self.parts.rules.iter().find(|r| r.id == id && r.is_for(&self.portal)),
             None => rule::rule_for_file(&self.parts.rules, &self.portal, facts),
         }
     }
@@ -543,11 +543,9 @@ impl PortalWork<'_> {
 
     async fn scan_folder(&self, folder_id: u64, wanted_name: &str) -> Result<Answer, Failure> {
         let (stem, _) = rule::split_name(wanted_name);
-        // Asked together they share a request, and the first of them with every other document of the folder.
-        let (highest_id, alike) = futures_util::try_join!(
-            drive::highest_id(&self.caller, folder_id),
-            folder::names_with_prefix(&self.caller, folder_id, stem),
-        )?;
+        // The highest id is asked in the same words by every document of the folder: those that wait share one answer.
+        let highest_id = drive::highest_id(&self.caller, folder_id).await?;
+        let alike = folder::names_with_prefix(&self.caller, folder_id, stem).await?;
         Ok(Answer::FolderScanned { highest_id, free_name: rule::free_name(wanted_name, &alike) })
     }
 

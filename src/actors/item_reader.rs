@@ -22,7 +22,6 @@ use crate::domain::{CrmItem, Failure, FailureClass, NoticeId, PortalId};
 use crate::providers::bitrix24::item_pages::{self, Listed};
 use crate::providers::bitrix24::{Caller, crm};
 use crate::saga::document::{Event, Source};
-use crate::store::{Fate, StoreError};
 use crate::telemetry::metrics::{CallOutcome, TriggerKind, TriggerOutcome};
 use actix::prelude::*;
 use futures_util::stream::{self, StreamExt as _};
@@ -42,6 +41,8 @@ const GATHER_IN_STORM: Duration = Duration::from_millis(500);
 const STORM_ITEMS: usize = item_pages::IDS_MAX;
 /// Notices that one lane remembers; what is beyond stays in the inbox and is offered again. 60 bytes each.
 const HELD_MAX: usize = 50_000;
+/// Notices that have left the inbox lately and are remembered; numbers are never used again.
+const GONE_MAX: usize = 20_000;
 /// The pause before an item is read again that was read just now; doubles while it keeps changing.
 const AGAIN_MIN: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -77,6 +78,9 @@ struct Lane {
     /// Whether a task works on it.
     running: bool,
     held: HashSet<NoticeId>,
+    /// Notices that have left the inbox lately: a page of it that was read before may still offer them.
+    gone: HashSet<NoticeId>,
+    gone_order: VecDeque<NoticeId>,
     waiting: HashMap<CrmItem, Pending>,
     order: VecDeque<CrmItem>,
     recent: HashMap<CrmItem, Recent>,
@@ -114,7 +118,7 @@ enum Next {
 
 impl Lane {
     fn add(&mut self, id: NoticeId, item: CrmItem, told: Told) {
-        if self.held.len() >= HELD_MAX || !self.held.insert(id) {
+        if self.gone.contains(&id) || self.held.len() >= HELD_MAX || !self.held.insert(id) {
             return;
         }
         let not_before = self.recent.get(&item).map(|recent| recent.read_at + recent.pause);
@@ -171,6 +175,21 @@ impl Lane {
         }
     }
 
+    /// These notices have left the inbox.
+    fn answered(&mut self, notices: &[NoticeId]) {
+        self.let_go(notices);
+        for id in notices {
+            if self.gone.insert(*id) {
+                self.gone_order.push_back(*id);
+            }
+        }
+        while self.gone_order.len() > GONE_MAX {
+            if let Some(oldest) = self.gone_order.pop_front() {
+                self.gone.remove(&oldest);
+            }
+        }
+    }
+
     /// These notices are the inbox's business again.
     fn let_go(&mut self, notices: &[NoticeId]) {
         for id in notices {
@@ -192,8 +211,8 @@ impl Lane {
 
 /// What became of one item.
 enum Answered {
-    /// Its notices have left the inbox.
-    Settled,
+    /// Nothing is to be made of these notices any more; what was, has taken its own out of the inbox.
+    Done(Vec<NoticeId>),
     /// It waits for the next round.
     Unread(Turn, Failure),
     /// The store or the scheduler could not take it: the inbox offers its notices again.
@@ -217,7 +236,7 @@ impl ItemReader {
 
     /// Whether this notice waits here already.
     pub fn holds(&self, portal: &PortalId, id: NoticeId) -> bool {
-        self.lanes().get(portal).is_some_and(|lane| lane.held.contains(&id))
+        self.lanes().get(portal).is_some_and(|lane| lane.held.contains(&id) || lane.gone.contains(&id))
     }
 
     /// Items that wait to be read.
@@ -311,7 +330,7 @@ impl Work {
         chunks.extend(by_type.into_values().filter(|rest| !rest.is_empty()));
         let answered: Vec<Vec<Answered>> =
             stream::iter(chunks).map(|chunk| self.chunk(chunk)).buffer_unordered(ROUND_ITEMS).collect().await;
-        self.conclude(answered.into_iter().flatten());
+        self.conclude(answered.into_iter().flatten()).await;
     }
 
     /// Items of one type, at most a page.
@@ -359,7 +378,7 @@ impl Work {
         match crm::item_get(caller, turn.item).await {
             Ok(item) => self.answer(turn, &Listed { item, updated_by: None }).await,
             Err(failure) if failure.code == "not_found" => {
-                self.settle(turn, TriggerOutcome::Filtered, "gone").await
+                self.settle(turn, TriggerOutcome::Filtered, "gone")
             }
             Err(failure) if failure.class == FailureClass::Permanent => self.begin(turn).await,
             Err(failure) => Answered::Unread(turn, failure),
@@ -372,16 +391,16 @@ impl Work {
             Err(error) => return left(turn, &error),
         };
         match verdict {
-            Verdict::NotWanted => self.settle(turn, TriggerOutcome::Filtered, "not_wanted").await,
-            Verdict::AllTaken => self.settle(turn, TriggerOutcome::Duplicate, "all_taken").await,
-            Verdict::OwnWrite => self.settle(turn, TriggerOutcome::Echo, "own_write").await,
+            Verdict::NotWanted => self.settle(turn, TriggerOutcome::Filtered, "not_wanted"),
+            Verdict::AllTaken => self.settle(turn, TriggerOutcome::Duplicate, "all_taken"),
+            Verdict::OwnWrite => self.settle(turn, TriggerOutcome::Echo, "own_write"),
             Verdict::Wanted | Verdict::NoSuchField => self.begin(turn).await,
         }
     }
 
     /// The item gets its document, or the one that is reading it is told that it has changed again.
     async fn begin(&self, turn: Turn) -> Answered {
-        let Some((first, repeats)) = turn.notices.split_first() else { return Answered::Settled };
+        let Some((first, repeats)) = turn.notices.split_first() else { return Answered::Done(Vec::new()) };
         let create = Create {
             portal: self.portal.clone(),
             source: Source::CrmItem { item: turn.item },
@@ -402,77 +421,66 @@ impl Work {
             }
         };
         match outcome {
-            Ok(Ok(_)) => self.settle_all(repeats.to_vec(), TriggerOutcome::Coalesced).await,
+            Ok(Ok(_)) => {
+                repeats.iter().for_each(|_| self.count(TriggerOutcome::Coalesced));
+                self.with_lane(|lane| lane.answered(&[*first]));
+                Answered::Done(repeats.to_vec())
+            }
             Ok(Err(error)) => left(turn, &error),
             Err(error) => left(turn, &error),
         }
     }
 
-    async fn settle(&self, turn: Turn, outcome: TriggerOutcome, why: &'static str) -> Answered {
+    /// No document is to be made; the notices are taken out of the inbox with those of the whole round.
+    fn settle(&self, turn: Turn, outcome: TriggerOutcome, why: &'static str) -> Answered {
         tracing::debug!(portal = %self.portal, item = %turn.item, notices = turn.notices.len(), why, "an item needs no work");
         self.count(outcome);
-        let mut notices = turn.notices;
-        let repeats = notices.split_off(notices.len().min(1));
-        match self.settle_all(notices, outcome).await {
-            Answered::Settled => self.settle_all(repeats, TriggerOutcome::Coalesced).await,
-            other => other,
-        }
-    }
-
-    async fn settle_all(&self, notices: Vec<NoticeId>, outcome: TriggerOutcome) -> Answered {
-        let store = &self.reader.parts.store;
-        let all = notices.iter().map(|id| async move { (*id, store.settle(*id, Fate::Done).await) });
-        let settled: Vec<(NoticeId, Result<(), StoreError>)> =
-            stream::iter(all).buffer_unordered(ANSWERED_AT_ONCE).collect().await;
-        let (mut open, mut reason) = (Vec::new(), None);
-        for (id, outcome) in settled {
-            if let Err(error) = outcome {
-                open.push(id);
-                reason = Some(error.to_string());
-            }
-        }
-        if outcome == TriggerOutcome::Coalesced {
-            (open.len()..notices.len()).for_each(|_| self.count(outcome));
-        }
-        self.with_lane(|lane| lane.let_go(&notices));
-        match reason {
-            Some(reason) => Answered::Left(open, reason),
-            None => Answered::Settled,
-        }
+        turn.notices.iter().skip(1).for_each(|_| self.count(TriggerOutcome::Coalesced));
+        Answered::Done(turn.notices)
     }
 
     fn count(&self, outcome: TriggerOutcome) {
         self.reader.parts.metrics.triggered(TriggerKind::DealStage, outcome);
     }
 
-    /// What could not be read goes back into the lane, and the next round waits a little.
-    fn conclude(&self, answered: impl Iterator<Item = Answered>) {
-        let (mut unread, mut worst, mut left_reason) = (0_usize, None::<Failure>, None);
-        self.with_lane(|lane| {
-            for one in answered {
-                match one {
-                    Answered::Settled => {}
-                    Answered::Unread(turn, failure) => {
-                        unread += 1;
-                        lane.put_back(turn);
-                        worst = Some(match worst.take() {
-                            Some(known) if known.retry_after_ms >= failure.retry_after_ms => known,
-                            Some(_) | None => failure,
-                        });
-                    }
-                    Answered::Left(notices, reason) => {
-                        lane.let_go(&notices);
-                        left_reason = Some(reason);
-                    }
+    /// What is done leaves the inbox in one durable write; what could not be read goes back into the lane, and the
+    /// next round waits a little.
+    async fn conclude(&self, answered: impl Iterator<Item = Answered>) {
+        let (mut done, mut unread, mut worst, mut left_reason) =
+            (Vec::new(), Vec::new(), None::<Failure>, None);
+        for one in answered {
+            match one {
+                Answered::Done(notices) => done.extend(notices),
+                Answered::Unread(turn, failure) => {
+                    unread.push(turn);
+                    worst = Some(match worst.take() {
+                        Some(known) if known.retry_after_ms >= failure.retry_after_ms => known,
+                        Some(_) | None => failure,
+                    });
+                }
+                Answered::Left(notices, reason) => {
+                    self.with_lane(|lane| lane.let_go(&notices));
+                    left_reason = Some(reason);
                 }
             }
+        }
+        let settled = self.reader.parts.store.settle_done(done.clone()).await;
+        if let Err(error) = &settled {
+            left_reason = Some(error.to_string());
+        }
+        if let Some(failure) = &worst {
+            let (unread, code, reason) = (unread.len(), &failure.code, &failure.reason.en);
+            tracing::warn!(portal = %self.portal, unread, %code, %reason, "items wait for the portal to be readable");
+        }
+        self.with_lane(|lane| {
+            match settled {
+                Ok(()) => lane.answered(&done),
+                Err(_) => lane.let_go(&done),
+            }
+            unread.into_iter().for_each(|turn| lane.put_back(turn));
             lane.failed_in_a_row = if worst.is_some() { lane.failed_in_a_row.saturating_add(1) } else { 0 };
             lane.not_before = worst.as_ref().map(|f| Instant::now() + pause_after(lane.failed_in_a_row, f));
         });
-        if let Some(failure) = worst {
-            let (code, reason) = (&failure.code, &failure.reason.en);
-            tracing::warn!(portal = %self.portal, unread, %code, %reason, "items wait for the portal to be readable");
-        }
         if let Some(reason) = left_reason {
             tracing::warn!(portal = %self.portal, %reason, "notices wait for a later attempt");
         }
@@ -568,6 +576,17 @@ mod tests {
         lane.add(NoticeId(3), deal(1), Told::ByEvent);
         lane.put_back(turns.remove(0));
         assert_eq!(read(&mut lane, now), [(deal(9), 1), (deal(1), 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_notice_that_was_answered_is_not_read_again_when_an_old_page_offers_it() {
+        let (mut lane, now) = (Lane::default(), Instant::now());
+        lane.add(NoticeId(1), deal(1), Told::ByEvent);
+        assert_eq!(read(&mut lane, now).len(), 1);
+        lane.answered(&[NoticeId(1)]);
+        lane.add(NoticeId(1), deal(1), Told::ByEvent);
+        assert!(read(&mut lane, now + AGAIN_MAX).is_empty());
+        assert!(lane.held.is_empty());
     }
 
     #[tokio::test]

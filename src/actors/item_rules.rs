@@ -34,13 +34,13 @@ pub fn types(parts: &Parts, portal: &PortalId) -> BTreeSet<u32> {
         Trigger::Stage { entity_type_id, .. } => Some(*entity_type_id),
         _ => None,
     };
-    parts.rules.iter().filter(|rule| rule.portal == *portal).filter_map(|rule| of(&rule.trigger)).collect()
+    parts.rules.iter().filter(|rule| rule.is_for(portal)).filter_map(|rule| of(&rule.trigger)).collect()
 }
 
 /// The stages and the file fields that rules of the portal name for a type.
 pub fn wishes(parts: &Parts, portal: &PortalId, type_id: u32) -> (Vec<String>, Vec<String>) {
     let (mut wanted_stages, mut fields) = (BTreeSet::new(), BTreeSet::new());
-    for rule in parts.rules.iter().filter(|rule| rule.portal == *portal) {
+    for rule in parts.rules.iter().filter(|rule| rule.is_for(portal)) {
         if let Trigger::Stage { entity_type_id, stages, file_field } = &rule.trigger
             && *entity_type_id == type_id
         {
@@ -92,5 +92,5 @@ async fn is_taken(
 /// Whether rules of the portal listen to generated documents.
 pub fn listens_to_generated(parts: &Parts, portal: &PortalId) -> bool {
     let of = |trigger: &Trigger| matches!(trigger, Trigger::Generated { .. });
-    parts.rules.iter().any(|rule| rule.portal == *portal && of(&rule.trigger))
+    parts.rules.iter().any(|rule| rule.is_for(portal) && of(&rule.trigger))
 }

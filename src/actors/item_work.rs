@@ -40,7 +40,7 @@ impl PortalWork<'_> {
         file: &NamedFile,
     ) -> Result<Answer, Failure> {
         let state = self.field_state(item, field).await?;
-        let pass = self.pass(Transfer::Attach).await?;
+        let pass = self.pass(Transfer::FieldFile).await?;
         let source = self.file_source(file.bytes);
         let written = item_fields::attach(&self.items, &pass.client, item, &state, &file.name, &source).await;
         let attached = self.learned(written).await?;
@@ -167,7 +167,7 @@ impl PortalWork<'_> {
         pick: &ItemPick,
         rule_id: &str,
     ) -> Result<Answer, Failure> {
-        let Some(rule) = self.parts.rules.iter().find(|r| r.id == rule_id && r.portal == self.portal) else {
+        let Some(rule) = self.parts.rules.iter().find(|r| r.id == rule_id && r.is_for(&self.portal)) else {
             return Ok(rule_is_gone(rule_id));
         };
         match pick {
@@ -256,7 +256,7 @@ impl PortalWork<'_> {
 
     fn rule_for_document(&self, rule_id: Option<&str>, document: &GeneratedDocument) -> Option<&Rule> {
         match rule_id {
-            Some(id) => self.parts.rules.iter().find(|r| r.id == id && r.portal == self.portal),
+            Some(id) => self.parts.rules.iter().find(|r| r.id == id && r.is_for(&self.portal)),
             None => {
                 let facts = GeneratedFacts { template_id: document.template_id, item: document.item };
                 rule::rule_for_generated(&self.parts.rules, &self.portal, facts)

@@ -27,6 +27,7 @@ mod item_work;
 pub mod notice_router;
 pub mod offline_queue;
 pub mod own_write;
+pub mod owner_watch;
 pub mod portal_session;
 pub mod push_channel;
 pub mod retry_scheduler;
@@ -60,6 +61,7 @@ use installations::{Apps, InstallationView, Registry};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
 use offline_queue::QueueBells;
+use owner_watch::{OwnerBoard, OwnerSettings, OwnerView};
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
@@ -105,6 +107,8 @@ pub struct Parts {
     pub gaps: Arc<GapReport>,
     /// Rung when something lies in a portal's offline queue.
     pub queue_bells: QueueBells,
+    /// What is known of the people behind the portals' credentials.
+    pub owners: Arc<OwnerBoard>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -138,6 +142,8 @@ pub struct PortalSetup {
     pub transfers_max: usize,
     /// How changes are learned that its webhook did not tell.
     pub channel: ChannelSettings,
+    /// How the person behind its credential is watched.
+    pub owner: OwnerSettings,
 }
 
 /// How long the limits of a portal are respected, in milliseconds.
@@ -203,6 +209,8 @@ pub struct PortalView {
     pub last_error: Option<Text>,
     /// How it is reached, if by an application.
     pub installation: Option<InstallationView>,
+    /// The person behind the credential; none before the first look.
+    pub owner: Option<OwnerView>,
 }
 
 /// Whether the engine can take work.
@@ -233,11 +241,13 @@ impl Engine {
         let mut by_webhook = Vec::new();
         for portal in portals {
             let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
+            let owner = portal.owner.clone();
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
-            second_channel::start(&parts, &id, &session, &channel, &remotes.handle());
+            owner_watch::start(&parts, &id, &session, &owner, &remotes.handle());
             sessions.insert(id.clone(), session.clone());
+            second_channel::start(&parts, &id, &sessions, &channel, &remotes.handle());
             by_webhook.push((id, session));
         }
         let runner = Arc::new(EffectRunner::new(parts.clone(), remotes.handle(), sessions.clone(), easydocs));
@@ -375,6 +385,7 @@ impl Engine {
         }
         reasons.extend(self.installations.complaints());
         reasons.extend(self.parts.budgets.alarms());
+        reasons.extend(self.parts.owners.alarms());
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -385,6 +396,7 @@ impl Engine {
             "store": store_details(&store),
             "circuits": circuits,
             "effects_under_way": self.runner.running_count(),
+            "owners": self.parts.owners.codes(),
         });
         EngineHealth { ready: store_ready && alive && !draining, reasons, draining, details }
     }
@@ -402,8 +414,10 @@ impl Engine {
         for (id, entry) in self.sessions.all() {
             let Ok(view) = entry.session.send(View).await else { continue };
             let circuit = circuits.get(id.as_str()).copied().unwrap_or(CircuitView::Closed);
+            let owner = self.parts.owners.of(&id);
             views.push(PortalView {
                 installation: installed.iter().find(|it| it.portal == id).cloned(),
+                owner,
                 id: view.id,
                 address: view.address,
                 bucket_level: view.bucket_level,
@@ -416,16 +430,16 @@ impl Engine {
         views
     }
 
-    /// Who used the budget of each portal.
-    pub async fn budgets(&self) -> Vec<BudgetReport> {
+    /// Who used the budget of each portal in so many hours.
+    pub async fn budgets(&self, hours: u64) -> Vec<BudgetReport> {
         let all = self.sessions.all();
-        let asked = all.iter().map(|(_, entry)| entry.session.send(GiveBudget));
+        let asked = all.iter().map(|(_, entry)| entry.session.send(GiveBudget { hours }));
         futures_util::future::join_all(asked).await.into_iter().filter_map(Result::ok).collect()
     }
 
     /// Who used the budget of a portal; none if there is no such portal.
     pub async fn budget(&self, portal: &PortalId) -> Option<BudgetReport> {
-        self.sessions.session(portal)?.send(GiveBudget).await.ok()
+        self.sessions.session(portal)?.send(GiveBudget { hours: crate::limits::USAGE_HOURS }).await.ok()
     }
 
     /// Stops taking work and waits, at most [`STOP_PATIENCE`], for effects under way.

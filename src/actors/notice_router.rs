@@ -72,6 +72,10 @@ impl NoticeRouter {
     /// concern are the most by far, and are settled many at once ([`NoticeRouter::settle`]).
     pub fn is_idle(&self, notice: &Notice) -> Option<&'static str> {
         let (NoticeKind::BitrixEvent, Some(portal)) = (notice.kind, &notice.portal) else { return None };
+        // Thousands may wait for a portal that is down, and each look at the inbox meets them all.
+        if self.items.holds(portal, notice.id) {
+            return None;
+        }
         let event = IncomingEvent::decode_verified(&notice.content_type, &notice.body).ok()?;
         let trigger = event.trigger()?;
         (!self.wants(portal, &trigger)).then_some("no_rule")

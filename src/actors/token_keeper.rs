@@ -267,7 +267,7 @@ impl TokenKeeper {
             // the mark stays: the server may have used the token up
             Refusal::Unavailable => self.metrics.token_renewed(TokenOutcome::Failed),
         }
-        Err(failure)
+        Err(*failure)
     }
 
     async fn needs_authorisation(&self, held: &mut Held) -> Result<(), Failure> {

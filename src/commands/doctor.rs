@@ -19,7 +19,7 @@ use super::{Context, problem_view};
 use crate::config::{Config, Loaded};
 use crate::domain::{Clock, Text};
 use crate::telemetry::SystemClock;
-use checks::{clock, configuration, data_dir, easydocs, portal, public_address, store};
+use checks::{application, clock, configuration, data_dir, easydocs, portal, public_address, store};
 use clap::Args;
 use finding::{Finding, Notebook};
 use futures_util::future::LocalBoxFuture;
@@ -177,6 +177,11 @@ fn plan(examination: &Examination, reach: Reach) -> Vec<Check<'_>> {
         return checks;
     }
     checks.push(check(clock::title(), |notes| Box::pin(clock::check(examination, notes))));
+    for app in &examination.config().apps {
+        checks.push(check(application::title(app), |notes| {
+            Box::pin(application::check(examination, app, notes))
+        }));
+    }
     for entry in &examination.config().portals {
         checks.push(check(portal::title(entry), |notes| Box::pin(portal::check(examination, entry, notes))));
     }

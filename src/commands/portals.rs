@@ -36,10 +36,10 @@ pub enum PortalsVerb {
     },
     /// Gives the address at which an administrator of a portal authorises an application
     Authorize {
-        /// The application, by its id in [[apps]]
+        /// The application, by its id in `[[apps]]`
         #[arg(long)]
         app: String,
-        /// The portal's address, https://portal.example
+        /// The portal's address, `https://portal.example`
         portal: String,
     },
     /// Seals the stored tokens anew: with a new key of our own, or with the present store.seal_key
@@ -221,6 +221,9 @@ fn portal_sheet(portal: &PortalLine, output: &Output) -> String {
         (output.word("последняя ошибка", "last error"), last_error(portal, output)),
         (output.word("приложение", "application"), installation(portal, output)),
         (output.word("регистрации", "bindings"), bindings(portal, output)),
+        (output.word("действуем от имени", "acts as"), owner(portal, output)),
+        (output.word("вебхук действует до", "webhook expires"), expiry(portal)),
+        (output.word("внимание", "attention"), concerns(portal, output)),
     ])
 }
 
@@ -253,6 +256,23 @@ fn bindings(portal: &PortalLine, output: &Output) -> String {
     bindings.map(one).collect::<Vec<_>>().join("\n")
 }
 
+fn owner(portal: &PortalLine, output: &Output) -> String {
+    let Some(owner) = &portal.owner else { return String::new() };
+    let name = owner.name.clone().unwrap_or_default();
+    let id = owner.user_id.map(|id| format!(" (id {id})")).unwrap_or_default();
+    let at = owner.checked_at.as_ref().map(|at| format!(", {}", output.moment(at))).unwrap_or_default();
+    format!("{name}{id}{at}")
+}
+
+fn expiry(portal: &PortalLine) -> String {
+    portal.owner.as_ref().and_then(|owner| owner.expires_on.clone()).unwrap_or_default()
+}
+
+fn concerns(portal: &PortalLine, output: &Output) -> String {
+    let concerns = portal.owner.iter().flat_map(|owner| &owner.concerns);
+    concerns.map(|concern| output.words(&concern.text)).collect::<Vec<_>>().join(" ")
+}
+
 fn last_error(portal: &PortalLine, output: &Output) -> String {
     portal.last_error.as_ref().map(|text| output.words(text).to_owned()).unwrap_or_default()
 }
@@ -261,7 +281,7 @@ fn last_error(portal: &PortalLine, output: &Output) -> String {
 mod tests {
     use super::super::output::Format;
     use super::*;
-    use crate::http::operator_view::BlockedMethod;
+    use crate::http::operator_view::{BlockedMethod, ConcernLine, OwnerLine};
 
     #[test]
     fn a_portal_shows_its_pauses_and_an_unknown_one_those_that_there_are() {
@@ -277,8 +297,21 @@ mod tests {
             circuit: "closed".into(),
             last_error: None,
             installation: None,
+            owner: Some(OwnerLine {
+                user_id: Some(17),
+                name: Some("Anna".into()),
+                checked_at: None,
+                expires_on: Some("2027-01-31".into()),
+                concerns: vec![ConcernLine {
+                    code: "webhook_expires_soon".into(),
+                    text: Text::new("скоро", "soon over"),
+                }],
+                unseen: None,
+            }),
         };
         let shown = portal_sheet(&portal, &output);
+        assert!(shown.contains("Anna (id 17)") && shown.contains("soon over"), "{shown}");
+        assert!(shown.contains("2027-01-31"), "{shown}");
         assert!(shown.contains("crm.item.get → 2026-02-03 04:05:06") && shown.contains("12.3"), "{shown}");
         let portals = PortalList { items: vec![portal] };
         assert_eq!(show(&portals, &GapList::default(), "other", None, &output), ExitStatus::Misuse);

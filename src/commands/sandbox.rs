@@ -1,4 +1,5 @@
-//! `edobridge sandbox`: an emulated Bitrix24 portal and EasyDocs, for whoever wants to try or to integrate.
+//! `edobridge sandbox`: an emulated Bitrix24 portal with its authorisation and push servers, and EasyDocs, for whoever
+//! wants to try or to integrate.
 //!
 //! Starts the emulator with a few things in it, says where everything is, how to configure edobridge for it and which
 //! buttons there are, and runs until Ctrl-C. All its state is in memory. Its keys are printed on purpose: they open
@@ -11,7 +12,8 @@ use super::output::Format;
 use crate::config::Period;
 use crate::domain::{CrmItem, Language, Secret, Text};
 use crate::sandbox::{
-    BucketRate, Capability, Chosen, EasyDocsOptions, KEY_HEADER, Limits, Mode, Sandbox, SandboxOptions,
+    AppSpec, BucketRate, Capability, Chosen, EasyDocsOptions, KEY_HEADER, Limits, Mode, PortalTraits,
+    Sandbox, SandboxOptions,
 };
 use crate::sandbox::{World, WorldError};
 use clap::{Args, ValueEnum};
@@ -43,9 +45,14 @@ const SAMPLE_PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
 ///
 /// What becomes of a document can be ordered by its file name: `~refuse`, `~decline`, `~never`, `~thrice` (three
 /// callbacks), `~early` (a callback before the answer), `~lost` (the answer is lost), as in `offer~lost.pdf`.
+///
+/// Beside the incoming webhook there is an application, registered but not installed: its client_id and
+/// client_secret are printed, buttons install, open, update and remove it. The portal has an authorisation server
+/// (codes, tokens), events of applications with tokens, an offline queue, robots and workflows, generated documents
+/// with a late PDF, and a push server.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_long_help = "In one terminal:\n  edobridge sandbox --write-config sandbox.toml\nin another:\n  edobridge serve --config sandbox.toml"
+    after_long_help = AFTER_LONG_HELP
 )]
 pub struct SandboxArgs {
     /// Where the portal listens; port 0 takes a free one.
@@ -54,6 +61,18 @@ pub struct SandboxArgs {
     /// Where EasyDocs listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8025")]
     pub easydocs: SocketAddr,
+    /// Where the authorisation server listens [default: two ports above the portal].
+    #[arg(long, value_name = "ADDR")]
+    pub oauth: Option<SocketAddr>,
+    /// Where the push server listens [default: three ports above the portal].
+    #[arg(long, value_name = "ADDR")]
+    pub push: Option<SocketAddr>,
+    /// What kind of portal it is.
+    #[arg(long, value_enum, default_value_t = PortalArg::Cloud)]
+    pub portal: PortalArg,
+    /// Which application is registered.
+    #[arg(long, value_enum, default_value_t = AppArg::Local)]
+    pub app: AppArg,
     /// Whether documents get signed by themselves, or only when a button is pressed.
     #[arg(long, value_enum, default_value_t = ModeArg::Auto)]
     pub mode: ModeArg,
@@ -79,6 +98,28 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FILE")]
     pub write_config: Option<PathBuf>,
 }
+
+/// What cannot be said in one sentence.
+const AFTER_LONG_HELP: &str = "\
+In one terminal:
+  edobridge sandbox --write-config sandbox.toml
+in another:
+  edobridge serve --config sandbox.toml
+
+Buttons are pressed with curl, under /_sandbox/ at any of the addresses:
+  state, ledger, faults, settings      what is where, what has happened, what goes wrong, switches
+  files, folders, users, documents     Drive, people, documents at EasyDocs
+  deals, items, fields, stages         the CRM: any type, with events or quietly
+  apps, apps/ID/VERB, tokens, methods  applications: install, open, finish, update, uninstall, payment; tokens expire
+  generated, robots, workflows         documents with a late PDF, robots on items, what became of workflows
+  offline, push                        the offline queue, the push server and what it says of itself
+  portal                               cloud or box and what it lacks, limits, OVERLOAD_LIMIT, lost events, lives of tokens
+  rename, outage                       a new address by 302; closed ports (bitrix24, easydocs, oauth, push)
+
+A fault names a call as the ledger prints it: any REST method (disk.*, crm.item.update), download,
+upload.second_step, batch, oauth.token, oauth.authorize, oauth.app.info, push.poll, easydocs.create,
+easydocs.download, and the calls of the sandbox itself: event, robot, callback. Its kinds: refuse, cut_before,
+cut_after, status, status_after, html, html_after, truncated, slow, slow_before, duplicate, empty_body.";
 
 /// What becomes of documents by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -117,6 +158,42 @@ impl PlanArg {
     }
 }
 
+/// Kinds of portals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PortalArg {
+    /// A cloud portal of today: everything is there.
+    Cloud,
+    /// A box of some years ago: no crm.item.*, no method.get, no extended offline queue, an older frame.
+    OldBox,
+}
+
+/// Ready-made applications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AppArg {
+    /// A local one with pages.
+    Local,
+    /// A local one without pages: ONAPPINSTALL is posted.
+    ApiOnly,
+    /// One of the Market with pages.
+    Market,
+}
+
+impl AppArg {
+    fn spec(self, base: &Url) -> AppSpec {
+        match self {
+            Self::Local => AppSpec::local(base),
+            Self::ApiOnly => AppSpec::local_api_only(base),
+            Self::Market => AppSpec::market(base),
+        }
+    }
+}
+
+/// An address beside the portal's, unless one is given.
+fn beside(given: Option<SocketAddr>, portal: SocketAddr, ports: u16) -> SocketAddr {
+    let port = if portal.port() == 0 { 0 } else { portal.port().saturating_add(ports) };
+    given.unwrap_or_else(|| SocketAddr::new(portal.ip(), port))
+}
+
 fn period(text: &str) -> Result<Duration, String> {
     text.parse::<Period>()
         .map(|period| Duration::from_millis(period.as_ms()))
@@ -149,7 +226,9 @@ pub async fn run(args: SandboxArgs, context: Context) -> ExitStatus {
         Ok(stage) => stage,
         Err(error) => return refused(console, &Text::new(error.to_string(), error.to_string())),
     };
-    let brochure = Brochure::new(&args, &sandbox, keys, &stage);
+    let app = args.app.spec(&args.event_target);
+    sandbox.world().register_app(app.clone());
+    let brochure = Brochure::new(&args, &sandbox, keys, &stage, &app);
     if let Some(path) = &args.write_config
         && let Err(error) = write_new(path, &brochure.config)
     {
@@ -197,6 +276,12 @@ fn options(args: &SandboxArgs) -> SandboxOptions {
     SandboxOptions {
         bitrix_addr: args.bitrix,
         easydocs_addr: args.easydocs,
+        oauth_addr: beside(args.oauth, args.bitrix, 2),
+        push_addr: beside(args.push, args.bitrix, 3),
+        traits: match args.portal {
+            PortalArg::Cloud => PortalTraits::cloud(),
+            PortalArg::OldBox => PortalTraits::old_box(),
+        },
         mode: match args.mode {
             ModeArg::Auto => Mode::Auto { sign_after: args.sign_after, intermediate: Chosen::Yes },
             ModeArg::Explicit => Mode::Explicit,
@@ -266,6 +351,10 @@ struct Brochure {
     bitrix_url: Url,
     webhook_url: Url,
     easydocs_url: Url,
+    oauth_url: Url,
+    member_id: String,
+    client_id: String,
+    client_secret: String,
     event_target: Option<Url>,
     keys: Keys,
     stage: Stage,
@@ -281,11 +370,15 @@ struct Button {
 }
 
 impl Brochure {
-    fn new(args: &SandboxArgs, sandbox: &Sandbox, keys: Keys, stage: &Stage) -> Self {
+    fn new(args: &SandboxArgs, sandbox: &Sandbox, keys: Keys, stage: &Stage, app: &AppSpec) -> Self {
         let mut brochure = Self {
             bitrix_url: sandbox.bitrix_url(),
             webhook_url: sandbox.webhook_url(),
             easydocs_url: sandbox.easydocs_url(),
+            oauth_url: sandbox.oauth_url(),
+            member_id: sandbox.world().member_id(),
+            client_id: app.client_id.clone(),
+            client_secret: app.client_secret.expose().to_owned(),
             event_target: (!args.no_events).then(|| args.event_target.clone()),
             keys,
             stage: stage.clone(),
@@ -299,7 +392,8 @@ impl Brochure {
 
     /// A configuration with which edobridge works against this emulator.
     fn configuration(&self, args: &SandboxArgs) -> String {
-        let Self { webhook_url, easydocs_url, keys, stage, .. } = self;
+        let Self { webhook_url, easydocs_url, oauth_url, keys, stage, .. } = self;
+        let Self { member_id, client_id, client_secret, .. } = self;
         let public = args.event_target.port_or_known_default().unwrap_or(8080);
         let (search, status) = if args.documented_only {
             ("", "")
@@ -330,6 +424,16 @@ path = "{status}"
 [easydocs.signature]
 secrets = ["{callback_secret}"]
 
+# Takes effect when a button installs the application; until then the portal is reached by its webhook.
+[[apps]]
+id = "sandbox"
+kind = "{app_kind}"
+client_id = "{client_id}"
+client_secret = "{client_secret}"
+oauth_hosts = ["{oauth_url}"]
+members = ["{member_id}"]
+dangerous_allow_http = true          # loopback only
+
 [[portals]]
 id = "sandbox"
 webhook_url = "{webhook_url}"
@@ -352,6 +456,10 @@ trigger = {{ kind = "deal_stage", stages = ["{STAGE}"], file_field = "{field}" }
 deliver_to = {signed}
 notify = ["responsible"]
 "#,
+            app_kind = match args.app {
+                AppArg::Local | AppArg::ApiOnly => "local",
+                AppArg::Market => "market",
+            },
             api_key = keys.easydocs_api_key,
             callback_secret = keys.callback_secret,
             application_token = keys.application_token,
@@ -394,6 +502,24 @@ notify = ["responsible"]
                 format!(
                     "{curl} -d '{{\"target\":\"easydocs.create\",\"on_calls\":{{\"first\":1}},\"kind\":\"cut_after\"}}' '{control}/faults'"
                 ),
+            ),
+            button(
+                "установить приложение и открыть его страницу",
+                "install the application and open its page",
+                format!(
+                    "{curl} -X POST '{control}/apps/{0}/install'; {curl} -d '{{}}' '{control}/apps/{0}/open'",
+                    self.client_id
+                ),
+            ),
+            button(
+                "сделать все токены приложения просроченными",
+                "let all tokens of the application expire",
+                format!("{curl} -d '{{\"what\":\"expire\"}}' '{control}/tokens'"),
+            ),
+            button(
+                "потерять следующие два события",
+                "lose the next two events",
+                format!("{curl} -d '{{\"lose_events\":2}}' '{control}/portal'"),
             ),
             button("что где лежит", "what is where", format!("{curl} '{control}/state'")),
             button("что произошло", "what has happened", format!("{curl} '{control}/ledger'")),
@@ -450,6 +576,13 @@ notify = ["responsible"]
             (
                 Text::new("application_token событий", "application_token of events"),
                 self.keys.application_token.clone(),
+            ),
+            (Text::new("сервер авторизации", "authorisation server"), self.oauth_url.to_string()),
+            (Text::new("member_id портала", "member_id of the portal"), self.member_id.clone()),
+            (Text::new("client_id приложения", "client_id of the application"), self.client_id.clone()),
+            (
+                Text::new("client_secret приложения", "client_secret of the application"),
+                self.client_secret.clone(),
             ),
             (Text::new("EasyDocs", "EasyDocs"), self.easydocs_url.to_string()),
             (Text::new("ключ API EasyDocs", "API key of EasyDocs"), self.keys.easydocs_api_key.clone()),
@@ -516,7 +649,8 @@ mod tests {
         let keys = Keys::of(&options);
         let sandbox = Sandbox::start(options).await.unwrap();
         let stage = Stage::set(&sandbox.world()).unwrap();
-        let brochure = Brochure::new(&args, &sandbox, keys, &stage);
+        let app = args.app.spec(&args.event_target);
+        let brochure = Brochure::new(&args, &sandbox, keys, &stage, &app);
         (sandbox, brochure)
     }
 
@@ -553,6 +687,16 @@ mod tests {
         );
         assert!(world.move_item(DEAL, STAGE).is_ok());
         sandbox.stop().await;
+    }
+
+    #[test]
+    fn the_other_servers_listen_beside_the_portal_unless_told_otherwise() {
+        let line = |more: &[&str]| options(&Line::parse_from(["sandbox"].iter().chain(more)).args);
+        assert_eq!(line(&[]).oauth_addr, "127.0.0.1:8026".parse().unwrap());
+        assert_eq!(line(&[]).push_addr, "127.0.0.1:8027".parse().unwrap());
+        assert_eq!(line(&["--bitrix", "127.0.0.1:0"]).push_addr.port(), 0);
+        assert_eq!(line(&["--oauth", "127.0.0.1:9000"]).oauth_addr.port(), 9_000);
+        assert_eq!(line(&["--portal", "old-box"]).traits, PortalTraits::old_box());
     }
 
     #[tokio::test]

@@ -1,15 +1,17 @@
 //! From the configuration to the values that the parts take: the only place where the two meet.
 
+use super::doctor::checks::needs::Needs;
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
 use crate::actors::item_sweep::{Rounds, SweepSettings};
 use crate::actors::offline_queue::QueueBells;
+use crate::actors::owner_watch::{Expiry, OwnerSettings};
 use crate::actors::portal_session::Budgets;
 use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
-use crate::domain::{Clock, CrmItem, PortalId, Secret, Text};
+use crate::domain::{Clock, CrmItem, PortalId, Secret, Text, Timestamp};
 use crate::http;
 use crate::limits;
 use crate::providers::bitrix24::budget::LeakyBucket;
@@ -327,6 +329,7 @@ pub fn parts(
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
         budgets: Budgets::default(),
+        owners: Arc::default(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
@@ -356,9 +359,24 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
     for portal in config.portals.iter().filter(|portal| portal.webhook_url.is_some()) {
         let moved_to = store.portal(&portal.id).await?.and_then(|state| state.moved_to);
         let client = Arc::new(portal_client(portal, moved_to.as_deref())?);
-        setups.push(portal_kit(portal)?.setup(portal.id.clone(), client, portal.member_id.clone()));
+        setups.push(portal_kit(config, portal)?.setup(portal.id.clone(), client, portal.member_id.clone()));
     }
     Ok(setups)
+}
+
+/// How the owner of a portal's webhook is watched.
+pub fn owner(portal: &config::PortalConfig, config: &Config) -> OwnerSettings {
+    let rules: Vec<_> = config.rules.iter().filter(|rule| rule.portal == portal.id).collect();
+    let expiry = |date: jiff::civil::Date| {
+        let midnight = date.to_zoned(zone(config)).ok()?;
+        Some(Expiry { at: Timestamp(midnight.timestamp().as_millisecond()), day: date.to_string() })
+    };
+    OwnerSettings {
+        interval_ms: Some(portal.owner_check_interval.as_ms()).filter(|ms| *ms > 0),
+        expires: portal.webhook_expires.and_then(expiry),
+        scopes: Needs::of(&rules).scopes.into_iter().map(str::to_owned).collect(),
+        administrators: portal.administrators.clone(),
+    }
 }
 
 /// The second channels of a portal.
@@ -404,6 +422,7 @@ pub struct PortalKit {
     allowed_origins: Vec<Origin>,
     administrators: Vec<u64>,
     channel: ChannelSettings,
+    owner: OwnerSettings,
 }
 
 impl PortalKit {
@@ -416,6 +435,7 @@ impl PortalKit {
             budget_key,
             administrators: self.administrators.clone(),
             channel: self.channel.clone(),
+            owner: self.owner.clone(),
             pauses: self.pauses,
             transfers_max: self.transfers_max,
             allowed_origins: self.allowed_origins.clone(),
@@ -427,7 +447,7 @@ impl PortalKit {
 ///
 /// # Errors
 /// [`WiringError`] for a value that cannot be used.
-pub fn portal_kit(portal: &config::PortalConfig) -> Result<PortalKit, WiringError> {
+pub fn portal_kit(config: &Config, portal: &config::PortalConfig) -> Result<PortalKit, WiringError> {
     Ok(PortalKit {
         http: portal_http(portal)?,
         bucket: portal.rate.limit().map(|limit| LeakyBucket {
@@ -445,6 +465,7 @@ pub fn portal_kit(portal: &config::PortalConfig) -> Result<PortalKit, WiringErro
         allowed_origins: origins("allowed_download_origins", &portal.allowed_download_origins)?,
         administrators: portal.administrators.clone(),
         channel: channel(portal)?,
+        owner: owner(portal, config),
     })
 }
 

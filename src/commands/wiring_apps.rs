@@ -83,18 +83,30 @@ fn webhook_portals(config: &Config) -> BTreeMap<MemberId, PortalId> {
         .collect()
 }
 
-fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> {
+fn oauth_http() -> Result<HttpClient, WiringError> {
+    Ok(HttpClient::new(&HttpSettings {
+        read_timeout: OAUTH_TIMEOUT,
+        total_timeout: OAUTH_TIMEOUT,
+        ..HttpSettings::default()
+    })?)
+}
+
+/// The way to the authorisation servers of an application.
+///
+/// # Errors
+/// [`WiringError`] for a host that cannot be used.
+pub fn oauth_client(app: &AppConfig) -> Result<OauthClient, WiringError> {
     let hosts = app.oauth_hosts.iter().map(|url| Origin::parse(url.as_str()));
     let hosts = hosts
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| WiringError::Origin { key: "apps.oauth_hosts", source })?;
-    let http = HttpClient::new(&HttpSettings {
-        read_timeout: OAUTH_TIMEOUT,
-        total_timeout: OAUTH_TIMEOUT,
-        ..HttpSettings::default()
-    })?;
     let keys =
         ClientKeys { client_id: app.client_id.clone(), client_secret: app.client_secret.secret().clone() };
+    Ok(OauthClient::new(oauth_http()?, keys, hosts))
+}
+
+fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> {
+    let (http, oauth) = (oauth_http()?, oauth_client(app)?);
     let entries = entries(config, app);
     let named = entries
         .iter()
@@ -102,7 +114,7 @@ fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> 
         .collect();
     Ok(AppSetup {
         id: app.id.clone(),
-        oauth: OauthClient::new(http.clone(), keys, hosts),
+        oauth,
         members: app.members.clone(),
         auth_connector: Some(app.auth_connector.clone()).filter(|name| !name.is_empty()),
         keep_alive_ms: app.keep_alive.as_ms(),
@@ -110,7 +122,7 @@ fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> 
         named,
         senders: senders(&app.portal),
         http,
-        make_portal: make_portal(&entries, &app.portal)?,
+        make_portal: make_portal(config, &entries, &app.portal)?,
     })
 }
 
@@ -126,14 +138,15 @@ fn entries<'c>(config: &'c Config, app: &AppConfig) -> BTreeMap<MemberId, &'c Po
 
 /// Everything that may fail is done here, so that an installation cannot fail because of the configuration.
 fn make_portal(
+    config: &Config,
     entries: &BTreeMap<MemberId, &PortalConfig>,
     default: &PortalConfig,
 ) -> Result<MakePortal, WiringError> {
     let prepared = entries
         .iter()
-        .map(|(member, entry)| Ok((member.clone(), wiring::portal_kit(entry)?)))
+        .map(|(member, entry)| Ok((member.clone(), wiring::portal_kit(config, entry)?)))
         .collect::<Result<BTreeMap<_, _>, WiringError>>()?;
-    let default = wiring::portal_kit(default)?;
+    let default = wiring::portal_kit(config, default)?;
     Ok(Arc::new(move |id: PortalId, member: &MemberId, origin: Origin, access: AppAccess| {
         let kit = prepared.get(member).unwrap_or(&default);
         let connector = access.auth_connector.clone();

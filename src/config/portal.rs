@@ -6,6 +6,7 @@ use super::problem::bilingual;
 use super::secret_ref::SecretRef;
 use super::units::Period;
 use crate::domain::{AppId, PortalId};
+use jiff::civil::Date;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -49,6 +50,12 @@ pub struct PortalConfig {
     pub overload_pause: Period,
     /// Users of the portal who get a notice when a block by the vendor is over. Empty: nobody.
     pub administrators: Vec<u64>,
+    /// When the webhook expires, if it was made with a date: REST does not show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub webhook_expires: Option<Date>,
+    /// Pause between two looks at the owner of the webhook. Zero: nobody looks.
+    pub owner_check_interval: Period,
     /// Calls that wait are gathered for this long to be packed into one batch. Zero: no gathering.
     pub batch_gather: Period,
     /// File transfers at one time.

@@ -204,7 +204,7 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_line() {
         ),
         (changed("[public]", "[public]\nlisten = \"everywhere\""), "3: public.listen:", "does not fit"),
         (changed("[public]", "language = \"kk\"\n[public]"), "2: language:", "`ru`"),
-        (changed("kind = \"folder\"", "kind = \"telepathy\""), "17: rules[0].trigger.kind:", "deal_stage"),
+        (changed("kind = \"folder\"", "kind = \"telepathy\""), "17: rules[0].trigger.kind:", "item_stage"),
         (
             changed("folder_id = 4711", "stages = []"),
             "17: rules[0].trigger:",
@@ -559,7 +559,11 @@ fn the_schema_asks_only_for_what_has_no_default_and_knows_every_key() {
     let required =
         |pointer: &str| schema.pointer(pointer).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
     assert_eq!(required("/required"), 0);
-    assert_eq!(required("/definitions/PortalConfig/required"), 2, "id and webhook_url");
+    assert_eq!(
+        required("/definitions/PortalConfig/required"),
+        1,
+        "id; then webhook_url, or app and member_id"
+    );
     assert_eq!(required("/definitions/RuleConfig/required"), 4, "id, portal, route_id, trigger");
     for key in source::defaults().keys() {
         assert!(schema["properties"].get(key).is_some(), "{key} is in default.toml but not in the schema");
@@ -606,4 +610,47 @@ fn the_configuration_in_the_readme_works() {
         restrict(&path, 0o600);
     }
     assert_eq!(file.load(&[]).unwrap().notes, []);
+}
+
+/// An application beside the portal of `LEAST`.
+const APP: &str = "\n[[apps]]\nid = \"sign\"\nkind = \"local\"\nclient_id = \"local.5c8bb1b0891cf2.87252039\"\nclient_secret = \"planted-client-secret\"\n";
+
+#[test]
+fn an_application_brings_its_own_defaults_and_those_of_the_portals_that_install_it() {
+    let text =
+        format!("{LEAST}{APP}[apps.portal]\nrate = \"enterprise\"\n[portal_defaults]\ntransfers_max = 7\n");
+    let loaded = load(&text).unwrap();
+    let app = &loaded.config.apps[0];
+    assert_eq!((app.members.clone(), app.keep_alive), (Members::None, Period::from_secs(20 * 86_400)));
+    assert_eq!(app.oauth_hosts.len(), 2);
+    assert_eq!(app.portal.rate.limit(), Some(RateLimit { milli_per_second: 5_000, burst: 250 }));
+    assert_eq!(app.portal.transfers_max, 7);
+    assert!(!loaded.show().contains("planted-client-secret"));
+}
+
+#[test]
+fn a_portal_has_exactly_one_way_in() {
+    let webhook = "webhook_url = \"https://portal.example.ru/rest/1/hooksecret123/\"";
+    let by_app = format!(
+        "{}{APP}",
+        changed(webhook, "app = \"sign\"\nmember_id = \"a223c6b3710f85df22e9377d6c4f7553\"")
+    );
+    assert!(load(&by_app).is_ok(), "{:?}", problems(&by_app));
+    for (way_in, words) in [
+        ("", "there is no way to the portal"),
+        (&format!("{webhook}\napp = \"sign\"\nmember_id = \"m1\""), "one way to the portal"),
+        ("app = \"other\"\nmember_id = \"m1\"", "there is no application"),
+        ("app = \"sign\"", "known by its member_id"),
+        ("app = \"sign\"\nmember_id = \"a/b\"", "letters and digits"),
+    ] {
+        let text = format!("{}{APP}", changed(webhook, way_in));
+        let found = problems(&text).join("\n");
+        assert!(found.contains(words), "{words} is not in {found}");
+    }
+}
+
+#[test]
+fn a_rule_may_work_for_every_portal() {
+    let text = format!("{}{APP}", changed("portal = \"main\"", "portal = \"*\""));
+    assert!(load(&text).is_ok(), "{:?}", problems(&text));
 }

@@ -2,7 +2,7 @@
 //!
 //! Each may be framed by the one portal that was verified (`frame-ancestors`), loads nothing but the portal's own
 //! library (`BX24`, `settings/app-installation`) where it needs it, and runs only the scripts whose digests stand in
-//! its policy. Everything shown goes through [`Html`].
+//! its policy. Everything shown goes through `Html`.
 
 use super::document_view::display_name;
 use super::pages::{Html, duration, language_code};

@@ -54,6 +54,13 @@ impl Door {
         }
     }
 
+    /// The same door, which also knows what to do with the life of applications.
+    #[must_use]
+    pub fn with_installations(mut self, registry: Arc<Registry>) -> Self {
+        self.installations = Some(registry);
+        self
+    }
+
     /// Proxies whose word about the sender's address is believed.
     pub(super) fn trusted_proxies(&self) -> &[Network] {
         &self.trusted_proxies
@@ -81,13 +88,6 @@ impl Door {
         source: IpAddr,
     ) -> Result<PortalId, Code> {
         sender_of(&self.settings.portals, &self.reception.installed(), token, member_id, source)
-    }
-
-    /// The same door, which also knows what to do with the life of applications.
-    #[must_use]
-    pub fn with_installations(mut self, registry: Arc<Registry>) -> Self {
-        self.installations = Some(registry);
-        self
     }
 
     async fn take(&self, request: &HttpRequest, payload: Payload, source: IpAddr) -> Result<Taken, Refused> {

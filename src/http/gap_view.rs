@@ -18,6 +18,13 @@ pub struct GapList {
     pub items: Vec<GapLine>,
 }
 
+impl GapList {
+    /// The numbers of one portal.
+    pub fn of(&self, portal: &str) -> Option<PortalGaps> {
+        self.portals.iter().find(|gaps| gaps.portal == portal).cloned()
+    }
+}
+
 /// How the webhook and the second channel of one portal did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortalGaps {

@@ -3,6 +3,7 @@
 use super::document_view::{DocumentCard, DocumentLine, rfc3339};
 use crate::actors::PortalView;
 use crate::actors::installations::InstallationView;
+use crate::actors::owner_watch::{Concern, OwnerView};
 use crate::domain::Text;
 use crate::providers::redaction::Redactor;
 use crate::store::{Counts, ParkedNotice};
@@ -177,6 +178,9 @@ pub struct PortalLine {
     /// The application by which it is reached; none = a webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation: Option<InstallationLine>,
+    /// The person behind the credential; none before the first look.
+    #[serde(default)]
+    pub owner: Option<OwnerLine>,
 }
 
 /// An installation of one of our applications. No secrets.
@@ -234,6 +238,47 @@ impl From<InstallationView> for InstallationLine {
     }
 }
 
+/// The person behind a portal's credential, and what there is to worry about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerLine {
+    /// The user as whom we act.
+    pub user_id: Option<u64>,
+    /// The user's name.
+    pub name: Option<String>,
+    /// When the portal was asked last.
+    pub checked_at: Option<String>,
+    /// The day on which the webhook expires, by the configuration.
+    pub expires_on: Option<String>,
+    /// What a person has to do something about.
+    pub concerns: Vec<ConcernLine>,
+    /// Why the last look saw nothing.
+    pub unseen: Option<Text>,
+}
+
+/// Something that a person has to do something about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConcernLine {
+    /// Stable code.
+    pub code: String,
+    /// In words, with the remedy.
+    pub text: Text,
+}
+
+impl From<OwnerView> for OwnerLine {
+    fn from(view: OwnerView) -> Self {
+        let (user_id, name) = view.user.unzip();
+        let line = |concern: &Concern| ConcernLine { code: concern.code().to_owned(), text: concern.text() };
+        Self {
+            user_id,
+            name,
+            checked_at: view.checked_at.map(rfc3339),
+            expires_on: view.expires_on,
+            concerns: view.concerns.iter().map(line).collect(),
+            unseen: view.unseen,
+        }
+    }
+}
+
 /// A method that the portal has blocked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedMethod {
@@ -256,6 +301,7 @@ impl From<PortalView> for PortalLine {
             circuit: portal.circuit,
             last_error: portal.last_error,
             installation: portal.installation.map(InstallationLine::from),
+            owner: portal.owner.map(OwnerLine::from),
         }
     }
 }

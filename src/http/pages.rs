@@ -10,7 +10,6 @@ use super::error::{ApiError, Code};
 use super::gap_view::{self, GapList};
 use crate::actors::EngineHealth;
 use crate::actors::portal_session::BudgetReport;
-use crate::domain::portal_usage::HourUsage;
 use crate::domain::{Language, Text, Timestamp};
 use crate::saga::document::{DocumentSaga, Step, words};
 use crate::store::{Counts, DocumentFilter, Store};
@@ -63,7 +62,7 @@ pub async fn overview(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResp
         counts: engine.store().counts().await,
         stopped: newest(engine.store(), &[Step::Parked], ROWS_MAX).await?,
         recent: recent(engine.store()).await?,
-        portals: engine.budgets().await,
+        portals: engine.budgets(HOURS_SHOWN).await,
         gaps: gap_view::of_engine(engine),
         now: engine.clock().now(),
         zone: desk.zone().clone(),
@@ -208,7 +207,7 @@ fn render(overview: &Overview, language: Language) -> String {
     state(&mut html, &overview.health);
     counts(&mut html, &overview.counts, overview.now);
     stopped(&mut html, &overview.stopped, overview.now);
-    portals(&mut html, &overview.portals, overview.now);
+    portals(&mut html, &overview.portals);
     recent_table(&mut html, &overview.recent, overview.now);
     gaps(&mut html, &overview.gaps);
     html.markup("</body></html>");
@@ -277,7 +276,7 @@ fn stopped(html: &mut Html, sagas: &[DocumentSaga], now: Timestamp) {
 }
 
 /// How the portals treat us, and who used their budgets in the last day.
-fn portals(html: &mut Html, portals: &[BudgetReport], now: Timestamp) {
+fn portals(html: &mut Html, portals: &[BudgetReport]) {
     if portals.is_empty() {
         return;
     }
@@ -290,9 +289,7 @@ fn portals(html: &mut Html, portals: &[BudgetReport], now: Timestamp) {
         ("Ограничения", "Limits"),
     ]);
     for portal in portals.iter().take(ROWS_MAX) {
-        let oldest = HourUsage::hour_of(now).saturating_sub(HOURS_SHOWN);
-        let hours: Vec<HourUsage> = portal.hours.iter().filter(|hour| hour.hour > oldest).cloned().collect();
-        let used = totals(&hours);
+        let used = totals(&portal.hours);
         let requests: u64 = used.iter().map(|usage| usage.requests).sum();
         let most: Vec<String> =
             used.iter().take(3).map(|usage| format!("{} {}", usage.method, usage.requests)).collect();
@@ -377,7 +374,7 @@ mod tests {
     use super::super::test_support::{live_saga, stopped_saga};
     use super::*;
     use crate::domain::PortalId;
-    use crate::domain::portal_usage::MethodUsage;
+    use crate::domain::portal_usage::{HourUsage, MethodUsage};
     use crate::store::StepCount;
 
     fn overview(stopped: Vec<DocumentSaga>) -> Overview {

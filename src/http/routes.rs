@@ -18,14 +18,14 @@ use std::time::Instant;
 
 /// Events of Bitrix24.
 pub const BITRIX_WEBHOOK: &str = "/bitrix/webhook";
-/// Robots of workflows in Bitrix24.
-pub const BITRIX_ROBOT: &str = "/bitrix/robot/{code}";
 /// Installation of an application: the page in the frame, or ONAPPINSTALL.
 pub const BITRIX_INSTALL: &str = "/bitrix/install";
 /// The main page of an application.
 pub const BITRIX_APP: &str = "/bitrix/app";
 /// Where the browser comes back to with a code.
 pub const BITRIX_OAUTH: &str = "/bitrix/oauth";
+/// Robots of workflows in Bitrix24.
+pub const BITRIX_ROBOT: &str = "/bitrix/robot/{code}";
 /// Callbacks of EasyDocs.
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
 
@@ -78,7 +78,6 @@ pub struct PublicDoors {
 pub fn public(config: &mut ServiceConfig, doors: &PublicDoors) {
     config.app_data(doors.bitrix.clone());
     config.service(resource(BITRIX_WEBHOOK, "POST").route(web::post().to(bitrix24::webhook)));
-    config.service(resource(BITRIX_ROBOT, "POST").route(web::post().to(robots::robot)));
     if let Some(door) = &doors.apps {
         config.app_data(door.clone());
         config
@@ -86,6 +85,7 @@ pub fn public(config: &mut ServiceConfig, doors: &PublicDoors) {
             .service(resource(BITRIX_APP, "POST").route(web::post().to(install::main_page)))
             .service(resource(BITRIX_OAUTH, "GET").route(web::get().to(oauth::come_back)));
     }
+    config.service(resource(BITRIX_ROBOT, "POST").route(web::post().to(robots::robot)));
     if let Some(door) = &doors.easydocs {
         config.app_data(door.clone());
         config.service(resource(EASYDOCS_CALLBACK, "POST").route(web::post().to(easydocs::callback)));

@@ -22,12 +22,15 @@
 //! | `POST /_sandbox/rename` | rename the portal |
 //! | `POST /_sandbox/outage` `{side, ms}` | close a side's ports for a while |
 //!
+//! [`super::buttons`] has those of applications, the CRM, robots, the offline queue and the push server.
+//!
 //! With a key ([`super::SandboxOptions::control_key`]) every call must carry it in `X-Sandbox-Key`; without one the
 //! sandbox listens on loopback only. Control calls are not in the ledger and no fault strikes them.
 
 use super::bitrix24::events::EventSpec;
 use super::bitrix24::portal::{Echo, Owner};
 use super::bitrix24::transfers::read_part;
+use super::buttons;
 use super::callbacks::CallbackSpec;
 use super::documents::Script;
 use super::faults::Fault;
@@ -56,7 +59,7 @@ pub(crate) fn is_control(head: &Head) -> bool {
 }
 
 /// A button could not be pressed.
-enum Refusal {
+pub(super) enum Refusal {
     NoKey,
     NoSuchPath,
     Unreadable(String),
@@ -99,7 +102,12 @@ async fn press(world: &Arc<World>, request: &Request) -> Result<Value, Refusal> 
             world.clear_ledger();
             Ok(done())
         }
+        ("GET", ["apps", id, "authorize"]) => {
+            let state = head.query_value("state").unwrap_or_default();
+            Ok(json!({"url": world.authorize_url(id, &state)}))
+        }
         ("GET", ["faults"]) => Ok(world.faults_json()),
+        ("GET", path) => buttons::show(world, path).ok_or(Refusal::NoSuchPath),
         ("DELETE", ["faults"]) => {
             world.clear_faults();
             Ok(done())
@@ -110,7 +118,10 @@ async fn press(world: &Arc<World>, request: &Request) -> Result<Value, Refusal> 
         ("POST", ["deals", id, "files"]) => add_deal_file(world, request, id),
         ("POST", ["documents", id, verb]) => document_verb(world, request, id, verb),
         ("POST", ["rename"]) => Ok(json!({"bitrix_url": world.rename_portal()})),
-        ("POST", path) => post_json(world, request, path),
+        ("POST", path) => match buttons::press(world, request, path).await {
+            Some(pressed) => pressed,
+            None => post_json(world, request, path),
+        },
         _ => Err(Refusal::NoSuchPath),
     }
 }
@@ -160,7 +171,7 @@ fn post_json(world: &Arc<World>, request: &Request, path: &[&str]) -> Result<Val
     Ok(done())
 }
 
-fn done() -> Value {
+pub(super) fn done() -> Value {
     json!({"ok": true})
 }
 
@@ -324,7 +335,7 @@ fn outage(world: &Arc<World>, asked: &OutageBody) {
     }));
 }
 
-fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
+pub(super) fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
     serde_json::from_slice(&request.body).map_err(|why| Refusal::Unreadable(why.to_string()))
 }
 
@@ -332,6 +343,6 @@ fn number(head: &Head, name: &str) -> Option<u64> {
     head.query_value(name)?.parse().ok()
 }
 
-fn parsed_id(text: &str) -> Result<u64, Refusal> {
+pub(super) fn parsed_id(text: &str) -> Result<u64, Refusal> {
     text.parse().map_err(|_| Refusal::Unreadable(format!("`{text}` is not an id")))
 }

@@ -17,7 +17,8 @@ pub const FAULTS_MAX: usize = 1_000;
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Name of the call as the ledger prints it (`disk.file.get`, `download`, `upload.second_step`,
-    /// `easydocs.create`, `easydocs.download`, `callback`, `event`); `disk.*` for all that begin so, `*` for all.
+    /// `easydocs.create`, `easydocs.download`, `oauth.token`, `oauth.authorize`, `oauth.app.info`, `push.poll`,
+    /// `callback`, `event`, `robot`); `disk.*` for all that begin so, `*` for all.
     pub target: String,
     /// Which of the matching calls are struck.
     #[serde(default)]
@@ -73,7 +74,7 @@ impl OnCalls {
 
 /// What happens to a struck call. "The effect" is what the call was meant to do.
 ///
-/// For the two calls that the sandbox itself makes (`callback`, `event`): `Refuse` and `CutBefore` lose the
+/// For the calls that the sandbox itself makes (`callback`, `event`, `robot`): `Refuse` and `CutBefore` lose the
 /// delivery, `CutAfter` delivers it and forgets the answer, `Slow` and `SlowBefore` deliver it late, `Duplicate`
 /// delivers it twice; the other kinds do nothing there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

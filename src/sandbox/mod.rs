@@ -13,7 +13,7 @@
 //! | `faults`, `ledger` | what goes wrong on order, what happened |
 //! | `items` | the CRM as people change it |
 //! | `world` | the handle: what people do, what a witness sees |
-//! | `control` | the same over HTTP, under `/_sandbox/` |
+//! | `control`, `buttons` | the same over HTTP, under `/_sandbox/` |
 //!
 //! Invariants: everything runs in one thread of its own, so that it can be started from any runtime or from none;
 //! all state is in memory and gone with it; no secret and no file's bytes come into the ledger.
@@ -26,6 +26,7 @@ pub mod views;
 pub mod world;
 
 mod bitrix24;
+mod buttons;
 mod control;
 mod easydocs;
 mod front;

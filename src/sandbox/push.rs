@@ -307,9 +307,12 @@ pub(crate) async fn answer(world: &Arc<World>, request: &Request) -> Reply {
     let channels: Vec<String> = named.split('/').filter(|id| !id.is_empty()).map(str::to_owned).collect();
     let opened = world.with_portal(|portal| {
         let known = |id: &String| portal.push.channels.contains_key(id);
-        let from = head.query_value("mid").and_then(|mid| mid.parse().ok()).unwrap_or(portal.push.mid);
-        // A position of the oldest server: the second of the last message and its number in it.
-        let from = if head.query_value("time").is_some() { position(&portal.push, head) } else { from };
+        let from = match (head.query_value("mid"), head.query_value("time")) {
+            (Some(mid), _) => mid.parse().unwrap_or(0),
+            // A position of the oldest server: the second of the last message and its number in it.
+            (None, Some(_)) => position(&portal.push, head),
+            (None, None) => portal.push.mid,
+        };
         let replaced = |id: &String| {
             portal.push.channels.get(id).is_some_and(|channel| channel.state == ChannelState::Replaced)
         };

@@ -658,7 +658,8 @@ impl World {
         json!({
             "bitrix_url": self.bitrix_url(), "easydocs_url": self.easydocs_url(), "event_target": self.event_target(),
             "folders": folders, "files": files, "documents": self.documents(), "notices": self.all_notices(),
-            "comments": self.all_comments(), "calls": self.calls(), "faults": self.faults_json(),
+            "comments": self.all_comments(), "oauth_url": self.oauth_url(), "apps": self.apps(),
+            "workflows": self.workflows(), "offline": self.offline_rows(), "calls": self.calls(), "faults": self.faults_json(),
         })
     }
 }

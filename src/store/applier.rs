@@ -128,7 +128,7 @@ impl Applier {
             self.again_at = Instant::now() + AGAIN;
             tracing::error!(%error, "the view could not be written");
         }
-        if self.taking.is_none() {
+        if self.taking.is_none() || Instant::now() < self.again_at {
             self.shared.applier.sleep(self.pause());
         }
     }
@@ -246,13 +246,27 @@ impl Applier {
         let Some(mut taking) = self.taking.take() else { return Ok(()) };
         let Some((tree, after)) = taking.walk.next() else {
             // What was read may be newer than where the view is complete: it must be complete to there, at least.
-            let to = self.apply_all(view)?;
-            self.end_snapshot(taking, to);
+            match self.apply_all(view) {
+                Ok(to) => self.end_snapshot(taking, to),
+                Err(error) => {
+                    // Ended as failed when the view is opened again.
+                    self.taking = Some(taking);
+                    return Err(error);
+                }
+            }
             return Ok(());
         };
         let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_slice()));
         let pairs = view.scan(tree, (from, Bound::Unbounded), Direction::Forward, STEP_ENTRIES);
-        let pairs = pairs.inspect_err(|error| drop(self.shared.state.view_failed(error.clone())))?;
+        let pairs = match pairs {
+            Ok(pairs) => pairs,
+            Err(error) => {
+                drop(self.shared.state.view_failed(error.clone()));
+                // Ended as failed when the view is opened again.
+                self.taking = Some(taking);
+                return Err(error);
+            }
+        };
         taking.walk.advance(&pairs, STEP_ENTRIES);
         match taking.writer.entries(tree, pairs) {
             Ok(()) => {

@@ -5,12 +5,13 @@ use super::inbox::{Identity, identity};
 use super::keys::{self, Tree};
 use super::notice::{NoticeV1, ParkedNoticeV1};
 use super::overlay::Counters;
-use super::portal_usage;
 use super::records::{ClaimState, ClaimV1, MetaV1, OutboxV1, Record, SagaClaimsV1, decode};
 use super::snapshot::Walk;
 use super::spool::Spool;
 use super::view::{Direction, View, ViewError};
+use super::{portal_owner, portal_usage};
 use crate::domain::portal::PortalState;
+use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::HourUsage;
 use crate::domain::{NoticeId, SagaId, SpoolFile};
 use crate::saga::document::{DocumentSaga, HistoryEntry, Work};
@@ -157,6 +158,7 @@ impl Check<'_> {
         match tree {
             Tree::Meta => self.readable::<MetaV1>(tree, key, value),
             Tree::Portal if portal_usage::is_hour(key) => self.readable::<HourUsage>(tree, key, value),
+            Tree::Portal if portal_owner::is_owner(key) => self.readable::<OwnerRecord>(tree, key, value),
             Tree::Portal => self.readable::<PortalState>(tree, key, value),
             Tree::Installation => {
                 self.readable::<super::portal_installations::InstallationV1>(tree, key, value);

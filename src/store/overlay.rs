@@ -275,18 +275,21 @@ impl Overlay {
     /// Leaves the youngest notices of `taken` in the upper layer.
     fn keep_notices(&mut self, taken: &mut Layer) {
         let now = Instant::now();
-        let mut stay = STAY_BYTES;
-        let staying = |(key, slot): &(&Vec<u8>, &Slot)| {
-            let fits = slot.below == Below::Nothing && stay.checked_sub(size(key, slot)).is_some();
-            stay = stay.saturating_sub(size(key, slot));
-            fits
+        let mut room = STAY_BYTES;
+        let fits = |(key, slot): &(&Vec<u8>, &Slot)| {
+            let left = room.checked_sub(size(key, slot));
+            room = left.unwrap_or(0);
+            left.is_some() && slot.below == Below::Nothing
         };
-        let oldest =
-            taken.tree(Tree::Notice).iter().rev().take_while(staying).last().map(|(key, _)| key.clone());
-        let young = |mark: &Mark| now.duration_since(mark.at) < STAY;
-        let Some(oldest) = oldest else { return self.marks.clear() };
+        let notices = taken.tree(Tree::Notice);
+        let staying = notices.iter().rev().take_while(fits).count();
+        // The last that goes, if any must.
+        let going = notices.keys().rev().nth(staying).cloned();
         // Only whole marks stay: of the others it is not known after which entry they came.
-        self.marks.retain(|mark| young(mark) && mark.first >= oldest);
+        let stays = |mark: &Mark| {
+            now.duration_since(mark.at) < STAY && going.as_ref().is_none_or(|going| mark.first > *going)
+        };
+        self.marks.retain(stays);
         let Some(first) = self.marks.front() else { return };
         let kept = taken.split_notices(&first.first);
         // Marks of notices that are settled already hold nothing back.

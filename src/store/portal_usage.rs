@@ -36,14 +36,19 @@ impl Store {
         self.ask(|reply| Command::PutPortal { key, value, reply }).await?
     }
 
-    /// What the hours up to `now_hour` were used for, oldest first, as far back as is kept.
+    /// What the hours from `first` to `last` were used for, oldest first, as far back as is kept.
     ///
     /// # Errors
     /// As [`Store::load`].
-    pub async fn portal_usage(&self, portal: &PortalId, now_hour: u64) -> Result<Vec<HourUsage>, StoreError> {
-        let oldest = (now_hour + 1).saturating_sub(limits::USAGE_HOURS);
+    pub async fn portal_usage(
+        &self,
+        portal: &PortalId,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<HourUsage>, StoreError> {
+        let oldest = (last + 1).saturating_sub(limits::USAGE_HOURS);
         let mut hours = Vec::new();
-        for hour in oldest..=now_hour {
+        for hour in first.max(oldest)..=last {
             let found: Option<HourUsage> = self.record(Tree::Portal, &key(portal, hour)).await?;
             hours.extend(found.filter(|usage| usage.hour == hour));
         }

@@ -6,17 +6,20 @@ use super::frame::{Batch, Frame, Op};
 use super::journal;
 use super::keys::Tree;
 use super::layout::{Layout, decode_checkpoint};
+use super::loaders::Loaders;
 use super::overlay::{Below, Layer, Left};
 use super::shared::Shared;
 use super::snapshot::{self, Item, SnapshotError};
 use super::snapshot_end;
-use super::view::{View, ViewError, Writing, remove_leftovers};
+use super::view::{View, ViewError, remove_leftovers};
 use bytes::Bytes;
 use std::io;
 use std::path::Path;
 
 /// How much is gathered before it goes into the view.
 const LAYER_BYTES: usize = 4 << 20;
+/// After how many entries of a snapshot it is said how far the loading has come.
+const PROGRESS_ENTRIES: u64 = 50_000;
 
 /// Notes that the view must not be believed at the next start. Best effort: if the disk refuses, the next start
 /// will most likely find the same trouble by itself.
@@ -133,29 +136,36 @@ fn load_snapshot(
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), SnapshotError> {
     let failed = |e: ViewError| SnapshotError::Damaged(e.to_string());
-    let mut carrier = Carrier::new(view);
-    let mut loaded = 0;
-    snapshot::read(disk, path, &mut |item| match item {
-        Item::Entries(entries) => {
-            loaded += entries.len() as u64;
-            progress(loaded);
-            for run in entries.chunk_by(|a, b| a.0 == b.0) {
-                let pairs = run.iter().map(|(_, key, value)| (key.as_slice(), Some(value)));
-                view.write(run[0].0, pairs, Writing::InBulk).map_err(failed)?;
+    std::thread::scope(|scope| {
+        let mut loaders = Some(Loaders::start(scope, view));
+        let mut carrier = Carrier::new(view);
+        let (mut done, mut told) = (0, 0);
+        snapshot::read(disk, path, &mut |item| match item {
+            Item::Entries(entries) => {
+                done += entries.len() as u64;
+                if told == 0 || done - told >= PROGRESS_ENTRIES {
+                    told = done;
+                    progress(done);
+                }
+                let loaders = loaders.as_mut();
+                let loaders = loaders.ok_or_else(|| SnapshotError::Damaged("entries after frames".into()))?;
+                loaders.take(entries);
+                Ok(())
             }
-            Ok(())
-        }
-        Item::Frame { first, count, payload } => {
-            let frame = Frame { first, count, payload: &payload, len: 0 };
-            carrier.take_frame(&frame).map_err(SnapshotError::Damaged)
-        }
-        Item::End(totals) => {
-            carrier.carry().map_err(failed)?;
-            view.set_applied(totals.sequence).map_err(failed)
-        }
-        Item::Format(_) | Item::File { .. } | Item::Chunk(_) => Ok(()),
-    })?;
-    Ok(())
+            Item::Frame { first, count, payload } => {
+                loaders.take().map_or(Ok(()), Loaders::finish).map_err(failed)?;
+                let frame = Frame { first, count, payload: &payload, len: 0 };
+                carrier.take_frame(&frame).map_err(SnapshotError::Damaged)
+            }
+            Item::End(totals) => {
+                loaders.take().map_or(Ok(()), Loaders::finish).map_err(failed)?;
+                carrier.carry().map_err(failed)?;
+                view.set_applied(totals.sequence).map_err(failed)
+            }
+            Item::Format(_) | Item::File { .. } | Item::Chunk(_) => Ok(()),
+        })?;
+        Ok(())
+    })
 }
 
 /// While running: opens the view again and brings it to where it was. If it is not believed it is set aside and

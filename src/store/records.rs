@@ -23,6 +23,7 @@ use super::document_v1::DocumentSagaV1;
 use super::notice::{Cursor, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use crate::domain::portal::PortalState;
+use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::HourUsage;
 use crate::domain::{AttemptToken, SagaId, Timestamp};
 use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
@@ -70,11 +71,13 @@ pub enum Kind {
     Installation = 11,
     /// One hour of the account of a portal's budget.
     PortalUsage = 21,
+    /// The last look at the owner of a portal's credential.
+    PortalOwner = 22,
 }
 
 impl Kind {
     /// Every kind with the newest version that this program reads and writes.
-    pub const ALL: [(Self, u16); 12] = [
+    pub const ALL: [(Self, u16); 13] = [
         (Self::Document, 2),
         (Self::History, 1),
         (Self::Notice, 1),
@@ -87,6 +90,7 @@ impl Kind {
         (Self::SagaClaims, 1),
         (Self::Installation, 1),
         (Self::PortalUsage, 1),
+        (Self::PortalOwner, 1),
     ];
     /// The stored number.
     pub fn code(self) -> u16 {
@@ -172,6 +176,7 @@ first_version! {
     SagaClaimsV1 => SagaClaims,
     InstallationV1 => Installation,
     HourUsage => PortalUsage,
+    OwnerRecord => PortalOwner,
 }
 
 /// Who holds a claim.
@@ -363,6 +368,7 @@ mod tests {
         keeps_its_bytes(&samples().claims());
         keeps_its_bytes(&samples().installation());
         keeps_its_bytes(&samples().portal_usage());
+        keeps_its_bytes(&samples().portal_owner());
     }
 
     /// A document of version 1 becomes the same document with none of the later wishes.
@@ -477,6 +483,7 @@ mod tests {
             round_trip(samples.claims());
             round_trip(samples.installation());
             round_trip(samples.portal_usage());
+            round_trip(samples.portal_owner());
         }
 
         #[test]

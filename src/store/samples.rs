@@ -8,6 +8,7 @@ use super::notice::{Cursor, NewNotice, NoticeKind, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use super::records::{Blob, ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
 use crate::domain::portal::PortalState;
+use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::{HourUsage, MethodUsage};
 use crate::domain::{
     AttemptToken, CrmItem, FileDigest, InstallationStatus, PortalId, SagaId, SpoolFile, Text, Timestamp,
@@ -302,6 +303,14 @@ impl Samples {
             key_id: self.number().to_le_bytes(),
             nonce: self.digest().0[..24].try_into().expect("a digest has more than 24 bytes"),
             sealed: Blob(self.word().into()),
+        }
+    }
+    pub fn portal_owner(&mut self) -> OwnerRecord {
+        OwnerRecord {
+            checked_at: self.maybe(Self::time),
+            user_id: self.maybe(Self::number),
+            was_admin: self.number().is_multiple_of(2),
+            told: self.several(Self::word),
         }
     }
     pub fn portal_usage(&mut self) -> HourUsage {

@@ -134,6 +134,7 @@ struct Portal {
     call_wait_seconds: Family<PortalMethodLabels, Counter<f64, AtomicU64>>,
     waiting_calls: Family<PortalLabels, Gauge>,
     blocked: Family<PortalLabels, Gauge>,
+    owner_concerns: Family<PortalLabels, Gauge>,
 }
 
 #[derive(Debug)]
@@ -408,6 +409,11 @@ impl Metrics {
     /// Whether the portal as a whole is paused: overload, refused credentials, an open circuit.
     pub fn set_portal_blocked(&self, portal: &str, blocked: bool) {
         self.portal.blocked.get_or_create(&portal_labels(portal)).set(i64::from(blocked));
+    }
+    /// What there is to worry about the owner of the portal's credential, and its expiry.
+    pub fn set_owner_concerns(&self, portal: &str, count: u64) {
+        let gauge = self.portal.owner_concerns.get_or_create(&portal_labels(portal));
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 
@@ -711,6 +717,12 @@ impl Portal {
                 r,
                 "portal_blocked",
                 "1 if a portal is paused as a whole, 0 if not",
+                Family::default(),
+            ),
+            owner_concerns: put(
+                r,
+                "portal_owner_concerns",
+                "What a person has to do about the owner or the expiry of a portal's webhook or application",
                 Family::default(),
             ),
         }

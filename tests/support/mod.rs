@@ -155,6 +155,7 @@ id = "main"
 webhook_url = "{webhook}"
 application_tokens = ["{application_token}"]
 rate = "box"
+owner_check_interval = "0s"
 dangerous_allow_http = true
 [portals.timeouts]
 connect = "2s"

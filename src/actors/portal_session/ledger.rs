@@ -1,7 +1,8 @@
-//! The account of a portal's budget: which methods used it, hour by hour, for the last days.
+//! The account of a portal's budget: which methods used it, hour by hour.
 //!
-//! Counts what is sent, by method; knows nothing of why. Bounded in hours and in methods. Its owner stores the hours
-//! that have changed, now and then: a crash may forget a minute of an account that nothing is decided by.
+//! Counts what is sent, by method; knows nothing of why. Holds the present hour and those that are not stored yet: with
+//! many portals the rest would fill the memory. Its owner stores the hours that have changed, now and then: a crash may
+//! forget a minute of an account that nothing is decided by.
 
 use crate::domain::Timestamp;
 use crate::domain::portal_usage::{HourUsage, MethodUsage};
@@ -20,7 +21,7 @@ pub struct UsageLedger {
 }
 
 impl UsageLedger {
-    /// Takes up what was stored before; what was counted meanwhile stays.
+    /// Takes up what was stored of the present hour; what was counted meanwhile stays.
     pub fn recall(&mut self, stored: Vec<HourUsage>) {
         for HourUsage { hour, methods } in stored {
             let counted = self.hours.entry(hour).or_default();
@@ -34,7 +35,9 @@ impl UsageLedger {
     /// Counts something for a method.
     pub fn count(&mut self, method: &str, now: Timestamp, write: impl FnOnce(&mut MethodUsage)) {
         let hour = HourUsage::hour_of(now);
-        self.forget_before((hour + 1).saturating_sub(limits::USAGE_HOURS));
+        if !self.hours.contains_key(&hour) {
+            self.forget_stored();
+        }
         let methods = self.hours.entry(hour).or_default();
         let full = methods.len() >= limits::USAGE_METHODS_MAX && !methods.contains_key(method);
         let name = if full { OTHER } else { method };
@@ -42,8 +45,11 @@ impl UsageLedger {
         self.unsaved.insert(hour);
     }
 
-    fn forget_before(&mut self, oldest: u64) {
-        while self.hours.first_key_value().is_some_and(|(hour, _)| *hour < oldest) {
+    /// A new hour begins: what is stored leaves the memory, and of the rest what is too old to be told.
+    fn forget_stored(&mut self) {
+        let unsaved = &self.unsaved;
+        self.hours.retain(|hour, _| unsaved.contains(hour));
+        while self.hours.len() as u64 >= limits::USAGE_HOURS {
             self.hours.pop_first();
         }
     }
@@ -64,9 +70,16 @@ impl UsageLedger {
         Some(HourUsage { hour, methods })
     }
 
-    /// Every hour in which something was used, oldest first.
+    /// The hours that are in memory, oldest first.
     pub fn hours(&self) -> Vec<HourUsage> {
         self.hours.keys().filter_map(|hour| self.hour(*hour)).collect()
+    }
+
+    /// The stored hours with those in memory, which know more, in their places.
+    pub fn completed(&self, stored: Vec<HourUsage>, first: u64) -> Vec<HourUsage> {
+        let mut all: BTreeMap<u64, HourUsage> = stored.into_iter().map(|usage| (usage.hour, usage)).collect();
+        all.extend(self.hours().into_iter().map(|usage| (usage.hour, usage)));
+        all.into_values().filter(|usage| usage.hour >= first).collect()
     }
 }
 
@@ -107,6 +120,17 @@ mod tests {
     }
 
     #[test]
+    fn an_account_of_days_is_put_together_from_store_and_memory() {
+        let mut ledger = UsageLedger::default();
+        ledger.count("batch", NOW, |usage| usage.requests += 7);
+        let stored =
+            |hour, requests| HourUsage { hour, methods: vec![MethodUsage { requests, ..named("batch") }] };
+        let all = ledger.completed(vec![stored(998, 1), stored(999, 2), stored(1_000, 5)], 999);
+        let told: Vec<(u64, u64)> = all.iter().map(|hour| (hour.hour, hour.methods[0].requests)).collect();
+        assert_eq!(told, [(999, 2), (1_000, 7)]);
+    }
+
+    #[test]
     fn what_could_not_be_stored_is_offered_again() {
         let mut ledger = UsageLedger::default();
         ledger.count("batch", NOW, |usage| usage.requests += 1);
@@ -127,6 +151,9 @@ mod tests {
         for n in 0..2 * limits::USAGE_HOURS {
             ledger.count("m", NOW.plus_ms(n * HOUR_MS), |usage| usage.requests += 1);
         }
-        assert_eq!(ledger.hours().len() as u64, limits::USAGE_HOURS);
+        assert_eq!(ledger.hours().len() as u64, limits::USAGE_HOURS, "even if nothing could be stored");
+        ledger.take_unsaved();
+        ledger.count("m", NOW.plus_ms(2 * limits::USAGE_HOURS * HOUR_MS), |usage| usage.requests += 1);
+        assert_eq!(ledger.hours().len(), 1, "what is stored leaves the memory");
     }
 }

@@ -7,18 +7,26 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | `messages`, `work` | what a session is asked, and what waits |
 //! | `queue` | what goes next, and with what |
 //! | `shared_budget`, `pauses` | the leaky bucket and the pauses that all sessions of a portal share |
+//! | `limits_met` | what is learned of limits, and held back because of them |
+//! | `durable` | what is written, and when |
 //! | `ledger` | who used the budget |
 //! | `overload` | the vendor's block: alarm, and the word when it is over |
 
+mod durable;
 pub mod ledger;
+mod limits_met;
+mod messages;
 mod overload;
 mod pauses;
 mod queue;
 pub mod shared_budget;
 mod view;
+mod work;
 
+pub use messages::{Learned, Pass, PortalCall, PortalCaller, SaveAccount, Transfer, TransferPass};
 pub use queue::Priority;
 pub use shared_budget::{BucketLevel, Budgets};
 pub use view::{BudgetReport, GiveBudget, SessionView, View};
@@ -26,95 +34,25 @@ pub use view::{BudgetReport, GiveBudget, SessionView, View};
 use super::batch_room::BatchRoom;
 use super::{Parts, PortalPauses, PortalSetup};
 use crate::domain::portal::PortalState;
-use crate::domain::portal_usage::HourUsage;
-use crate::domain::{Failure, FailureClass, FailureKind, PortalId, Text, Timestamp};
+use crate::domain::portal_usage::MethodUsage;
+use crate::domain::{Failure, PortalId, Text, Timestamp};
 use crate::limits;
-use crate::providers::bitrix24::batch;
 use crate::providers::bitrix24::operating::OperatingLedger;
-use crate::providers::bitrix24::{Call, Caller, Client, LimitHit, Observed};
+use crate::providers::bitrix24::{Call, Client, batch};
 use crate::providers::url_rules::Origin;
 use crate::telemetry::metrics::RequestKind;
 use actix::prelude::*;
-use futures_util::future::BoxFuture;
+use durable::Saving;
 use ledger::UsageLedger;
+use limits_met::throttled;
+use messages::session_lost;
 use queue::{Choice, Outlook, Sharing, Ticket, WaitingWork};
 use serde_json::Value;
-use shared_budget::{Payer, SharedBudget, Spend};
+use shared_budget::{SharedBudget, Spend};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// Ask the portal; answered when the portal has answered, or has refused.
-#[derive(Message)]
-#[rtype(result = "Result<Value, Failure>")]
-pub struct PortalCall {
-    /// The call.
-    pub call: Call,
-    /// Who waits.
-    pub priority: Priority,
-    /// When the work behind it began: older work goes first. None: now.
-    pub due: Option<Timestamp>,
-}
-
-/// Permission for one request outside the call queue (a download, an upload), paid from the same budget.
-#[derive(Message)]
-#[rtype(result = "Result<Pass, Failure>")]
-pub struct TransferPass {
-    /// What it is for.
-    pub transfer: Transfer,
-    /// When the work behind it began: older work goes first. None: now.
-    pub due: Option<Timestamp>,
-}
-
-/// A request that carries a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transfer {
-    /// A file of the portal is fetched by its link.
-    Download,
-    /// A file is put into a folder.
-    Upload,
-    /// A file is put into a file field of a CRM item (on an old box by the method of its type).
-    Attach,
-    /// A comment is written with a file in it.
-    CommentFile,
-}
-
-impl Transfer {
-    /// Under which name it is accounted, and by which name the portal blocks it.
-    pub fn method(self) -> &'static str {
-        match self {
-            Self::Download => "download",
-            Self::Upload => "disk.folder.uploadfile",
-            Self::Attach => "crm.item.update",
-            Self::CommentFile => "crm.timeline.comment.add",
-        }
-    }
-}
-
-/// A paid permission.
-pub struct Pass {
-    /// The way to the portal.
-    pub client: Arc<Client>,
-    /// Origins besides the portal's own that its files may come from.
-    pub allowed: Arc<[Origin]>,
-    /// One of the portal's few transfer slots, free again when this is dropped.
-    _slot: oneshot::Sender<()>,
-}
-
-/// What a transfer taught about the portal's limits.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Learned {
-    /// What was learned.
-    pub observed: Observed,
-    /// Whether the portal did what was asked.
-    pub succeeded: bool,
-}
-
-/// Write the account of the budget: the process is about to stop.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SaveAccount;
+use work::{Asker, Work, answer_all};
 
 /// The gate to one portal.
 pub struct PortalSession {
@@ -138,47 +76,6 @@ pub struct PortalSession {
     overload: overload::Overload,
     batch_room: BatchRoom,
     last_failure: Option<Text>,
-}
-
-/// Whether the durable state is being written. One write at a time: an older one must never overtake a newer one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Saving {
-    No,
-    Running,
-    RunningAndWanted,
-}
-
-/// What waits for its turn.
-enum Work {
-    /// A call; a read may have several askers.
-    Call { call: Call, askers: Vec<Asker> },
-    /// A transfer.
-    Pass { transfer: Transfer, answer: oneshot::Sender<Result<Pass, Failure>> },
-}
-
-type Asker = oneshot::Sender<Result<Value, Failure>>;
-
-impl Work {
-    fn method(&self) -> &str {
-        match self {
-            Self::Call { call, .. } => &call.method,
-            Self::Pass { transfer, .. } => transfer.method(),
-        }
-    }
-
-    fn refuse(self, failure: &Failure) {
-        // The asker may be gone; then nobody needs the answer.
-        match self {
-            Self::Call { askers, .. } => answer_all(askers, &Err(failure.clone())),
-            Self::Pass { answer, .. } => drop(answer.send(Err(failure.clone()))),
-        }
-    }
-}
-
-fn answer_all(askers: Vec<Asker>, result: &Result<Value, Failure>) {
-    for asker in askers {
-        drop(asker.send(result.clone()));
-    }
 }
 
 impl PortalSession {
@@ -400,201 +297,9 @@ impl PortalSession {
         }));
     }
 
-    // ---- what rests ----------------------------------------------------------------------------------------
+    // ---- what is counted ----------------------------------------------------------------------------------
 
-    /// Whether the portal would refuse this anyway, and until when.
-    fn resting(&self, ticket: &Ticket<Work>, now: Timestamp) -> Option<(&'static str, Timestamp)> {
-        if let Some(until) = self.budget.overload_until(now) {
-            return Some(("overload_limit", until));
-        }
-        let method = ticket.load.method();
-        let until = match ticket.priority {
-            Priority::Interactive => self.operating.refused_until(&self.state, method, now),
-            Priority::Background => self.operating.resting_until(&self.state, method, now),
-        };
-        until.map(|until| ("operation_time_limit", until))
-    }
-
-    /// Answers what the portal would refuse anyway: a saga waits on disk, not here.
-    fn hold_back_resting(&mut self, now: Timestamp) {
-        self.state.blocked_until.retain(|(_, until)| *until > now);
-        if !self.operating.has_resting(&self.state, now) && self.budget.overload_until(now).is_none() {
-            return;
-        }
-        let mut queue = std::mem::take(&mut self.queue);
-        for ticket in queue.take_out(|ticket| self.resting(ticket, now).is_some()) {
-            if let Some((code, until)) = self.resting(&ticket, now) {
-                self.hold_back(ticket, code, until);
-            }
-        }
-        self.queue = queue;
-    }
-
-    /// The asker comes back when we let it through again, not when a general rule says so.
-    fn with_our_pause(&self, call: &Call, failure: Failure) -> Failure {
-        if (failure.class, failure.kind) != (FailureClass::Throttled, FailureKind::Limit) {
-            return failure;
-        }
-        let now = self.now();
-        let until = self
-            .budget
-            .overload_until(now)
-            .or_else(|| self.operating.refused_until(&self.state, &call.method, now))
-            .or_else(|| self.budget.paused_until(now));
-        match until {
-            Some(until) => failure.retry_after_ms(until.ms_since(now)),
-            None => failure,
-        }
-    }
-
-    fn hold_back(&mut self, ticket: Ticket<Work>, code: &str, until: Timestamp) {
-        self.count(ticket.load.method(), |usage| usage.limited += 1);
-        ticket.load.refuse(&throttled(code, until.ms_since(self.now())));
-    }
-
-    // ---- what was learned ----------------------------------------------------------------------------------
-
-    /// What an answer taught us about limits and the address.
-    fn learn(
-        &mut self,
-        observed: &Observed,
-        succeeded: bool,
-        failed: Option<&Failure>,
-        ctx: &mut Context<Self>,
-    ) {
-        let now = self.now();
-        let mut changed = self.operating.learn(&mut self.state, observed, now);
-        if let Some(origin) = &observed.moved_to {
-            tracing::warn!(portal = %self.id, to = %origin, "the portal has moved");
-            self.state.moved_to = Some(origin.clone());
-            changed = true;
-        }
-        // The repeat after a rename was sent without asking.
-        self.budget.add(now, observed.requests.saturating_sub(1));
-        for hit in &observed.limits {
-            tracing::warn!(portal = %self.id, ?hit, "the portal's limit was hit");
-            changed |= self.learn_limit(hit, now);
-        }
-        let limited = observed.limits.iter().any(|hit| matches!(hit, LimitHit::QueryRate { .. }));
-        if succeeded && !limited {
-            self.budget.answered();
-        }
-        if succeeded {
-            changed |= self.works_again(now);
-        }
-        if let Some(failure) = failed {
-            self.last_failure = Some(failure.reason.clone());
-        }
-        for (method, grown_ms) in self.operating.take_grown() {
-            self.count(&method, |usage| usage.operating_ms += grown_ms);
-        }
-        self.show_operating();
-        if changed {
-            self.save(ctx);
-        }
-    }
-
-    /// Says whether the durable state changed.
-    fn learn_limit(&mut self, hit: &LimitHit, now: Timestamp) -> bool {
-        match hit {
-            LimitHit::QueryRate { .. } => {
-                self.budget.refused(self.pauses, now);
-                self.count("batch", |usage| usage.limited += 1);
-                false
-            }
-            LimitHit::Operation { method, .. } => {
-                self.count(method, |usage| usage.limited += 1);
-                false
-            }
-            LimitHit::Overload { .. } => {
-                self.overloaded(now);
-                true
-            }
-        }
-    }
-
-    // ---- what is kept --------------------------------------------------------------------------------------
-
-    /// Sees to it that some requests are on disk as spent before the first of them is sent.
-    fn pay_ahead(&mut self, ctx: &mut Context<Self>) {
-        if self.budget.payer() == Payer::Me {
-            self.payment_due = true;
-            self.save(ctx);
-        }
-    }
-
-    /// Writes the durable state as it is then; what changes meanwhile is written after.
-    fn save(&mut self, ctx: &mut Context<Self>) {
-        if self.saving != Saving::No {
-            self.saving = Saving::RunningAndWanted;
-            return;
-        }
-        self.saving = Saving::Running;
-        let pays = std::mem::take(&mut self.payment_due);
-        let (parts, id, mut state) = (self.parts.clone(), self.id.clone(), self.state.clone());
-        self.budget.write_into(&mut state, self.now());
-        let write = async move { parts.store.put_portal(&id, state).await };
-        ctx.spawn(write.into_actor(self).map(move |written, this, ctx| {
-            let again = std::mem::replace(&mut this.saving, Saving::No) == Saving::RunningAndWanted;
-            if pays {
-                this.budget.paid(&written);
-            }
-            if let Err(error) = written {
-                tracing::warn!(portal = %this.id, %error, "cannot write the portal's state, calls wait");
-                let soon = this.now().plus_ms(limits::SCAN_INTERVAL_MS);
-                return this.wake_at(soon, ctx);
-            }
-            if again {
-                this.save(ctx);
-            }
-            this.pump(ctx);
-        }));
-    }
-
-    /// The account is written now and then; nothing is decided by it.
-    fn save_usage(&mut self) -> ResponseActFuture<Self, ()> {
-        let hours = self.usage.take_unsaved();
-        let (parts, id) = (self.parts.clone(), self.id.clone());
-        let write = async move {
-            let mut failed = Vec::new();
-            for usage in hours {
-                if parts.store.put_portal_usage(&id, &usage).await.is_err() {
-                    failed.push(usage.hour);
-                }
-            }
-            failed
-        };
-        Box::pin(write.into_actor(self).map(|failed, this, _| this.usage.not_saved(failed)))
-    }
-
-    fn load(&self, ctx: &mut Context<Self>) {
-        let (parts, id) = (self.parts.clone(), self.id.clone());
-        let hour = HourUsage::hour_of(self.now());
-        let load = async move {
-            loop {
-                let state = parts.store.portal(&id).await;
-                let usage = parts.store.portal_usage(&id, hour).await;
-                match (state, usage) {
-                    (Ok(state), Ok(usage)) => break (state.unwrap_or_default(), usage),
-                    (Err(error), _) | (_, Err(error)) => {
-                        tracing::warn!(portal = %id, %error, "cannot read the portal's state, will try again");
-                        tokio::time::sleep(Duration::from_millis(limits::SCAN_INTERVAL_MS)).await;
-                    }
-                }
-            }
-        };
-        ctx.spawn(load.into_actor(self).map(|(state, usage), this, ctx| {
-            this.budget.recall(&state, this.now());
-            this.state = state;
-            this.usage.recall(usage);
-            this.loaded = true;
-            this.pump(ctx);
-        }));
-    }
-
-    // ---- what is counted -----------------------------------------------------------------------------------
-
-    fn count(&mut self, method: &str, write: impl FnOnce(&mut crate::domain::portal_usage::MethodUsage)) {
+    fn count(&mut self, method: &str, write: impl FnOnce(&mut MethodUsage)) {
         self.usage.count(method, self.parts.clock.now(), write);
     }
 
@@ -632,19 +337,6 @@ const UNPAID_LOOK_MS: u64 = 10;
 /// No gathering is configured: then scarcity makes none either.
 fn gather(configured_ms: u64, scarcity_ms: u64) -> u64 {
     if configured_ms == 0 { 0 } else { configured_ms + scarcity_ms }
-}
-
-fn throttled(code: &str, retry_after_ms: u64) -> Failure {
-    Failure::new(
-        FailureClass::Throttled,
-        FailureKind::Limit,
-        code,
-        Text::new(
-            format!("Портал ограничил запросы ({code}); повторим сами."),
-            format!("The portal limits requests ({code}); we repeat by ourselves."),
-        ),
-    )
-    .retry_after_ms(retry_after_ms.max(1_000))
 }
 
 impl Actor for PortalSession {
@@ -703,47 +395,5 @@ impl Handler<SaveAccount> for PortalSession {
 
     fn handle(&mut self, _: SaveAccount, _: &mut Self::Context) -> Self::Result {
         self.save_usage()
-    }
-}
-
-/// The session ended while a request was under way: nobody knows what became of it.
-fn session_lost() -> Failure {
-    Failure::new(
-        FailureClass::Ambiguous,
-        FailureKind::Local,
-        "session_lost",
-        Text::new("Сеанс портала прервался.", "The portal's session was interrupted."),
-    )
-}
-
-/// The adapters' way to the portal: every call goes through its session.
-#[derive(Clone)]
-pub struct PortalCaller {
-    session: Addr<PortalSession>,
-    priority: Priority,
-    due: Option<Timestamp>,
-}
-
-impl PortalCaller {
-    /// For a saga.
-    pub fn background(session: Addr<PortalSession>) -> Self {
-        Self { session, priority: Priority::Background, due: None }
-    }
-    /// For a person who waits.
-    pub fn interactive(session: Addr<PortalSession>) -> Self {
-        Self { session, priority: Priority::Interactive, due: None }
-    }
-    /// The same for work that began then: older work goes first.
-    #[must_use]
-    pub fn since(mut self, began: Timestamp) -> Self {
-        self.due = Some(began);
-        self
-    }
-}
-
-impl Caller for PortalCaller {
-    fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Result<Value, Failure>> {
-        let message = PortalCall { call, priority: self.priority, due: self.due };
-        Box::pin(async move { self.session.send(message).await.unwrap_or_else(|_| Err(session_lost())) })
     }
 }

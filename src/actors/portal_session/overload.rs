@@ -4,7 +4,6 @@
 //! The block is part of the durable state until the portal has answered: a restart neither hammers the portal nor
 //! forgets to tell. Who is to be told is told by a notice with a TAG, so that a repeat replaces the first one.
 
-use super::queue::Priority;
 use super::{PortalCaller, PortalSession};
 use crate::domain::{Failure, FailureKind, Text, Timestamp};
 use crate::providers::bitrix24::notify;
@@ -78,7 +77,7 @@ impl PortalSession {
     /// The notice is the first attempt too: if the block lasts, it is refused and comes again later.
     fn tell_administrators(&mut self, ctx: &mut Context<Self>) {
         self.overload.telling = Telling::Running;
-        let caller = PortalCaller { session: ctx.address(), priority: Priority::Background, due: None };
+        let caller = PortalCaller::background(ctx.address());
         let (people, client_id) = (self.overload.administrators.clone(), self.parts.notify_client_id.clone());
         let text = works_again_text(self.id.as_str());
         let text = text.get(self.parts.policy.language).to_owned();

@@ -268,6 +268,7 @@ mod tests {
     use super::*;
     use Priority::{Background, Interactive};
     use Sharing::{Alone, Shared, Transfer};
+    use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -392,6 +393,66 @@ mod tests {
             "it is as urgent as its most urgent asker"
         );
         assert!(work.join(Background, "read", Timestamp(5)).is_none());
+    }
+
+    /// One thing that can happen to a queue.
+    #[derive(Debug, Clone)]
+    enum Happening {
+        Push { interactive: bool, sharing: u8, due: i64, name: u8 },
+        Pass { ms: u64, room: usize },
+        TakeOut { name: u8 },
+    }
+
+    fn happening() -> impl Strategy<Value = Happening> {
+        prop_oneof![
+            4 => (any::<bool>(), 0_u8..3, 0_i64..5, 0_u8..6)
+                .prop_map(|(interactive, sharing, due, name)| Happening::Push { interactive, sharing, due, name }),
+            3 => (0_u64..6_000, 1_usize..6).prop_map(|(ms, room)| Happening::Pass { ms, room }),
+            1 => (0_u8..6).prop_map(|name| Happening::TakeOut { name }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_nothing_goes_twice(happenings in prop::collection::vec(happening(), 1..120)) {
+            let mut work: WaitingWork<Vec<usize>> = WaitingWork::default();
+            let (mut asked, mut answered, mut now) = (0, Vec::new(), NOW);
+            for happening in happenings {
+                match happening {
+                    Happening::Push { interactive, sharing, due, name } => {
+                        let priority = if interactive { Interactive } else { Background };
+                        let sharing = [Shared, Alone, Transfer][usize::from(sharing)];
+                        let same = (sharing == Shared && name > 2).then(|| name.to_string());
+                        let due = Timestamp(due);
+                        let joined = same.as_deref().and_then(|name| work.join(priority, name, due));
+                        match joined {
+                            Some(askers) => askers.push(asked),
+                            None => work.push(Ticket { priority, sharing, due, since: now, same, load: vec![asked] }),
+                        }
+                        asked += 1;
+                    }
+                    Happening::Pass { ms, room } => {
+                        now = now.plus_ms(ms);
+                        let taken = match work.choose(&Outlook { now, room, ..outlook() }) {
+                            Choice::Shared(leader) => work.take_shared(leader, room),
+                            Choice::Single(class, sharing) => work.take_single(class, sharing).into_iter().collect(),
+                            Choice::Later(at) => { prop_assert!(at > now); Vec::new() }
+                            Choice::Nothing => { prop_assert!(work.is_empty()); Vec::new() }
+                        };
+                        prop_assert!(taken.len() <= room);
+                        answered.extend(taken.into_iter().flat_map(|ticket| ticket.load));
+                    }
+                    Happening::TakeOut { name } => {
+                        let name = name.to_string();
+                        let out = work.take_out(|ticket| ticket.same.as_deref() == Some(name.as_str()));
+                        answered.extend(out.into_iter().flat_map(|ticket| ticket.load));
+                    }
+                }
+            }
+            answered.extend(work.take_out(|_| true).into_iter().flat_map(|ticket| ticket.load));
+            answered.sort_unstable();
+            prop_assert_eq!(answered, (0..asked).collect::<Vec<_>>());
+        }
     }
 
     #[test]

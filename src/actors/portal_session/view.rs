@@ -32,7 +32,10 @@ pub struct SessionView {
 /// Who used the budget.
 #[derive(Message)]
 #[rtype(result = "BudgetReport")]
-pub struct GiveBudget;
+pub struct GiveBudget {
+    /// How many hours back the account is wanted; the present one counts as the first.
+    pub hours: u64,
+}
 
 /// Answer to [`GiveBudget`].
 #[derive(Debug, Clone, PartialEq)]
@@ -71,11 +74,27 @@ impl Handler<View> for PortalSession {
 }
 
 impl Handler<GiveBudget> for PortalSession {
-    type Result = MessageResult<GiveBudget>;
+    type Result = ResponseActFuture<Self, BudgetReport>;
 
-    fn handle(&mut self, _: GiveBudget, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, msg: GiveBudget, _: &mut Self::Context) -> Self::Result {
+        let (parts, id) = (self.parts.clone(), self.id.clone());
+        let last = HourUsage::hour_of(self.now());
+        let first = (last + 1).saturating_sub(msg.hours);
+        let read = async move { parts.store.portal_usage(&id, first, last).await };
+        Box::pin(read.into_actor(self).map(move |stored, this, _| {
+            let stored = stored.unwrap_or_else(|error| {
+                tracing::warn!(portal = %this.id, %error, "cannot read the account of the portal's budget");
+                Vec::new()
+            });
+            this.report(this.usage.completed(stored, first))
+        }))
+    }
+}
+
+impl PortalSession {
+    fn report(&self, hours: Vec<HourUsage>) -> BudgetReport {
         let now = self.now();
-        MessageResult(BudgetReport {
+        BudgetReport {
             id: self.id.clone(),
             bucket: self.budget.level(now),
             waiting_interactive: self.queue.waiting(Priority::Interactive),
@@ -83,7 +102,7 @@ impl Handler<GiveBudget> for PortalSession {
             blocked: self.state.blocked_until.clone(),
             paused_until: self.budget.paused_until(now),
             overload_until: self.budget.overload_until(now),
-            hours: self.usage.hours(),
-        })
+            hours,
+        }
     }
 }

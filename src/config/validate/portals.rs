@@ -29,6 +29,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         check_way_in(&key, portal, config, report);
         check_app(&key, portal, config, report);
         check_budget(&key, portal, report);
+        check_owner(&key, portal, report);
         check_timeouts(&key, portal, report);
         check_second_channel(&key, portal, report);
         check_senders(&key, portal, config, report);
@@ -167,11 +168,23 @@ pub(super) fn check_budget(key: &str, portal: &PortalConfig, report: &mut Report
         Period::from_ms(0)..=Period::from_secs(10),
     );
     report.number(format!("{key}.transfers_max"), portal.transfers_max.into(), 1..=64);
+    report.number(format!("{key}.administrators"), portal.administrators.len() as u64, 0..=20);
+    for (index, user) in portal.administrators.iter().enumerate() {
+        report.number(format!("{key}.administrators[{index}]"), *user, 1..=u64::MAX);
+    }
     if let Rate::Explicit(ExplicitRate { per_second, burst }) = portal.rate {
         if !(0.01..=1_000.0).contains(&per_second) {
             report.out_of_bounds(format!("{key}.rate"), &per_second, &0.01, &1_000.0);
         }
         report.number(format!("{key}.rate"), burst.into(), 1..=100_000);
+    }
+}
+
+fn check_owner(key: &str, portal: &PortalConfig, report: &mut Report) {
+    if portal.owner_check_interval.as_ms() > 0 {
+        // a webhook that expires is warned of a week before: a look a day at least
+        let bounds = Period::from_secs(1)..=Period::from_secs(86_400);
+        report.period(format!("{key}.owner_check_interval"), portal.owner_check_interval, bounds);
     }
 }
 

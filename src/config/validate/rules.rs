@@ -103,7 +103,10 @@ fn check_files(key: &str, rule: &RuleConfig, config: &Config, report: &mut Repor
 fn check_trigger(key: &str, rule: &RuleConfig, config: &Config, report: &mut Report) {
     let key = format!("{key}.trigger");
     // more often, looking would eat a real portal's budget; a sandbox has none to eat
-    let sandbox = config.portal(&rule.portal).is_some_and(|portal| portal.dangerous_allow_http);
+    let of_app = config.apps.iter().any(|app| app.dangerous_allow_http);
+    let sandbox = config
+        .portal(&rule.portal)
+        .map_or(of_app, |portal| portal.dangerous_allow_http || portal.app.is_some() && of_app);
     let interval_min = if sandbox { Period::from_ms(50) } else { Period::from_secs(5) };
     match &rule.trigger {
         Trigger::Folder { folder_id, interval, overlap, existing: _ } => {

@@ -6,7 +6,7 @@ use super::error::misshapen;
 use super::wire;
 use crate::domain::Failure;
 use crate::providers::remote::Nature;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The user behind the webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,15 @@ pub struct Profile {
     pub name: String,
     /// Whether they administrate the portal.
     pub is_admin: bool,
+}
+
+/// Whose credential we use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// A user who works there.
+    Active(Profile),
+    /// `profile` is empty: the user is not active (Bitrix24 docs, `profile`).
+    Inactive,
 }
 
 /// What `user.get` says of an id. Bots and technical users are never returned, so they look absent.
@@ -48,13 +57,31 @@ pub async fn scope(caller: &dyn Caller) -> Result<Vec<String>, Failure> {
 /// # Errors
 /// As [`scope`]; an empty profile means that the user is not active and comes as a misshapen answer.
 pub async fn profile(caller: &dyn Caller) -> Result<Profile, Failure> {
-    let answer = read(caller, "profile", json!({})).await?;
-    let id = wire::any_member(&answer, &["ID", "id"]).and_then(wire::id);
+    profile_of(&read(caller, "profile", json!({})).await?)
+}
+
+fn profile_of(answer: &Value) -> Result<Profile, Failure> {
+    let id = wire::any_member(answer, &["ID", "id"]).and_then(wire::id);
     Ok(Profile {
         id: id.ok_or_else(|| Nature::Read.judge(misshapen("profile")))?,
-        name: full_name(&answer),
-        is_admin: wire::member(&answer, "ADMIN").and_then(wire::truth).unwrap_or(false),
+        name: full_name(answer),
+        is_admin: wire::member(answer, "ADMIN").and_then(wire::truth).unwrap_or(false),
     })
+}
+
+/// `profile`, where an empty one is an answer: the owner is not active.
+///
+/// # Errors
+/// As [`scope`].
+pub async fn owner(caller: &dyn Caller) -> Result<Owner, Failure> {
+    let answer = read(caller, "profile", json!({})).await?;
+    let is_empty = match &answer {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) | Value::Number(_) | Value::String(_) => false,
+    };
+    if is_empty { Ok(Owner::Inactive) } else { profile_of(&answer).map(Owner::Active) }
 }
 
 /// `user.get` by id (scope `user_brief` or wider).
@@ -92,7 +119,6 @@ pub(super) mod tests {
     use super::super::client::Call;
     use super::*;
     use futures_util::future::BoxFuture;
-    use serde_json::Value;
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
@@ -133,6 +159,15 @@ pub(super) mod tests {
         let me = profile(&portal).await.unwrap();
         assert_eq!((me.id, me.name.as_str(), me.is_admin), (17, "Анна Петрова", false));
         assert_eq!(profile(&portal).await.unwrap_err().code, "misshapen_answer");
+    }
+
+    #[tokio::test]
+    async fn an_empty_profile_means_that_the_owner_is_not_active() {
+        let portal = Scripted::ok([json!([]), json!({}), json!({"ID": "17"}), json!("what?")]);
+        assert_eq!(owner(&portal).await.unwrap(), Owner::Inactive);
+        assert_eq!(owner(&portal).await.unwrap(), Owner::Inactive);
+        assert!(matches!(owner(&portal).await.unwrap(), Owner::Active(Profile { id: 17, .. })));
+        assert_eq!(owner(&portal).await.unwrap_err().code, "misshapen_answer");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 //! (`api-reference/events/index.md`).
 
 use super::forms::{self, FormError};
-use super::wire;
+use super::{offline, wire};
 use crate::domain::{CrmItem, Secret};
 use crate::providers::strict_json::{self, NotStrictJson};
 use serde_json::Value;
@@ -154,7 +154,7 @@ impl IncomingEvent {
                     .object_id()
                     .map(|document_id| BitrixTrigger::DocumentGenerated { document_id, item });
             }
-            "ONOFFLINEEVENT" => return Some(BitrixTrigger::OfflineQueueFilled),
+            offline::WAKE_EVENT => return Some(BitrixTrigger::OfflineQueueFilled),
             _ => {}
         }
         let entity_type_id = match self.crm_type() {

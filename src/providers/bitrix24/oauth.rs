@@ -48,7 +48,7 @@ pub struct OauthFailure {
     /// What it means.
     pub refusal: Refusal,
     /// In the terms of the rest of the house; never ambiguous, no secrets.
-    pub failure: Failure,
+    pub failure: Box<Failure>,
 }
 
 /// A pair of tokens with what the server said of it.
@@ -203,7 +203,7 @@ impl OauthClient {
     fn address(&self, host: &Origin, path: &str) -> Result<Url, OauthFailure> {
         self.allowed.check(&format!("{host}{path}")).map_err(|refused| OauthFailure {
             refusal: Refusal::Request,
-            failure: Remote::BitrixOauth.refused_url(&refused),
+            failure: Remote::BitrixOauth.refused_url(&refused).into(),
         })
     }
 
@@ -228,7 +228,7 @@ impl OauthClient {
             _ => Refusal::Request,
         };
         let failure = refusal_failure(refusal, code).answer(&self.redactor.cut_bytes(&answer.body));
-        OauthFailure { refusal, failure }
+        OauthFailure { refusal, failure: failure.into() }
     }
 
     fn unreadable(&self, answer: &Answer) -> OauthFailure {
@@ -238,19 +238,19 @@ impl OauthClient {
             _ => Remote::BitrixOauth.garbled("oauth_garbled"),
         };
         let failure = Nature::Read.judge(failure).answer(&self.redactor.cut_bytes(&answer.body));
-        OauthFailure { refusal: Refusal::Unavailable, failure }
+        OauthFailure { refusal: Refusal::Unavailable, failure: failure.into() }
     }
 
     /// The body of a success may hold tokens, so none of it is shown.
     fn misshapen(&self, _: &Answer) -> OauthFailure {
         let failure = Nature::Read.judge(Remote::BitrixOauth.garbled("oauth_misshapen"));
-        OauthFailure { refusal: Refusal::Unavailable, failure }
+        OauthFailure { refusal: Refusal::Unavailable, failure: failure.into() }
     }
 }
 
 fn unreachable(error: crate::providers::http_client::WireError) -> OauthFailure {
     let failure = error.failure(Remote::BitrixOauth, Nature::Read);
-    OauthFailure { refusal: Refusal::Unavailable, failure }
+    OauthFailure { refusal: Refusal::Unavailable, failure: failure.into() }
 }
 
 fn token_at(map: &Value, name: &str) -> Option<Secret> {

@@ -261,8 +261,7 @@ mod tests {
             let heard = poll(&http(), &config, &mut place).await.unwrap();
             assert_eq!(heard, Heard::Messages(vec![Message::Published]));
             assert_eq!(poll(&http(), &config, &mut place).await.unwrap(), Heard::Nothing);
-            let requests = server.requests();
-            let line = requests[1].line();
+            let line = server.requests()[1].line().to_owned();
             assert!(
                 line.contains("CHANNEL_ID=ch4nnel%3Aone%2Fch4nnel%3Atwo") && line.contains("mid=5"),
                 "{line}"

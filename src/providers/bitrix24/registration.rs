@@ -6,7 +6,7 @@
 use super::client::{Call, Caller};
 use super::drive::read;
 use super::error::misshapen;
-use super::wire;
+use super::{offline, wire};
 use crate::domain::{Failure, FailureClass};
 use crate::providers::remote::Nature;
 use serde_json::{Map, Value, json};
@@ -53,6 +53,10 @@ pub async fn events(caller: &dyn Caller) -> Result<Vec<EventEntry>, Failure> {
 /// `error_event_not_found` where the portal has no such event, `access_denied` for a user without rights.
 pub async fn bind_event(caller: &dyn Caller, name: &str, handler: Option<&str>) -> Result<Bound, Failure> {
     let params = match handler {
+        // One word about many rows is enough.
+        Some(handler) if name == offline::WAKE_EVENT => {
+            json!({ "event": name, "handler": handler, "options": { "minTimeout": offline::WAKE_PAUSE_S } })
+        }
         Some(handler) => json!({ "event": name, "handler": handler }),
         None => json!({ "event": name, "event_type": "offline" }),
     };

@@ -16,6 +16,10 @@ pub enum CallbackStatus {
 }
 
 /// A fact for a document's saga.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made once per transition and handed on at once, never kept in number"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The same trigger arrived again.

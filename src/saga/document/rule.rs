@@ -241,7 +241,7 @@ pub fn rule_for_field<'a>(
     field: &'a str,
     rule_id: Option<&str>,
 ) -> Option<(&'a Rule, &'a str)> {
-    let own = || rules.iter().filter(|rule| rule.portal == *portal);
+    let own = || rules.iter().filter(|rule| rule.is_for(portal));
     let mut spelled = own().filter_map(|rule| match &rule.trigger {
         Trigger::Stage { entity_type_id, file_field, .. } if *entity_type_id == type_id => {
             is_same_field(file_field, field).then_some((rule, file_field.as_str()))
@@ -297,7 +297,7 @@ pub fn rule_for_generated<'a>(
                 facts.template_id.is_none_or(|id| template_ids.is_empty() || template_ids.contains(&id));
             let of_type =
                 |item: CrmItem| entity_type_ids.is_empty() || entity_type_ids.contains(&item.entity_type_id);
-            rule.portal == *portal && template && facts.item.is_none_or(of_type)
+            rule.is_for(portal) && template && facts.item.is_none_or(of_type)
         }
         _ => false,
     };

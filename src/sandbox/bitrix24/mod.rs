@@ -218,7 +218,12 @@ fn called(ctx: &mut Ctx<'_>, request: &Request, door: Door) -> Result<Reply, Met
     ctx.connector = bindings::given(&params, "auth_connector");
     let (answer, operating) =
         if name == "batch" { batch::run(ctx, request)? } else { methods::dispatch(ctx, &name, &params)? };
-    Ok(wire::envelope(answer, Span { start_ms, finish_ms: super::world::now_ms(), operating }))
+    let span = Span { start_ms, finish_ms: super::world::now_ms(), operating };
+    let mut reply = wire::envelope(answer, span);
+    if let Caller::App(app) = &ctx.caller {
+        reply.note = reply.note.fact("client_id", app.client_id.clone());
+    }
+    Ok(reply)
 }
 
 /// Lets a request into the portal's leaky bucket, unless the vendor has blocked the portal.

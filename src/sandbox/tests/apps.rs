@@ -254,3 +254,70 @@ async fn a_webhook_ends_on_its_day_and_does_not_reach_what_needs_an_application(
     stage.world.set_webhook_expiry(None);
     stage.result("scope", json!({})).await;
 }
+
+#[actix_web::test]
+async fn a_lost_answer_of_a_refresh_has_rotated_the_pair_all_the_same() {
+    let played = Played::set(Interface::ApiOnly).await;
+    let old = played.installed.refresh_token.expose();
+    played.stage.world.add_fault(Fault::first("oauth.token", 1, FaultKind::CutAfter)).expect("there is room");
+    let url = played.stage.sandbox.oauth_url().join("oauth/token/").expect("a path");
+    let (id, secret) = (played.spec.client_id.as_str(), played.spec.client_secret.expose());
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", id),
+        ("client_secret", secret),
+        ("refresh_token", old),
+    ];
+    assert!(played.stage.http.post(url).form(&form).send().await.is_err(), "the answer is lost");
+    assert_eq!(played.stage.world.refreshes(), 1);
+    assert_eq!(played.refreshed(old).await.1["error"], "invalid_grant");
+    let token = played.installed.access_token.expose();
+    assert_eq!(played.call(token, "scope", json!({})).await.0, 200, "the old access token works to its end");
+    let lost = played.stage.world.ledger_of("oauth.token");
+    assert!(lost[0].effect && lost[0].status.is_none() && lost[0].side == Side::OAuth);
+    let said = serde_json::to_string(&played.stage.world.ledger()).expect("a ledger is JSON");
+    assert!(
+        !said.contains(old) && !said.contains(secret) && !said.contains(token),
+        "no secret in the ledger"
+    );
+}
+
+#[actix_web::test]
+async fn a_renamed_portal_tells_tokens_its_new_address_and_a_box_needs_its_authorisation_server() {
+    let played = Played::set(Interface::ApiOnly).await;
+    let token = played.installed.access_token.expose();
+    let old = played.stage.sandbox.bitrix_url();
+    let new = played.stage.world.rename_portal();
+    let url = old.join("rest/scope.json").expect("a path");
+    let moved = played.stage.http.post(url).json(&json!({"auth": token})).send().await.expect("an answer");
+    assert_eq!(moved.status(), 302);
+    assert_eq!(moved.headers()["location"], new.join("rest/scope.json").expect("a path").as_str());
+    assert_eq!(
+        played.call(token, "scope", json!({})).await.0,
+        200,
+        "the same token works at the new address"
+    );
+    let (_, pair) = played.refreshed(played.installed.refresh_token.expose()).await;
+    assert_eq!(pair["client_endpoint"], new.join("rest/").expect("a path").as_str());
+    played.stage.world.set_traits(PortalTraits { kind: PortalKind::Box, ..PortalTraits::cloud() });
+    played.stage.world.set_reach(Side::OAuth, Reach::Down).await;
+    assert_eq!(played.error(token, "scope").await, (500, "ERROR_UNEXPECTED_ANSWER".into()));
+    played.stage.world.set_reach(Side::OAuth, Reach::Up).await;
+    assert_eq!(played.call(token, "scope", json!({})).await.0, 200);
+}
+
+#[actix_web::test]
+async fn an_old_box_fills_its_frame_with_less() {
+    let played = Played::set(Interface::Pages).await;
+    let frame = |spec: &FrameSpec| played.stage.world.frame(&played.spec.client_id, spec).expect("installed");
+    assert!(frame(&FrameSpec::main_page()).body.contains("&APPLICATION_TOKEN="));
+    played.stage.world.set_traits(PortalTraits::old_box());
+    let old = frame(&FrameSpec::main_page());
+    for field in ["SERVER_ENDPOINT", "APPLICATION_TOKEN", "APPLICATION_SCOPE"] {
+        assert!(!old.body.contains(field), "{}", old.body);
+    }
+    let query: Vec<String> = old.url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    assert_eq!(query, ["DOMAIN", "PROTOCOL", "LANG", "APP_SID"]);
+    let widget = FrameSpec::widget("CRM_DEAL_DETAIL_TAB", json!({"ID": "501"}));
+    assert!(played.stage.world.frame(&played.spec.client_id, &widget).is_err(), "nothing is bound there");
+}

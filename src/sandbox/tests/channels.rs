@@ -191,7 +191,7 @@ async fn a_poll_ends_with_news_or_after_its_hold_and_resumes_by_position() {
     let (answer, ()) = tokio::join!(poll("clientId=x"), async {
         until("the poll", || world.calls().get("push.poll") == Some(&2)).await;
         tokio::task::yield_now().await;
-        // Until the poll has begun to listen, what is said does not reach it: say it until it is answered.
+        // Counted is not yet listening: what is said before that is fetched by position below.
         world.push_message(client, "look", json!({"n": 1}));
     });
     let first = if answer.0 == 200 { answer.1 } else { poll("mid=0").await.1 };

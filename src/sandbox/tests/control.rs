@@ -110,3 +110,47 @@ async fn with_a_key_no_button_can_be_pressed_without_it() {
     }
     assert_eq!(stage.call("profile", json!({})).await.0, 200, "the portal itself asks for its own key only");
 }
+
+#[actix_web::test]
+async fn applications_items_and_robots_are_played_over_http_too() {
+    let receiver = Receiver::start(0).await;
+    let stage = Stage::explicit().await;
+    let app = stage.post("apps", json!({"form": "local", "base": receiver.url})).await;
+    let client = app["client_id"].as_str().expect("text").to_owned();
+    let made = stage.post(&format!("apps/{client}/install"), json!({})).await;
+    assert_eq!(made["member_id"], MEMBER_ID);
+    let opened = stage.post(&format!("apps/{client}/open"), json!({})).await;
+    assert_eq!(opened["status"], 200);
+    stage.post(&format!("apps/{client}/finish"), json!({})).await;
+    assert_eq!(stage.show("apps").await[0]["finished"], true);
+    let token = made["access_token"].as_str().expect("a token");
+    let call = async |method: &str, mut params: Value| {
+        params["auth"] = token.into();
+        let url = stage.sandbox.bitrix_url().join(&format!("rest/{method}")).expect("a path");
+        answer_of(stage.http.post(url).json(&params)).await
+    };
+    let robot = json!({"CODE": "r", "HANDLER": receiver.url, "NAME": "R", "USE_SUBSCRIPTION": "Y"});
+    assert_eq!(call("bizproc.robot.add", robot).await.0, 200);
+    let offline = json!({"event": "ONCRMDEALUPDATE", "event_type": "offline"});
+    assert_eq!(call("event.bind", offline).await.0, 200);
+    stage.post("items", json!({"entity_type_id": 2, "id": 5, "fields": {"stageId": "NEW"}})).await;
+    stage.post("fields", json!({"entity_type_id": 2, "name": "ufCrmSigned", "kind": "files"})).await;
+    let path = "items/2/5/files?field=ufCrmSigned&name=a.pdf&several=1";
+    assert_eq!(stage.press(reqwest::Method::POST, path, "A").await.0, 200);
+    stage.post("items/2/5", json!({"fields": {"stageId": "WON"}})).await;
+    assert_eq!(stage.show("offline").await[0]["event"], "ONCRMDEALUPDATE");
+    let spec = json!({"code": "r", "item": {"entity_type_id": 2, "id": 5}, "properties": {}});
+    let run = stage.post("robots", json!({"client_id": client, "robot": spec})).await;
+    until("the page and the robot", || receiver.count() == 2).await;
+    let flow = stage.show("workflows").await[0].clone();
+    assert_eq!((&flow["id"], &flow["state"]), (&run["workflow_id"], &json!("waiting")));
+    let plan = json!({"entity_type_id": 2, "id": 5, "template_id": 1, "title": "Акт", "plan": {"after": 0}});
+    assert!(stage.post("generated", plan).await["id"].is_u64());
+    stage.post("tokens", json!({"what": "expire"})).await;
+    assert_eq!(call("scope", json!({})).await.1["error"], "expired_token");
+    assert_eq!(stage.show("tokens").await["uses"][&token[..8]], 3);
+    stage.post("portal", json!({"overload": "blocked", "limits": {"per_second": 2.0, "burst": 50.0}})).await;
+    assert_eq!(stage.error("scope", json!({})).await, (503, "OVERLOAD_LIMIT".into()));
+    let unknown = stage.press(reqwest::Method::GET, "nothing", "").await;
+    assert_eq!(unknown.0, 404);
+}

@@ -375,3 +375,41 @@ async fn events_have_the_true_wire_form_and_are_never_resent() {
     stage.world.drop_file(root, "b.pdf", "B").expect("a free name");
     until("the event of the file put by hand", || receiver.count() == 3).await;
 }
+
+#[tokio::test]
+async fn every_source_has_a_bucket_of_its_own() {
+    let limits =
+        Limits { bucket_rate: Some(BucketRate { per_second: 0.001, burst: 2.0 }), ..Limits::default() };
+    let stage = Stage::set(SandboxOptions { limits, ..SandboxOptions::default() }).await;
+    for _ in 0..2 {
+        stage.result("scope", json!({})).await;
+    }
+    assert_eq!(stage.error("scope", json!({})).await, (503, "QUERY_LIMIT_EXCEEDED".into()));
+    let elsewhere = std::net::IpAddr::from([127, 0, 0, 2]);
+    let http = reqwest::Client::builder().no_proxy().local_address(elsewhere).build().expect("a client");
+    let url = stage.sandbox.webhook_url().join("scope").expect("a path");
+    assert_eq!(answer_of(http.post(url)).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_box_may_count_nothing_and_the_cloud_may_count_a_batch_as_one() {
+    let limits = |counters| Limits {
+        operating_limit_ms: Some(50),
+        operating_call_ms: 60,
+        counters,
+        ..Limits::default()
+    };
+    let stage =
+        Stage::set(SandboxOptions { limits: limits(Counters::ByBatch), ..SandboxOptions::default() }).await;
+    let commands = json!({"cmd": {"a": "scope", "b": "profile"}});
+    let batch = stage.result("batch", commands.clone()).await;
+    assert_eq!(batch["result_error"]["b"]["error"], "OPERATION_TIME_LIMIT", "both are charged to the batch");
+    stage.result("scope", json!({})).await;
+    stage.world.set_limits(limits(Counters::Absent));
+    let (_, body) = stage.call("scope", json!({})).await;
+    assert!(body["time"].get("operating").is_none() && body["time"]["start"].is_number(), "{body}");
+    let (status, body) = stage.call("batch", commands).await;
+    assert_eq!((status, &body["result"]["result_error"]), (200, &json!([])));
+    stage.world.set_overload(Overload::Blocked);
+    assert_eq!(stage.error("scope", json!({})).await, (503, "OVERLOAD_LIMIT".into()));
+}

@@ -45,6 +45,7 @@ fn busy() -> Metrics {
     m.set_portal_blocked("main", false);
     m.token_renewed(TokenOutcome::Renewed);
     m.set_installations("active", 2);
+    m.set_owner_concerns("main", 0);
     m.gap_healed("main", HealingChannel::Sweep, GapCause::Lost, Some(second()));
     m.channel_looked("main", HealingChannel::Sweep);
     m.channel_failed("main", HealingChannel::OfflineQueue);

@@ -1,11 +1,13 @@
 //! One file per subject of the checklist. Each has a `title` and a `check` that writes into a notebook.
 
+pub mod application;
 pub mod clock;
 pub mod configuration;
 pub mod data_dir;
 pub mod disk_sync;
 pub mod easydocs;
 pub mod needs;
+pub mod owner;
 pub mod portal;
 pub mod public_address;
 pub mod rules;

@@ -1,10 +1,13 @@
 //! One portal: its incoming webhook, what that may do, its outgoing webhooks; then what its rules name.
 
+use super::application;
 use super::needs::Needs;
+use super::owner;
 use super::rules;
 use super::visitor::Visitor;
 use crate::commands::doctor::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
+use crate::commands::wiring;
 use crate::config::{PortalConfig, RuleConfig};
 use crate::domain::{Failure, FailureClass, Text};
 use crate::providers::bitrix24::Caller;
@@ -22,9 +25,15 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
     let rules: Vec<&RuleConfig> =
         examination.config().rules.iter().filter(|rule| rule.portal == entry.id).collect();
     let needs = Needs::of(&rules);
-    notes.add(events(entry, &needs, examination.config().public.base_url.as_ref().map(|url| url.as_str())));
+    if entry.app.is_none() {
+        notes.add(events(
+            entry,
+            &needs,
+            examination.config().public.base_url.as_ref().map(|url| url.as_str()),
+        ));
+    }
     let Some(way_in) = &entry.webhook_url else {
-        return;
+        return application::check_portal(examination, entry, &notes).await;
     };
     if !way_in.is_resolved() {
         return notes.add(unread_secret("webhook"));
@@ -41,6 +50,8 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
         ));
     }
     notes.extend(moved(entry, &visitor));
+    let watched = wiring::owner(entry, examination.config());
+    notes.extend(owner::check(&visitor, &watched, examination.clock.now()).await);
     let scopes = scopes(&visitor, &needs, &notes).await;
     methods(&visitor, &needs, &notes).await;
     rules::check(&visitor, &rules, &needs, &scopes, examination.write_test, &notes).await;
@@ -76,8 +87,8 @@ async fn webhook(caller: &dyn Caller, notes: &Notebook) -> bool {
                     format!("The incoming webhook answers; it acts as {name} (id {id})."),
                 )
                 .fix(
-                    "REST не показывает срок действия вебхука, а увольнение владельца или правка другим администратором меняют секрет: посмотрите срок в «Разработчикам → Интеграции» и выберите владельцем учётную запись, которую не уволят.",
-                    "REST does not show when a webhook expires, and the dismissal of its owner or an edit by another administrator changes the secret: look at the date in Developer resources → Integrations, and let an account own it that stays.",
+                    "REST не показывает срок действия вебхука (впишите его в webhook_expires), а увольнение владельца или правка другим администратором меняют секрет: посмотрите срок в «Разработчикам → Интеграции» и выберите владельцем учётную запись, которую не уволят.",
+                    "REST does not show when a webhook expires (put the date into webhook_expires), and the dismissal of its owner or an edit by another administrator changes the secret: look at the date in Developer resources → Integrations, and let an account own it that stays.",
                 ),
             );
             return true;

@@ -191,7 +191,7 @@ impl RobotRequest {
 fn item_of(tree: &Value) -> Option<CrmItem> {
     let parts = wire::rows(wire::member(tree, "document_id")?)?;
     let module = parts.first().and_then(|part| wire::text(part))?;
-    let (kind, id) = parts.get(2).and_then(|part| wire::text(part)).and_then(|text| {
+    let (kind, id) = parts.last().and_then(|part| wire::text(part)).and_then(|text| {
         let (kind, id) = text.rsplit_once('_')?;
         Some((kind.to_ascii_uppercase(), id.parse::<u64>().ok().filter(|id| *id > 0)?))
     })?;

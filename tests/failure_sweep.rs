@@ -68,7 +68,7 @@ fn sweeps() -> Vec<Sweep> {
         of(Flow::searched(), &[("easydocs.search", 1)]),
         of(Flow::upload_lost(), &[("disk.folder.getchildren", 3), ("disk.file.get", 2), ("download", 2)]),
         of(Flow::comment_lost(), &[("crm.timeline.comment.list", 1)]),
-        of(Flow::deal(), &[("event", 1), ("crm.item.get", 1), ("download", 1)]),
+        of(Flow::deal(), &[("event", 1), ("crm.item.list", 1), ("crm.item.get", 1), ("download", 1)]),
         of(Flow::watched(), &[("disk.folder.getchildren", 1)]),
         of(Flow::unsearchable(), &[("easydocs.create", 1)]),
         of(Flow::unsearchable_and_silent(), &[("easydocs.create", 1)]),

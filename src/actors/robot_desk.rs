@@ -141,7 +141,7 @@ impl NoticeRouter {
     /// The rule that the robot names, else the first one for robots.
     fn rule_for_robot(&self, portal: &PortalId, request: &RobotRequest) -> Option<&Rule> {
         let named = request.property("route");
-        let ours = || self.parts.rules.iter().filter(|rule| rule.portal == *portal);
+        let ours = || self.parts.rules.iter().filter(|rule| rule.is_for(portal));
         let by_name = ours().find(|rule| Some(&rule.id) == named.as_ref());
         by_name.or_else(|| ours().find(|rule| rule.trigger == Trigger::Robot))
     }

@@ -105,11 +105,15 @@ impl TokenKeeper {
     /// The store's failure; nothing was changed.
     pub async fn change(&self, change: impl FnOnce(&mut Installation)) -> Result<Installation, Failure> {
         let mut held = self.held.lock().await;
+        let access = |it: &Installation| it.tokens.as_ref().map(|pair| pair.access.clone());
+        let before = access(&held.installation);
         let mut next = held.installation.clone();
         change(&mut next);
         self.keep(&mut held, next).await?;
-        if held.installation.status == InstallationStatus::Active {
-            // fresh from an administrator: what went wrong before is over
+        let is_fresh = access(&held.installation) != before;
+        if is_fresh && held.installation.status == InstallationStatus::Active {
+            // fresh from an administrator: what went wrong before is over. A mere rename must not drop a pair that
+            // waits for the disk: it is the only valid one.
             held.unsaved = None;
             held.refused_at = None;
             held.made_for_unknown = false;
@@ -311,7 +315,7 @@ impl TokenSource for Tokens {
     fn moved(&self, to: &Origin) {
         let (keeper, origin) = (self.0.clone(), to.to_string());
         drop(tokio::spawn(async move {
-            // not stored: the old place answers 302 once more after a restart
+            // if it cannot be stored, the old place answers 302 once more after a restart
             drop(keeper.change(|installation| installation.origin = origin).await);
         }));
     }

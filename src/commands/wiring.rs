@@ -19,6 +19,7 @@ use crate::providers::bitrix24::{Client, WebhookUrlError};
 use crate::providers::easydocs::{self, settings};
 use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
 use crate::providers::url_rules::{Origin, UrlRefused};
+use crate::saga::document::rule::EVERY_PORTAL;
 use crate::saga::document::rule::{Addressee, IntoItem, ItemRule, Rule, Trigger};
 use crate::saga::document::{CommentFile, DriveCopy, Occasion, Policy};
 use crate::saga::retry::Schedule;
@@ -366,7 +367,11 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
 
 /// How the owner of a portal's webhook is watched.
 pub fn owner(portal: &config::PortalConfig, config: &Config) -> OwnerSettings {
-    let rules: Vec<_> = config.rules.iter().filter(|rule| rule.portal == portal.id).collect();
+    let rules: Vec<_> = config
+        .rules
+        .iter()
+        .filter(|rule| rule.portal == portal.id || rule.portal.as_str() == EVERY_PORTAL)
+        .collect();
     let expiry = |date: jiff::civil::Date| {
         let midnight = date.to_zoned(zone(config)).ok()?;
         Some(Expiry { at: Timestamp(midnight.timestamp().as_millisecond()), day: date.to_string() })

@@ -13,6 +13,7 @@ use crate::domain::{Failure, FailureClass, Text};
 use crate::providers::bitrix24::Caller;
 use crate::providers::bitrix24::account;
 use crate::providers::url_rules::Origin;
+use crate::saga::document::rule::EVERY_PORTAL;
 use std::collections::BTreeSet;
 
 /// What the section is called.
@@ -22,8 +23,12 @@ pub fn title(entry: &PortalConfig) -> Text {
 
 /// Asks the portal.
 pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Notebook) {
-    let rules: Vec<&RuleConfig> =
-        examination.config().rules.iter().filter(|rule| rule.portal == entry.id).collect();
+    let rules: Vec<&RuleConfig> = examination
+        .config()
+        .rules
+        .iter()
+        .filter(|rule| rule.portal == entry.id || rule.portal.as_str() == EVERY_PORTAL)
+        .collect();
     let needs = Needs::of(&rules);
     if entry.app.is_none() {
         notes.add(events(

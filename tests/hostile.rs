@@ -85,11 +85,17 @@ impl Scene {
     }
 
     /// The only document there is, whole.
+    ///
+    /// The event of our own signed copy may overtake the answer to its upload. Then nobody knows its id yet, it is
+    /// looked at, and stays on record as not wanted, with that reason: such a record is no document.
     fn only_document(&self) -> Value {
         let list = self.admin("documents");
         let items = list["items"].as_array().cloned().unwrap_or_default();
-        assert_eq!(items.len(), 1, "{list}");
-        self.admin(&format!("documents/{}", items[0]["id"].as_str().unwrap_or_default()))
+        let (echoes, meant): (Vec<_>, Vec<_>) = items.iter().partition(|item| item["step"] == "ignored");
+        assert_eq!(meant.len(), 1, "{list}");
+        let ours = |item: &&Value| item["why"]["en"].as_str().is_some_and(|why| why.contains("our own signed copy"));
+        assert!(echoes.iter().all(ours) && echoes.len() <= 1, "{list}");
+        self.admin(&format!("documents/{}", meant[0]["id"].as_str().unwrap_or_default()))
     }
 
     fn step(&self) -> String {

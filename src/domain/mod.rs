@@ -12,6 +12,7 @@ pub mod portal;
 pub mod portal_owner;
 pub mod portal_usage;
 pub mod secret;
+pub mod signing;
 pub mod text;
 pub mod time;
 

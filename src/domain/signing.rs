@@ -66,7 +66,7 @@ pub enum TaskState {
     Open,
     /// A signature is stored.
     Signed {
-        /// SHA-256 of its DER.
+        /// SHA-256 of its bytes.
         by_cms: FileDigest,
     },
 }
@@ -129,6 +129,10 @@ pub struct SignatureEvidence {
     pub subject: String,
     /// The certificate's serial number, lower-case hex.
     pub serial_hex: String,
+    /// When the certificate begins to be valid, by its own words: shown, not judged.
+    pub valid_from: Timestamp,
+    /// When it ends, likewise.
+    pub valid_to: Timestamp,
     /// The digest algorithm as a dotted object identifier.
     pub digest_algorithm: String,
     /// Whether the signature's own `messageDigest` was compared with the content. Not so for GOST digests.
@@ -144,7 +148,7 @@ pub struct SignedDocument {
     pub document: SagaId,
     /// Which of its units was signed.
     pub number: u32,
-    /// The signature: CMS SignedData, DER.
+    /// The signature: CMS SignedData in binary, as the signer's program wrote it (DER, with some agents BER).
     pub cms: Vec<u8>,
     /// SHA-256 of `cms`: the same one again is a repeat, another one is refused.
     pub digest: FileDigest,

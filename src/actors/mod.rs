@@ -35,6 +35,7 @@ pub mod retry_scheduler;
 mod robot_desk;
 pub mod second_channel;
 pub mod session_registry;
+pub mod signing_desk;
 pub mod token_keeper;
 pub mod trigger;
 pub mod webhook_ingress;

@@ -12,6 +12,8 @@ pub mod portal;
 pub mod portal_owner;
 pub mod portal_usage;
 pub mod secret;
+pub mod signer_text;
+pub mod signing;
 pub mod text;
 pub mod time;
 
@@ -20,5 +22,6 @@ pub use failure::{Failure, FailureClass, FailureKind};
 pub use ids::{AttemptToken, NoticeId, PortalId, SagaId};
 pub use installation::{AppId, Installation, InstallationKey, InstallationStatus, MemberId, TokenPair};
 pub use secret::Secret;
+pub use signer_text::{SignerLanguage, SignerText};
 pub use text::{Language, Text};
 pub use time::{Clock, Timestamp};

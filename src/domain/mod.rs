@@ -12,6 +12,7 @@ pub mod portal;
 pub mod portal_owner;
 pub mod portal_usage;
 pub mod secret;
+pub mod signing_service;
 pub mod text;
 pub mod time;
 
@@ -20,5 +21,6 @@ pub use failure::{Failure, FailureClass, FailureKind};
 pub use ids::{AttemptToken, NoticeId, PortalId, SagaId};
 pub use installation::{AppId, Installation, InstallationKey, InstallationStatus, MemberId, TokenPair};
 pub use secret::Secret;
+pub use signing_service::{Capabilities, SigningService, Support};
 pub use text::{Language, Text};
 pub use time::{Clock, Timestamp};

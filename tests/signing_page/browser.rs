@@ -70,10 +70,16 @@ impl Browser {
         .to_vec();
         args.push(format!("--window-size={width},{height}"));
         args.push(format!("--user-data-dir={}", profile.path().display()));
+        let mut options = json!({ "binary": chromium, "args": args });
+        // no window is narrower than this; a telephone is
+        if width < 500 {
+            options["mobileEmulation"] =
+                json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 2.0 } });
+        }
         let wish = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "acceptInsecureCerts": true,
-            "goog:chromeOptions": { "binary": chromium, "args": args },
+            "goog:chromeOptions": options,
         } } });
         let answer = exchange(address, "POST", "/session", &[], wish.to_string().as_bytes());
         let session = answer.json()["value"]["sessionId"].as_str().map(str::to_owned);

@@ -80,7 +80,12 @@ impl Ncalayer {
                     return;
                 }
                 let (state, tls) = (Arc::clone(&own), Arc::clone(&tls));
-                std::thread::spawn(move || state.serve(stream, tls));
+                std::thread::spawn(move || {
+                    let end = stream.try_clone();
+                    state.serve(stream, tls);
+                    // another copy is kept for the end of the test, and would hold the connection open
+                    let _ = end.map(|stream| stream.shutdown(Shutdown::Both));
+                });
             }
         });
         Self { address, state }

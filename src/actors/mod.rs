@@ -19,6 +19,7 @@ pub mod folder;
 pub mod folder_watch;
 pub mod found;
 pub mod gap_report;
+mod idocs_work;
 pub mod installations;
 pub mod item_reader;
 mod item_rules;

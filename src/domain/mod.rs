@@ -4,7 +4,6 @@
 //! stored, and that is all.
 
 pub mod document;
-pub mod document_number;
 pub mod failure;
 pub mod file_name;
 pub mod ids;
@@ -20,7 +19,6 @@ pub mod text;
 pub mod time;
 
 pub use document::{CrmItem, FileDigest, SpoolFile};
-pub use document_number::document_number;
 pub use failure::{Failure, FailureClass, FailureKind};
 pub use ids::{AttemptToken, NoticeId, PortalId, SagaId};
 pub use installation::{AppId, Installation, InstallationKey, InstallationStatus, MemberId, TokenPair};

@@ -116,6 +116,7 @@ impl Part<'_> {
             file: source.clone(),
             coding: Coding::Raw,
             suffix: format!("\r\n--{boundary}--\r\n").into(),
+            then: None,
         }
     }
 }

@@ -130,17 +130,17 @@ impl Client {
     }
 
     pub(super) fn draft_body(&self, draft: &NewDraft) -> Result<Value, Failure> {
-        let length = draft.number.chars().count();
-        if !(1..=NAME_CHARS_MAX).contains(&length) || draft.number.trim() != draft.number {
+        let number = draft.number.trim();
+        if !(1..=NAME_CHARS_MAX).contains(&number.chars().count()) {
             return Err(error::local(
                 "bad_document_number",
-                "Номер документа для iDocs: от 1 до 256 знаков без пробелов по краям. Исправьте idocs.document_number_template.",
-                "A document number for iDocs has 1 to 256 characters without blanks around it. Correct idocs.document_number_template.",
+                "Номер документа для iDocs: от 1 до 256 знаков. Исправьте idocs.document_number_template.",
+                "A document number for iDocs has 1 to 256 characters. Correct idocs.document_number_template.",
             ));
         }
         let mut metadata = Map::new();
-        metadata.insert("documentName".into(), json!(named(&draft.name, &draft.number)));
-        metadata.insert("documentNumber".into(), json!(draft.number));
+        metadata.insert("documentName".into(), json!(named(&draft.name, number)));
+        metadata.insert("documentNumber".into(), json!(number));
         metadata.insert("documentDate".into(), json!(seconds(draft.date)));
         metadata.insert("documentGroup".into(), json!(draft.group));
         if let Some(author) = &draft.author {
@@ -163,7 +163,7 @@ impl Client {
         author: Option<&str>,
     ) -> Result<FoundDraft, Failure> {
         self.require(Call::FindDraft)?;
-        let author = author.map(ids::employee).transpose()?;
+        let (number, author) = (number.trim(), author.map(ids::employee).transpose()?);
         let drafts = ["DRAFT"];
         let others: Vec<&str> =
             KNOWN_STATUSES.into_iter().filter(|status| !matches!(*status, "NONE" | "DRAFT")).collect();
@@ -221,7 +221,7 @@ impl Client {
         number: &str,
         found: &mut BTreeMap<String, Candidate>,
     ) -> Result<(), Failure> {
-        if item.pointer("/documentNumber").and_then(Value::as_str) != Some(number) {
+        if item.pointer("/documentNumber").and_then(Value::as_str).map(str::trim) != Some(number) {
             return Ok(());
         }
         let draft = self

@@ -105,6 +105,7 @@ impl Client {
             file: document.file.clone(),
             coding: Coding::Base64,
             suffix: "\"}".into(),
+            then: None,
         })
     }
 

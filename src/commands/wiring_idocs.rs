@@ -1,5 +1,4 @@
-//! From the configuration to iDocs: how it is spoken to, what decisions about our own signature depend on, and the
-//! subscription to its notices.
+//! From the configuration to iDocs: how it is spoken to, and the subscription to its notices.
 
 use super::signing_link_key;
 use super::wiring::{WiringError, origins, pauses};
@@ -14,8 +13,6 @@ use crate::providers::idocs::route::RouteTemplate;
 use crate::providers::idocs::settings::{self, Settings, Version};
 use crate::providers::idocs::status::StatusLists;
 use crate::providers::idocs::Client;
-use crate::saga::document::transition::OwnPolicy;
-use crate::saga::retry::Schedule;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,24 +36,6 @@ pub fn parts(config: &Config) -> Result<Option<IdocsParts>, WiringError> {
         calls_max: idocs.limits.concurrent_calls as usize,
     }))
 }
-
-/// What decisions about our own signature depend on.
-pub fn own_policy(config: &Config) -> OwnPolicy {
-    let page = &config.signing_page;
-    let (number_template, poll) = match &config.idocs {
-        Some(idocs) => (idocs.document_number_template.clone(), pauses(&idocs.poll)),
-        None => ("{short}".to_owned(), vec![POLL_MS]),
-    };
-    OwnPolicy {
-        number_template,
-        poll: Schedule::endless(poll),
-        reminders_ms: pauses(&page.signer_reminders),
-        escalation_ms: page.signer_deadline.as_ms(),
-    }
-}
-
-/// For documents that are left from when there was a section `[idocs]`.
-const POLL_MS: u64 = 3_600_000;
 
 /// A client of iDocs.
 ///

@@ -31,6 +31,8 @@ pub const BITRIX_OAUTH: &str = "/bitrix/oauth";
 pub const BITRIX_ROBOT: &str = "/bitrix/robot/{code}";
 /// Callbacks of EasyDocs.
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
+/// Notices of iDocs; `{secret}` is what nobody can guess.
+pub const IDOCS_CALLBACK: &str = "/idocs/callback/{secret}";
 
 /// The page where our own signer signs.
 pub const SIGN_PAGE: &str = "/sign/{token}";

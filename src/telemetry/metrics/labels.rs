@@ -141,6 +141,8 @@ label_values! {
         Bitrix24 = "bitrix24",
         /// The signing service.
         Easydocs = "easydocs",
+        /// The signing service of Kazakhstan.
+        Idocs = "idocs",
     }
 }
 

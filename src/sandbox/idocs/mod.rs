@@ -1,5 +1,5 @@
 //! The emulated iDocs: its Integration API V3 and its webhooks. Source: `signing-providers.md` (c), the sample
-//! bodies and the shape file; what nobody knows is a switch in [`options`].
+//! bodies and the shape file; what nobody knows is a switch in [`IDocsOptions`].
 //!
 //! | file | subject |
 //! |---|---|

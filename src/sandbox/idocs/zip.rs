@@ -76,7 +76,7 @@ fn dos_moment(at_ms: i64) -> (u16, u16) {
         (word(civil.year() - 1_980) << 9) | (word(civil.month().into()) << 5) | word(civil.day().into());
     let time = (word(civil.hour().into()) << 11)
         | (word(civil.minute().into()) << 5)
-        | word(civil.second().into()) / 2;
+        | (word(civil.second().into()) / 2);
     (date, time)
 }
 

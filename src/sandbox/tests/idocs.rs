@@ -15,6 +15,9 @@ const DATE: i64 = 1_748_772_000;
 const OUTBOX: &str = "api/v3/sync/external/outbox";
 const PDF: &[u8] = b"%PDF-1.4\nstartxref\n9\n%%EOF\n";
 
+/// Makes the body of a route for a document.
+type Body = fn(&str) -> Value;
+
 /// An answer before it is looked into.
 struct Raw {
     status: u16,
@@ -193,6 +196,13 @@ fn guide_route_body(id: &str) -> Value {
     })
 }
 
+/// The same with the member that an integrator added against a payment error.
+fn payer_route_body(id: &str) -> Value {
+    let mut body = route_body(id);
+    body["route"]["external"]["isSenderPayer"] = json!(true);
+    body
+}
+
 /// `06-quick-sign-save-request.json`.
 fn save_body(id: &str, blob: &str, ticket: &str) -> Value {
     json!({
@@ -351,7 +361,7 @@ async fn a_second_create_and_a_second_route_are_seen_by_the_witness() {
     stage.route(&first).await;
     assert!(stage.world.idocs().routed_twice().is_empty());
     stage.route(&first).await;
-    assert_eq!(stage.world.idocs().routed_twice(), [first.clone()]);
+    assert_eq!(stage.world.idocs().routed_twice(), std::slice::from_ref(&first));
     assert_eq!(stage.seen(&first).nodes.len(), 2);
     stage.with_options(|options| options.repeated_route = RepeatedRoute::Replace);
     stage.route(&first).await;
@@ -371,16 +381,8 @@ async fn a_second_create_and_a_second_route_are_seen_by_the_witness() {
 #[tokio::test]
 async fn each_preset_of_the_route_has_its_own_members() {
     let stage = Stage::explicit().await;
-    let mut payer = |id: &str| {
-        let mut body = route_body(id);
-        body["route"]["external"]["isSenderPayer"] = json!(true);
-        body
-    };
-    let bodies: [(&str, &mut dyn FnMut(&str) -> Value); 3] = [
-        ("guide", &mut |id| guide_route_body(id)),
-        ("snapshot", &mut |id| route_body(id)),
-        ("payer", &mut payer),
-    ];
+    let bodies: [(&str, Body); 3] =
+        [("guide", guide_route_body), ("snapshot", route_body), ("payer", payer_route_body)];
     let shapes = [
         (RouteShape::Any, [200, 200, 200]),
         (RouteShape::Guide, [200, 400, 400]),

@@ -48,7 +48,8 @@ impl EffectRunner {
         tag: &str,
         (signer, unit): (&str, &ContentUnit),
     ) -> Result<(), Failure> {
-        let links = self.parts.idocs.as_ref().and_then(|idocs| idocs.links.as_ref()).ok_or_else(no_address)?;
+        let links =
+            self.parts.idocs.as_ref().and_then(|idocs| idocs.links.as_ref()).ok_or_else(no_address)?;
         let url = links.url(order.saga, unit, signer, self.parts.clock.now());
         let portal = self.portal(order)?;
         let client_id = &self.parts.notify_client_id;
@@ -259,8 +260,12 @@ fn unreadable_spool(error: &std::io::Error) -> Failure {
     local(
         FailureClass::Transient,
         "spool",
-        &format!("Содержимое на подпись не читается с нашего диска ({error}). Проверьте диск и каталог данных."),
-        &format!("The content to sign cannot be read from our disk ({error}). Check the disk and the data directory."),
+        &format!(
+            "Содержимое на подпись не читается с нашего диска ({error}). Проверьте диск и каталог данных."
+        ),
+        &format!(
+            "The content to sign cannot be read from our disk ({error}). Check the disk and the data directory."
+        ),
     )
 }
 
@@ -269,8 +274,12 @@ fn several(ids: &[String]) -> Failure {
     local(
         FailureClass::Permanent,
         "several_documents",
-        &format!("В iDocs несколько документов с нашим номером: {ids}. Удалите лишние в личном кабинете и повторите."),
-        &format!("iDocs has several documents with our number: {ids}. Remove the others in the account and retry."),
+        &format!(
+            "В iDocs несколько документов с нашим номером: {ids}. Удалите лишние в личном кабинете и повторите."
+        ),
+        &format!(
+            "iDocs has several documents with our number: {ids}. Remove the others in the account and retry."
+        ),
     )
 }
 

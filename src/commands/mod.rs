@@ -27,6 +27,7 @@ pub mod service;
 pub mod table;
 pub mod wiring;
 pub mod wiring_apps;
+pub mod wiring_signing;
 
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;

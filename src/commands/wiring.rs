@@ -332,6 +332,21 @@ pub enum WiringError {
     /// The made seal key cannot be read or made.
     #[error("the seal key is not usable")]
     SealKeyFile(#[from] crate::store::SealKeyError),
+    /// A pattern for a certificate's subject is none.
+    #[error("{key} is not usable")]
+    SubjectPattern {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        source: crate::domain::subject_pattern::InvalidSubjectPattern,
+    },
+    /// The key of the signing links is none.
+    #[error("signing_page.link_key is not usable")]
+    LinkKey(#[from] crate::store::sign_link_key::BadLinkKey),
+    /// The made key of the signing links cannot be read or made.
+    #[error("the key of the signing links is not usable")]
+    LinkKeyFile(#[from] crate::store::sign_link_key::LinkKeyError),
     /// The operator's token cannot be read or made.
     #[error("the operator's token is not usable")]
     Token(#[from] http::operator_token::TokenError),

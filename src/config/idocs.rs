@@ -5,6 +5,7 @@
 //! there.
 
 use super::secret_ref::SecretRef;
+use super::signing_page::PageLanguage;
 use super::units::{Period, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -304,6 +305,21 @@ pub struct SigningPageConfig {
     pub signer_deadline: Period,
     /// How long a link to the signing page works, at most; it never outlives the bytes that it shows.
     pub link_ttl: Period,
+    /// Key of the links: 64 hex digits. Absent: the one in `data_dir/sign-link-key`, made when it is first needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_key: Option<SecretRef>,
+    /// Languages that the page offers; the first one is for browsers that ask for none of them.
+    pub languages: Vec<PageLanguage>,
+    /// Socket of the signing agent on the signer's own computer.
+    pub agent_url: Url,
+    /// Where the IIN stands in the subject of a certificate: `attribute=form`, each `#` a digit; the first that fits.
+    pub subject_iin: Vec<String>,
+    /// Where the BIN stands.
+    pub subject_bin: Vec<String>,
+    /// Submissions a minute from one source address; more get 429.
+    pub posts_per_minute: u32,
+    /// Largest body of one submission.
+    pub body_max: Size,
 }
 
 /// How `service` of a rule is spelled, for the schema.

@@ -25,6 +25,7 @@ mod schema;
 mod secret_ref;
 mod server;
 mod show;
+mod signing_page;
 mod source;
 mod units;
 mod validate;
@@ -51,6 +52,7 @@ pub use rule::{CrmItemSource, Delivery, Existing, Folders, Occasion, Recipient, 
 pub use schema::schema;
 pub use secret_ref::{SecretRef, SecretSource};
 pub use server::{LanguageCode, LogConfig, LogFormat, OperatorConfig, PublicConfig, StoreConfig, TimeConfig};
+pub use signing_page::PageLanguage;
 pub use source::{DEFAULT_TOML, Origins};
 pub use units::{InvalidPeriod, InvalidSize, Period, Size};
 
@@ -152,6 +154,7 @@ impl Config {
             .chain(seals)
             .chain(others)
             .chain(idocs)
+            .chain(&self.signing_page.link_key)
             .filter(|secret| secret.is_resolved())
             .map(SecretRef::secret)
             .collect()
@@ -191,6 +194,9 @@ impl Config {
                 [("token", &mut idocs.token), ("webhook.path_secret", &mut idocs.webhook.path_secret)];
             let given = places.into_iter().filter_map(|(key, secret)| Some((key, secret.as_mut()?)));
             refs.extend(given.map(|(key, secret)| (format!("idocs.{key}"), secret)));
+        }
+        if let Some(key) = &mut self.signing_page.link_key {
+            refs.push(("signing_page.link_key".to_owned(), key));
         }
         if let Some(token) = &mut self.operator.token {
             refs.push(("operator.token".to_owned(), token));

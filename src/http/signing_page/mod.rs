@@ -31,7 +31,7 @@ use crate::actors::signing_desk::SigningDesk;
 use crate::config::Network;
 use crate::domain::SignerLanguage;
 use crate::domain::signing::{SignLink, SigningRefusal, SigningTask};
-use crate::providers::cms::SubjectPatterns;
+use crate::domain::subject_pattern::SubjectPatterns;
 use crate::telemetry::metrics::NoticeSource;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;

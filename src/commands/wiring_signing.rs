@@ -1,12 +1,10 @@
-//! From the configuration to the signing page: what the page is told, and the key of its links.
+//! From the configuration to what the signing page is told.
 
 use super::wiring::WiringError;
 use crate::config::Config;
 use crate::domain::SignerLanguage;
-use crate::domain::signing::LinkKey;
 use crate::domain::subject_pattern::{InvalidSubjectPattern, SubjectPatterns};
 use crate::http::SigningSettings;
-use crate::store::sign_link_key;
 use std::num::NonZeroU32;
 
 /// What the page is told.
@@ -28,20 +26,9 @@ pub fn settings(config: &Config) -> Result<SigningSettings, WiringError> {
             iin: read("signing_page.subject_iin", &page.subject_iin)?,
             bin: read("signing_page.subject_bin", &page.subject_bin)?,
         },
-        posts_per_minute: NonZeroU32::new(page.posts_per_minute).unwrap_or(NonZeroU32::MIN),
-        body_bytes_max: usize::try_from(page.body_max.bytes()).unwrap_or(usize::MAX),
+        posts_per_minute: NonZeroU32::new(page.submissions_per_minute).unwrap_or(NonZeroU32::MIN),
+        body_bytes_max: page.submission_bytes.as_usize(),
     })
-}
-
-/// The key of the links: that of the configuration, or the one in the data directory, which is made if need be.
-///
-/// # Errors
-/// [`WiringError`] for a key that is none, or a file that cannot be read or made.
-pub fn link_key(config: &Config) -> Result<LinkKey, WiringError> {
-    match &config.signing_page.link_key {
-        Some(key) => Ok(sign_link_key::parse(key.secret().expose())?),
-        None => Ok(sign_link_key::load_or_make(&config.data_dir)?),
-    }
 }
 
 #[cfg(test)]

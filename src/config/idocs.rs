@@ -26,7 +26,7 @@ pub struct IdocsConfig {
     pub token: Option<SecretRef>,
     /// `Content-Type` of JSON requests.
     pub content_type: String,
-    /// Id of the employee in whose name documents are created; empty: the signer of the rule.
+    /// Id of the employee in whose name documents are created; empty: not sent, the service decides.
     pub author_employee_id: String,
     /// Number of a document; must contain `{short}`, by which a document is found whose create went unanswered.
     pub document_number_template: String,
@@ -59,6 +59,8 @@ pub struct IdocsConfig {
     pub webhook: IdocsWebhook,
     /// The past statuses of a document, if they can be read.
     pub history: IdocsHistory,
+    /// What only V1 needs.
+    pub v1: IdocsV1,
     /// Bounds.
     pub limits: IdocsLimits,
     /// How long we wait.
@@ -261,6 +263,16 @@ pub struct IdocsHistory {
     pub fields: IdocsEventFields,
 }
 
+/// What only V1 needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdocsV1 {
+    /// The member `Type` of a sending; empty: not sent.
+    pub document_type: String,
+    /// JSON pointer to the document's id in the answer about a process.
+    pub document_id: String,
+}
+
 /// Bounds towards iDocs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -305,21 +317,18 @@ pub struct SigningPageConfig {
     pub signer_deadline: Period,
     /// How long a link to the signing page works, at most; it never outlives the bytes that it shows.
     pub link_ttl: Period,
-    /// Key of the links: 64 hex digits. Absent: the one in `data_dir/sign-link-key`, made when it is first needed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link_key: Option<SecretRef>,
     /// Languages that the page offers; the first one is for browsers that ask for none of them.
     pub languages: Vec<PageLanguage>,
-    /// Socket of the signing agent on the signer's own computer.
-    pub agent_url: Url,
     /// Where the IIN stands in the subject of a certificate: `attribute=form`, each `#` a digit; the first that fits.
     pub subject_iin: Vec<String>,
     /// Where the BIN stands.
     pub subject_bin: Vec<String>,
-    /// Submissions a minute from one source address; more get 429.
-    pub posts_per_minute: u32,
-    /// Largest body of one submission.
-    pub body_max: Size,
+    /// The signing agent on the signer's own computer, as their browser reaches it.
+    pub agent_url: Url,
+    /// Submissions a minute from one address; more get 429.
+    pub submissions_per_minute: u32,
+    /// Largest submission: up to 20 signatures, each of which may carry its content.
+    pub submission_bytes: Size,
 }
 
 /// How `service` of a rule is spelled, for the schema.

@@ -40,8 +40,8 @@ pub use easydocs::{
 pub use environment::{ENV_PREFIX, Environment};
 pub use idocs::{
     IdocsBulk, IdocsCms, IdocsConfig, IdocsDownload, IdocsEventFields, IdocsHistory, IdocsLimits, IdocsQuery,
-    IdocsRoute, IdocsRoutePreset, IdocsSigner, IdocsStatuses, IdocsTimeouts, IdocsUpload, IdocsVersion,
-    IdocsWebhook, SigningPageConfig,
+    IdocsRoute, IdocsRoutePreset, IdocsSigner, IdocsStatuses, IdocsTimeouts, IdocsUpload, IdocsV1,
+    IdocsVersion, IdocsWebhook, SigningPageConfig,
 };
 pub use network::{InvalidNetwork, Network};
 pub use pattern::{NamePattern, NameTemplate};
@@ -154,7 +154,6 @@ impl Config {
             .chain(seals)
             .chain(others)
             .chain(idocs)
-            .chain(&self.signing_page.link_key)
             .filter(|secret| secret.is_resolved())
             .map(SecretRef::secret)
             .collect()
@@ -194,9 +193,6 @@ impl Config {
                 [("token", &mut idocs.token), ("webhook.path_secret", &mut idocs.webhook.path_secret)];
             let given = places.into_iter().filter_map(|(key, secret)| Some((key, secret.as_mut()?)));
             refs.extend(given.map(|(key, secret)| (format!("idocs.{key}"), secret)));
-        }
-        if let Some(key) = &mut self.signing_page.link_key {
-            refs.push(("signing_page.link_key".to_owned(), key));
         }
         if let Some(token) = &mut self.operator.token {
             refs.push(("operator.token".to_owned(), token));

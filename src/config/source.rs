@@ -307,10 +307,7 @@ fn fill(target: &mut Table, defaults: &Table, key: &str, section: &str, origins:
 
 /// Tables that are one value: half of one and half of another would make no sense.
 fn is_whole(name: &str) -> bool {
-    matches!(
-        name,
-        "rate" | "crm_item" | "trigger" | "webhook_url" | "client_secret" | "seal_key" | "link_key"
-    )
+    matches!(name, "rate" | "crm_item" | "trigger" | "webhook_url" | "client_secret" | "seal_key")
 }
 
 fn copy_origins(origins: &mut Origins, from: &str, to: &str) {

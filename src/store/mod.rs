@@ -66,7 +66,6 @@ pub mod records;
 mod samples;
 mod segment;
 mod shared;
-pub mod sign_link_key;
 mod snapshot;
 mod snapshot_end;
 pub mod spool;

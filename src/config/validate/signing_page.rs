@@ -1,11 +1,9 @@
 //! Rules about the page where our own signers sign.
 
 use super::{Report, is_loopback};
-use crate::config::{Config, SecretRef, Size};
+use crate::config::{Config, Size};
 use crate::domain::subject_pattern::SubjectPattern;
 
-/// Hex digits of a key of 32 bytes.
-const KEY_DIGITS: usize = 64;
 /// More submissions than one office behind one address makes.
 const POSTS_PER_MINUTE_MAX: u64 = 10_000;
 /// Patterns tried for one number.
@@ -17,21 +15,13 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     check_agent(config, report);
     check_patterns("signing_page.subject_iin", &page.subject_iin, report);
     check_patterns("signing_page.subject_bin", &page.subject_bin, report);
-    report.number("signing_page.posts_per_minute", page.posts_per_minute.into(), 1..=POSTS_PER_MINUTE_MAX);
+    report.number(
+        "signing_page.submissions_per_minute",
+        page.submissions_per_minute.into(),
+        1..=POSTS_PER_MINUTE_MAX,
+    );
     let sizes = Size::from_bytes(256 << 10)..=Size::from_bytes(256 << 20);
-    report.size("signing_page.body_max", page.body_max, sizes);
-    if page.link_key.as_ref().filter(|key| key.is_resolved()).is_some_and(|key| !is_key(key)) {
-        report.error(
-            "signing_page.link_key",
-            "ключ ссылок — 64 шестнадцатеричные цифры, например из `openssl rand -hex 32`",
-            "the key of the links is 64 hex digits, for instance from `openssl rand -hex 32`",
-        );
-    }
-}
-
-fn is_key(key: &SecretRef) -> bool {
-    let text = key.secret().expose().trim();
-    text.len() == KEY_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit())
+    report.size("signing_page.submission_bytes", page.submission_bytes, sizes);
 }
 
 fn check_languages(config: &Config, report: &mut Report) {

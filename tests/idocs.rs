@@ -8,9 +8,9 @@ mod wire;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use edobridge::saga::document::{DocumentSaga, Step};
 use edobridge::sandbox::signer::ScriptedSigner;
 use edobridge::sandbox::{Fault, FaultKind, IDocsDocument, IDocsOptions};
-use edobridge::saga::document::{DocumentSaga, Step};
 use edobridge::store::DocumentFilter;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -56,7 +56,7 @@ portal = "main"
 service = "idocs"
 signer = "Директор"
 document_group = "Legal"
-counterparty_bin_field = "ufCrmBin"
+counterparty_bin_field = "UF_CRM_BIN"
 counterparty_email = "office@example.kz"
 trigger = {{ kind = "folder", folder_id = KZ_FOLDER, interval = "300ms", existing = "send" }}
 notify = [{director}]
@@ -149,7 +149,17 @@ impl Play {
     /// The document that waits for the director, once its link is there.
     fn waiting(&self) -> DocumentSaga {
         let mut found = None;
+        let mut seen = String::new();
         wait_for("the director is asked", || {
+            let stands = |saga: &DocumentSaga| {
+                format!("{:?} {:?} {:?}", saga.step, saga.dead_letter, saga.last_failure)
+            };
+            let now: Vec<String> = self.sagas().iter().map(stands).collect();
+            let now = now.join("; ");
+            if now != seen {
+                eprintln!("{now}");
+                seen = now;
+            }
             found = self.sagas().into_iter().find(|saga| saga.step == Step::AwaitSigner);
             found.is_some() && self.link().is_some()
         });
@@ -203,7 +213,8 @@ impl Play {
     }
 
     fn files(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.stage.world.files(self.folder).into_iter().map(|f| f.name).collect();
+        let mut names: Vec<String> =
+            self.stage.world.files(self.folder).into_iter().map(|f| f.name).collect();
         names.sort();
         names
     }
@@ -224,7 +235,10 @@ impl Play {
         let comments = self.stage.world.comments(DEAL);
         let with = |mark: &str| comments.iter().filter(|c| c.text.contains(mark)).count();
         assert_eq!(with("edobridge:"), 1, "the last comment; {what}: {comments:?}");
-        assert!(with("edobridge-our-turn:") <= 1 && with("edobridge-their-turn:") <= 1, "{what}: {comments:?}");
+        assert!(
+            with("edobridge-our-turn:") <= 1 && with("edobridge-their-turn:") <= 1,
+            "{what}: {comments:?}"
+        );
     }
 }
 
@@ -342,7 +356,7 @@ fn what_is_given_to_sign_must_hold_what_was_sent() {
     let history = |play: &Play| {
         let id = saga.id;
         let service = play.service.as_ref().expect("it runs");
-        let lines = service.ask(|engine| async move { engine.store().history(id).await });
+        let lines = service.ask(|engine| async move { engine.store().history(id, 100).await });
         lines.expect("the history").into_iter().map(|line| line.what).collect::<Vec<_>>()
     };
     assert!(history(&play).contains(&"content_ready".to_owned()), "{:?}", history(&play));
@@ -390,5 +404,8 @@ fn an_error_after_the_effect_of_any_call_makes_nothing_twice() {
 
 #[test]
 fn an_error_before_the_effect_of_any_call_is_only_a_delay() {
-    sweep(&[|| FaultKind::Refuse, || FaultKind::status(503, "UNKNOWN"), || FaultKind::status(429, "UNKNOWN")], &CALLS);
+    sweep(
+        &[|| FaultKind::Refuse, || FaultKind::status(503, "UNKNOWN"), || FaultKind::status(429, "UNKNOWN")],
+        &CALLS,
+    );
 }

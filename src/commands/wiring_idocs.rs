@@ -8,11 +8,11 @@ use crate::config::{Config, IdocsConfig, IdocsEventFields, IdocsRoute, IdocsRout
 use crate::domain::Secret;
 use crate::http::routes;
 use crate::providers::http_client::{HttpClient, HttpSettings};
+use crate::providers::idocs::Client;
 use crate::providers::idocs::bulk::PollPlan;
 use crate::providers::idocs::route::RouteTemplate;
 use crate::providers::idocs::settings::{self, Settings, Version};
 use crate::providers::idocs::status::StatusLists;
-use crate::providers::idocs::Client;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,7 +175,8 @@ pub fn subscribe(config: &Config, client: Arc<Client>) {
                 reason = %failure.reason.en,
                 "no subscription to the notices of iDocs: only polling tells of changes"
             );
-            let Some(pause) = pause.filter(|_| failure.class == crate::domain::FailureClass::Transient) else {
+            let Some(pause) = pause.filter(|_| failure.class == crate::domain::FailureClass::Transient)
+            else {
                 return;
             };
             tokio::time::sleep(pause).await;

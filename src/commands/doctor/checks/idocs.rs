@@ -133,7 +133,10 @@ fn accepted(company: &Company, idocs: &IdocsConfig) -> Finding {
                 "Токен принадлежит компании {name} с БИН {bin}, а у подписанта «{}» указан другой.",
                 signer.name
             ),
-            format!("The token belongs to {name} with BIN {bin}, but the signer \"{}\" has another one.", signer.name),
+            format!(
+                "The token belongs to {name} with BIN {bin}, but the signer \"{}\" has another one.",
+                signer.name
+            ),
         )
         .fix(
             "Сверьте bin подписанта с сертификатом и с компанией.",
@@ -229,7 +232,8 @@ async fn rights(client: &Client, signer: &IdocsSigner, employee: &Employee) -> F
             "Give the employee the right to sign in the iDocs account.",
         ),
         Ok(Ok(rights)) => {
-            let shown = rights.iter().take(RIGHTS_SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let shown =
+                rights.iter().take(RIGHTS_SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
             Finding::ok(
                 "signer",
                 format!("Подписант «{name}»: {who}, права: {shown}."),
@@ -260,8 +264,12 @@ fn notices(config: &Config, idocs: &IdocsConfig) -> Option<Finding> {
         let poll = idocs.poll.first().map(ToString::to_string).unwrap_or_default();
         return Some(Finding::skipped(
             "notices",
-            format!("Подписка на уведомления iDocs выключена: об изменениях скажет только опрос, первый через {poll}."),
-            format!("The subscription to notices of iDocs is off: only polling tells of changes, first after {poll}."),
+            format!(
+                "Подписка на уведомления iDocs выключена: об изменениях скажет только опрос, первый через {poll}."
+            ),
+            format!(
+                "The subscription to notices of iDocs is off: only polling tells of changes, first after {poll}."
+            ),
         ));
     }
     match &idocs.webhook.path_secret {

@@ -716,6 +716,7 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
                 per_minute: NonZeroU32::new(e.limits.callback_per_minute).unwrap_or(NonZeroU32::MIN),
                 protocol: Arc::new(easydocs_settings(config)?),
             }),
+            idocs: wiring_idocs::door(config)?,
         },
         operator: http::OperatorSettings { listen: config.operator.listen, token, zone: zone(config) },
     })

@@ -4,15 +4,23 @@ use super::signing_link_key;
 use super::wiring::{WiringError, origins, pauses};
 use crate::actors::idocs_work::IdocsParts;
 use crate::actors::signing_links::SigningLinks;
-use crate::config::{Config, IdocsConfig, IdocsEventFields, IdocsRoute, IdocsRoutePreset, IdocsVersion};
+use crate::actors::signing_room::SigningRoom;
+use crate::actors::{Engine, Parts};
+use crate::config::{
+    Config, IdocsConfig, IdocsEventFields, IdocsRoute, IdocsRoutePreset, IdocsSigner, IdocsVersion,
+};
 use crate::domain::Secret;
-use crate::http::routes;
+use crate::domain::SignerLanguage;
+use crate::domain::signing::{Encapsulation, SignerIdentity};
+use crate::http::{IdocsSettings, SigningParts, SigningSettings, routes};
+use crate::providers::cms::SubjectPatterns;
 use crate::providers::http_client::{HttpClient, HttpSettings};
 use crate::providers::idocs::Client;
 use crate::providers::idocs::bulk::PollPlan;
 use crate::providers::idocs::route::RouteTemplate;
 use crate::providers::idocs::settings::{self, Settings, Version};
 use crate::providers::idocs::status::StatusLists;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,6 +161,39 @@ pub fn notice_url(config: &Config) -> Option<Secret> {
     let base = config.public.base_url.as_ref()?.as_str().trim_end_matches('/');
     let path = routes::IDOCS_CALLBACK.replace("{secret}", secret.secret().expose());
     Some(Secret::new(format!("{base}{path}")))
+}
+
+/// The door for notices; none where they are not taken.
+///
+/// # Errors
+/// [`WiringError`] for settings that cannot be used.
+pub fn door(config: &Config) -> Result<Option<IdocsSettings>, WiringError> {
+    let Some(idocs) = &config.idocs else { return Ok(None) };
+    let Some(secret) = &idocs.webhook.path_secret else { return Ok(None) };
+    Ok(Some(IdocsSettings {
+        per_minute: NonZeroU32::new(idocs.limits.callback_per_minute).unwrap_or(NonZeroU32::MIN),
+        path_secret: secret.secret().clone(),
+        protocol: Arc::new(idocs_settings(idocs)?),
+    }))
+}
+
+/// The signing page with the documents behind it; none where nobody could open a link.
+pub fn signing(config: &Config, engine: &Engine, parts: &Parts) -> Option<SigningParts> {
+    let idocs = config.idocs.as_ref()?;
+    let links = parts.idocs.as_ref()?.links.clone()?;
+    let identity = |signer: &IdocsSigner| SignerIdentity { iin: signer.iin.clone(), bin: signer.bin.clone() };
+    let signers = idocs.signers.iter().map(|signer| (signer.name.clone(), identity(signer))).collect();
+    let encapsulation = if idocs.cms.encapsulate { Encapsulation::Attached } else { Encapsulation::Detached };
+    let desk = Arc::new(SigningRoom::new(engine.clone(), links, signers, encapsulation));
+    let page = &config.signing_page;
+    let settings = SigningSettings {
+        agent_url: page.agent_url.clone(),
+        languages: SignerLanguage::ALL.to_vec(),
+        patterns: SubjectPatterns::default(),
+        posts_per_minute: NonZeroU32::new(page.submissions_per_minute).unwrap_or(NonZeroU32::MIN),
+        body_bytes_max: page.submission_bytes.as_usize(),
+    };
+    Some(SigningParts { desk, settings })
 }
 
 /// Pauses between attempts to subscribe; after the last one it is left to the next start, and polling tells of changes.

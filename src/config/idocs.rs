@@ -316,6 +316,12 @@ pub struct SigningPageConfig {
     pub signer_deadline: Period,
     /// How long a link to the signing page works, at most; it never outlives the bytes that it shows.
     pub link_ttl: Period,
+    /// The signing agent on the signer's own computer, as their browser reaches it.
+    pub agent_url: Url,
+    /// Submissions a minute from one address; more get 429.
+    pub submissions_per_minute: u32,
+    /// Largest submission: up to 20 signatures, each of which may carry its content.
+    pub submission_bytes: Size,
 }
 
 /// How `service` of a rule is spelled, for the schema.

@@ -127,5 +127,6 @@ fn public() -> PublicSettings {
             portals: Vec::new(),
         },
         easydocs: None,
+        idocs: None,
     }
 }

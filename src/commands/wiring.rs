@@ -335,6 +335,15 @@ pub enum WiringError {
     /// The made seal key cannot be read or made.
     #[error("the seal key is not usable")]
     SealKeyFile(#[from] crate::store::SealKeyError),
+    /// A pattern for a certificate's subject is none.
+    #[error("{key} is not usable")]
+    SubjectPattern {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        source: crate::domain::subject_pattern::InvalidSubjectPattern,
+    },
     /// iDocs is not configured well.
     #[error("the section idocs is not usable")]
     Idocs(#[from] crate::providers::idocs::client::SettingsError),

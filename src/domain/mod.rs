@@ -15,6 +15,7 @@ pub mod secret;
 pub mod signer_text;
 pub mod signing;
 pub mod signing_service;
+pub mod subject_pattern;
 pub mod text;
 pub mod time;
 

@@ -4,6 +4,7 @@ use crate::exchange::exchange;
 use crate::support::PATIENCE;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use edobridge::config::Environment;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ pub struct Browser {
 
 /// Where pictures are put, if somebody wants to look at them.
 fn pictures() -> Option<PathBuf> {
-    std::env::var_os("EDOBRIDGE_TEST_PICTURES").map(PathBuf::from)
+    Environment::of_process().get("EDOBRIDGE_TEST_PICTURES").map(PathBuf::from)
 }
 
 impl Browser {
@@ -211,7 +212,7 @@ impl Drop for Browser {
 }
 
 fn absent(why: &str) -> Option<Browser> {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}, and CI must not skip this test");
+    assert!(Environment::of_process().get("CI") != Some("true"), "{why}, and CI must not skip this test");
     println!("SKIPPED: {why} (Debian: chromium, chromium-driver)");
     None
 }

@@ -24,10 +24,10 @@ mod verify;
 
 pub use armour::decode;
 pub use error::{CmsError, Number};
-pub use subject::{InvalidSubjectPattern, SubjectPattern, SubjectPatterns};
 
 use crate::domain::Timestamp;
 use crate::domain::signing::{Encapsulation, SignatureEvidence, SignerIdentity};
+use crate::domain::subject_pattern::SubjectPatterns;
 use der::asn1::ObjectIdentifier;
 use std::io::Read;
 
@@ -110,7 +110,7 @@ pub fn check(bytes: &[u8], wanted: &Wanted<'_>, content: &mut dyn Read) -> Resul
         None => Finding::NotChecked(signed.digest_algorithm()),
     };
     let signature_finding = verify::signature(&signed, digest)?;
-    let found = wanted.patterns.identity(signed.certificate());
+    let found = subject::identity(wanted.patterns, signed.certificate());
     let signer_finding = subject::compare(wanted.signer, &found)?;
     let evidence = SignatureEvidence {
         signer: found,

@@ -9,7 +9,7 @@ use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
 use super::fair_turns::{FairTurns, Turn};
 use super::folder;
-use super::item_work::delivery_in;
+use super::item_work::delivery_of;
 use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
 use super::session_registry::Sessions;
@@ -17,6 +17,7 @@ use crate::domain::{
     AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
 use crate::limits;
+use crate::providers::bitrix24::crm::Item;
 use crate::providers::bitrix24::item_access::ItemAccess;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
@@ -224,8 +225,8 @@ impl EffectRunner {
             Effect::FindUpload { folder_id, name, bytes, above_id } => {
                 self.portal(order)?.find_upload(*folder_id, name, bytes, *above_id).await
             }
-            Effect::AddComment { item, text, file } => {
-                self.portal(order)?.add_comment(*item, text, file.as_ref()).await
+            Effect::AddComment { item, text, files } => {
+                self.portal(order)?.add_comment(*item, text, files).await
             }
             Effect::FindComment { item, mark } => {
                 let found = crm::comment_find(&self.portal(order)?.caller, *item, mark).await?;
@@ -250,6 +251,7 @@ impl EffectRunner {
             Effect::AnswerRobot { event_token, reply } => {
                 self.portal(order)?.answer_robot(event_token, reply).await
             }
+            Effect::Own(own) => self.own_signature(order, own).await,
         }
     }
 
@@ -385,7 +387,7 @@ impl PortalWork<'_> {
                 }
             }
             if !files.is_empty() {
-                let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+                let delivery = delivery_of(rule, Some(&read), None);
                 return Ok(Answer::ItemWanted { item, files, delivery });
             }
         }
@@ -444,8 +446,8 @@ impl PortalWork<'_> {
             return Ok(no_rule_for(&facts));
         };
         let crm_item = rule.item_of(&facts.name);
-        let (responsible, stage) = self.item_facts(rule, crm_item).await?;
-        let delivery = delivery_in(rule, responsible, facts.created_by, stage);
+        let read = self.item_facts(rule, crm_item).await?;
+        let delivery = delivery_of(rule, read.as_ref(), facts.created_by);
         let max = rule.size_max;
         let (bytes, _) = self.download(&info.download_url, max).await?;
         if facts.size_bytes.is_some_and(|size| size != bytes.size_bytes) {
@@ -474,19 +476,18 @@ impl PortalWork<'_> {
         }
     }
 
-    /// Who is responsible for the item and where it stands, asked only if the rule tells that person or moves it.
+    /// The item, read only if the rule tells its responsible user, moves it or finds the counterparty in it.
     pub(super) async fn item_facts(
         &self,
         rule: &Rule,
         item: Option<CrmItem>,
-    ) -> Result<(Option<u64>, Option<String>), Failure> {
-        let wanted = rule.notify.contains(&rule::Addressee::Responsible) || rule.into_item.moves();
+    ) -> Result<Option<Item>, Failure> {
+        let wanted = rule.notify.contains(&rule::Addressee::Responsible)
+            || rule.into_item.moves()
+            || rule.counterparty_fields().next().is_some();
         match item.filter(|_| wanted) {
-            Some(item) => {
-                let read = self.items.get(&self.caller, item).await?;
-                Ok((read.assigned_by, read.stage_id))
-            }
-            None => Ok((None, None)),
+            Some(item) => Ok(Some(self.items.get(&self.caller, item).await?)),
+            None => Ok(None),
         }
     }
 
@@ -522,7 +523,7 @@ impl PortalWork<'_> {
         if !rule.wants(&facts) {
             return Ok(no_rule_for(&facts));
         }
-        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+        let delivery = delivery_of(rule, Some(&read), None);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
     }
 

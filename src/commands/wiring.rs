@@ -19,8 +19,10 @@ use crate::providers::bitrix24::{Client, WebhookUrlError};
 use crate::providers::easydocs::{self, settings};
 use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
 use crate::providers::url_rules::{Origin, UrlRefused};
+use crate::saga::document::own_signature::{Counterparty, CounterpartyKind, OwnSigner};
 use crate::saga::document::rule::EVERY_PORTAL;
-use crate::saga::document::rule::{Addressee, IntoItem, ItemRule, Rule, Trigger};
+use crate::saga::document::rule::{Addressee, IntoItem, ItemRule, OwnSignerRule, Rule, Trigger};
+use crate::saga::document::transition::OwnPolicy;
 use crate::saga::document::{CommentFile, DriveCopy, Occasion, Policy};
 use crate::saga::retry::Schedule;
 use crate::store::{Store, StoreError, StoreOptions};
@@ -69,6 +71,21 @@ pub fn policy(config: &Config) -> Policy {
         pdf_pause_ms: retry.pdf_pause.as_ms(),
         pdf_wait_ms: retry.pdf_wait.as_ms(),
         language: config.language.into(),
+        own: own_policy(config),
+    }
+}
+
+/// Where our own signer signs first. Without the section no rule leads there.
+fn own_policy(config: &Config) -> OwnPolicy {
+    let idocs = config.idocs.as_ref();
+    OwnPolicy {
+        number_template: idocs.map_or_else(|| "{short}".to_owned(), |i| i.document_number_template.clone()),
+        poll: Schedule::endless(idocs.map_or_else(|| vec![60_000], |i| pauses(&i.poll))),
+        reminders_ms: pauses(&config.signing_page.signer_reminders),
+        escalation_ms: config.signing_page.signer_deadline.as_ms(),
+        counterparty_reminders_ms: idocs.map(|i| pauses(&i.reminders)).unwrap_or_default(),
+        deadline_ms: idocs.map_or(config.easydocs.deadline, |i| i.deadline).as_ms(),
+        settle_ms: idocs.map_or(config.easydocs.settle, |i| i.settle).as_ms(),
     }
 }
 
@@ -120,10 +137,40 @@ pub fn circuit(config: &Config) -> CircuitSettings {
 
 /// The rules, as the flow reads them.
 pub fn rules(config: &Config) -> Vec<Rule> {
-    config.rules.iter().map(rule).collect()
+    config.rules.iter().map(|one| rule(config, one)).collect()
 }
 
-fn rule(rule: &config::RuleConfig) -> Rule {
+/// Who of ours signs first: only where the rule names iDocs.
+fn own_signer(config: &Config, rule: &config::RuleConfig) -> Option<OwnSignerRule> {
+    if !rule.service.capabilities().needs_signing_page() {
+        return None;
+    }
+    let known = config.idocs.as_ref().and_then(|idocs| idocs.signer(&rule.signer));
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let kind = if rule.counterparty_is_individual {
+        CounterpartyKind::Individual
+    } else {
+        CounterpartyKind::Company
+    };
+    Some(OwnSignerRule {
+        signer: OwnSigner {
+            name: rule.signer.clone(),
+            employee_id: known.map(|signer| signer.employee_id.clone()).unwrap_or_default(),
+            user: known.and_then(|signer| signer.bitrix_user),
+            escalate_to: known.map(|signer| signer.escalate_to.clone()).unwrap_or_default(),
+            group: rule.document_group.clone(),
+            counterparty: Counterparty {
+                bin: rule.counterparty_bin.clone(),
+                email: rule.counterparty_email.clone(),
+                kind,
+            },
+        },
+        bin_field: given(&rule.counterparty_bin_field),
+        email_field: given(&rule.counterparty_email_field),
+    })
+}
+
+fn rule(config: &Config, rule: &config::RuleConfig) -> Rule {
     Rule {
         id: rule.id.clone(),
         portal: rule.portal.clone(),
@@ -147,6 +194,7 @@ fn rule(rule: &config::RuleConfig) -> Rule {
             config::Delivery::Same | config::Delivery::Folder(_) => DriveCopy::Wanted,
         },
         into_item: into_item(rule),
+        signer: own_signer(config, rule),
     }
 }
 

@@ -54,12 +54,14 @@ pub struct Order {
 
 /// Runs effects on an arbiter of their own, so that a slow remote holds up no decision.
 pub struct EffectRunner {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
     arbiter: ArbiterHandle,
     portals: Sessions,
     easydocs: Arc<easydocs::Client>,
     easydocs_circuit: Arc<Mutex<Circuit>>,
     signing_calls: FairTurns,
+    idocs_circuit: Arc<Mutex<Circuit>>,
+    pub(super) idocs_calls: FairTurns,
     /// What was learned of each portal's CRM methods.
     items: Mutex<HashMap<PortalId, Arc<ItemAccess>>>,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
@@ -79,6 +81,8 @@ impl EffectRunner {
             portals,
             easydocs,
             signing_calls: FairTurns::new(parts.signing_calls_max),
+            idocs_circuit: Arc::new(Mutex::new(Circuit::new(parts.circuit))),
+            idocs_calls: FairTurns::new(parts.idocs.as_ref().map_or(1, |idocs| idocs.calls_max)),
             items: Mutex::new(HashMap::new()),
             running: Mutex::new(HashSet::new()),
             parts,
@@ -99,6 +103,9 @@ impl EffectRunner {
     pub fn circuits(&self) -> Vec<(String, CircuitView)> {
         let view = |c: &Mutex<Circuit>| c.lock().unwrap_or_else(PoisonError::into_inner).view();
         let mut all = vec![("easydocs".to_owned(), view(&self.easydocs_circuit))];
+        if self.parts.idocs.is_some() {
+            all.push(("idocs".to_owned(), view(&self.idocs_circuit)));
+        }
         all.extend(self.portals.circuits().into_iter().map(|(id, view)| (id.to_string(), view)));
         all
     }
@@ -170,11 +177,13 @@ impl EffectRunner {
 
     /// Through the circuit of the remote, and what it said about the remote's health.
     async fn perform(&self, order: &Order) -> Result<Answer, Failure> {
-        let (name, circuit) = if order.effect.is_for_signing_service() {
-            ("EasyDocs", self.easydocs_circuit.clone())
-        } else {
-            let entry = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
-            ("Битрикс24", entry.circuit)
+        let (name, circuit) = match provider_of(&order.effect) {
+            Provider::Easydocs => ("EasyDocs", self.easydocs_circuit.clone()),
+            Provider::Idocs => ("iDocs", self.idocs_circuit.clone()),
+            Provider::Bitrix24 => {
+                let entry = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+                ("Битрикс24", entry.circuit)
+            }
         };
         {
             let mut circuit = circuit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -290,7 +299,7 @@ impl EffectRunner {
         items.entry(portal.clone()).or_default().clone()
     }
 
-    fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
+    pub(super) fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
         let session = self.portals.session(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
         Ok(PortalWork {
             parts: &self.parts,
@@ -677,10 +686,14 @@ fn unknown_portal(portal: &PortalId) -> Failure {
     )
 }
 
-fn spool_failed(error: crate::store::SpoolError) -> Failure {
+pub(super) fn spool_failed(error: crate::store::SpoolError) -> Failure {
     Failure::new(FailureClass::Transient, FailureKind::Local, "spool", error.text())
 }
 
 fn provider_of(effect: &Effect) -> Provider {
-    if effect.is_for_signing_service() { Provider::Easydocs } else { Provider::Bitrix24 }
+    match effect {
+        Effect::Own(own) if own.is_for_signing_service() => Provider::Idocs,
+        _ if effect.is_for_signing_service() => Provider::Easydocs,
+        _ => Provider::Bitrix24,
+    }
 }

@@ -19,7 +19,7 @@ pub mod folder;
 pub mod folder_watch;
 pub mod found;
 pub mod gap_report;
-mod idocs_work;
+pub mod idocs_work;
 pub mod installations;
 pub mod item_reader;
 mod item_rules;
@@ -61,6 +61,7 @@ use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::WatchedFolder;
 use gap_report::{Gap, GapReport, GapTotals};
+use idocs_work::IdocsParts;
 use installations::{Apps, InstallationView, Registry};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
@@ -95,6 +96,8 @@ pub struct Parts {
     pub rules: Vec<Rule>,
     /// How EasyDocs speaks.
     pub easydocs: Arc<easydocs::Settings>,
+    /// iDocs, if it is configured.
+    pub idocs: Option<IdocsParts>,
     /// Where EasyDocs sends its callbacks, if it is told per document.
     pub callback_url: Option<String>,
     /// `CLIENT_ID` of our notices: by webhook the TAG works only with one (Bitrix24 docs, `im.notify.system.add`).

@@ -1,6 +1,7 @@
 //! From the configuration to the values that the parts take: the only place where the two meet.
 
 use super::doctor::checks::needs::Needs;
+use super::wiring_idocs;
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
@@ -103,10 +104,12 @@ const THROTTLED_MS: u64 = 10_000;
 fn lease_ms(config: &Config) -> u64 {
     let apps = config.apps.iter().map(|app| &app.portal);
     let portals = config.portals.iter().chain(apps).map(|p| p.timeouts.transfer.as_ms());
-    portals.chain([config.easydocs.timeouts.transfer.as_ms()]).max().unwrap_or(0) * 2 + 60_000
+    let services =
+        config.idocs.iter().map(|idocs| idocs.timeouts.transfer).chain([config.easydocs.timeouts.transfer]);
+    portals.chain(services.map(Period::as_ms)).max().unwrap_or(0) * 2 + 60_000
 }
 
-fn pauses(periods: &[Period]) -> Vec<u64> {
+pub(super) fn pauses(periods: &[Period]) -> Vec<u64> {
     periods.iter().map(|p| p.as_ms()).collect()
 }
 
@@ -332,6 +335,15 @@ pub enum WiringError {
     /// The made seal key cannot be read or made.
     #[error("the seal key is not usable")]
     SealKeyFile(#[from] crate::store::SealKeyError),
+    /// iDocs is not configured well.
+    #[error("the section idocs is not usable")]
+    Idocs(#[from] crate::providers::idocs::client::SettingsError),
+    /// The template of a route is not readable.
+    #[error("idocs.route.template is not usable")]
+    Route(#[from] crate::providers::idocs::route::BadRouteTemplate),
+    /// The key of the signing links cannot be read or made.
+    #[error("the key of the signing links is not usable")]
+    LinkKey(#[from] super::signing_link_key::LinkKeyError),
     /// The operator's token cannot be read or made.
     #[error("the operator's token is not usable")]
     Token(#[from] http::operator_token::TokenError),
@@ -372,6 +384,7 @@ pub fn parts(
         policy: policy(config),
         rules: rules(config),
         easydocs: Arc::new(easydocs_settings(config)?),
+        idocs: wiring_idocs::parts(config)?,
         callback_url: callback_url(config),
         notify_client_id: first.map_or_else(|| "edobridge".to_owned(), |p| p.notify_client_id.clone()),
         signing_calls_max: config.easydocs.limits.concurrent_calls as usize,
@@ -557,7 +570,7 @@ pub fn easydocs_client(config: &Config) -> Result<easydocs::Client, WiringError>
     Ok(easydocs::Client::new(http, easydocs_settings(config)?)?)
 }
 
-fn origins(key: &'static str, urls: &[url::Url]) -> Result<Vec<Origin>, WiringError> {
+pub(super) fn origins(key: &'static str, urls: &[url::Url]) -> Result<Vec<Origin>, WiringError> {
     let parse =
         |url: &url::Url| Origin::parse(url.as_str()).map_err(|source| WiringError::Origin { key, source });
     urls.iter().map(parse).collect()
@@ -703,6 +716,7 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
                 per_minute: NonZeroU32::new(e.limits.callback_per_minute).unwrap_or(NonZeroU32::MIN),
                 protocol: Arc::new(easydocs_settings(config)?),
             }),
+            idocs: wiring_idocs::door(config)?,
         },
         operator: http::OperatorSettings { listen: config.operator.listen, token, zone: zone(config) },
     })

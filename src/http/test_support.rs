@@ -76,6 +76,7 @@ pub fn public_settings() -> PublicSettings {
             }],
         },
         easydocs: None,
+        idocs: None,
     }
 }
 

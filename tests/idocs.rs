@@ -8,9 +8,9 @@ mod wire;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use edobridge::saga::document::{DocumentSaga, Step};
 use edobridge::sandbox::signer::ScriptedSigner;
 use edobridge::sandbox::{Fault, FaultKind, IDocsDocument, IDocsOptions};
-use edobridge::saga::document::{DocumentSaga, Step};
 use edobridge::store::DocumentFilter;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -203,7 +203,8 @@ impl Play {
     }
 
     fn files(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.stage.world.files(self.folder).into_iter().map(|f| f.name).collect();
+        let mut names: Vec<String> =
+            self.stage.world.files(self.folder).into_iter().map(|f| f.name).collect();
         names.sort();
         names
     }
@@ -224,7 +225,10 @@ impl Play {
         let comments = self.stage.world.comments(DEAL);
         let with = |mark: &str| comments.iter().filter(|c| c.text.contains(mark)).count();
         assert_eq!(with("edobridge:"), 1, "the last comment; {what}: {comments:?}");
-        assert!(with("edobridge-our-turn:") <= 1 && with("edobridge-their-turn:") <= 1, "{what}: {comments:?}");
+        assert!(
+            with("edobridge-our-turn:") <= 1 && with("edobridge-their-turn:") <= 1,
+            "{what}: {comments:?}"
+        );
     }
 }
 
@@ -390,5 +394,8 @@ fn an_error_after_the_effect_of_any_call_makes_nothing_twice() {
 
 #[test]
 fn an_error_before_the_effect_of_any_call_is_only_a_delay() {
-    sweep(&[|| FaultKind::Refuse, || FaultKind::status(503, "UNKNOWN"), || FaultKind::status(429, "UNKNOWN")], &CALLS);
+    sweep(
+        &[|| FaultKind::Refuse, || FaultKind::status(503, "UNKNOWN"), || FaultKind::status(429, "UNKNOWN")],
+        &CALLS,
+    );
 }

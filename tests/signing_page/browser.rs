@@ -81,6 +81,7 @@ impl Browser {
             "browserName": "chrome",
             "acceptInsecureCerts": true,
             "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL" },
         } } });
         let answer = exchange(address, "POST", "/session", &[], wish.to_string().as_bytes());
         let session = answer.json()["value"]["sessionId"].as_str().map(str::to_owned);
@@ -175,6 +176,14 @@ impl Browser {
     pub fn permit(&self, name: &str, state: &str) -> Option<()> {
         let wish = json!({ "descriptor": { "name": name }, "state": state });
         self.command("POST", "/permissions", &wish).ok().map(|_| ())
+    }
+
+    /// What the browser has complained about: breaches of the page's policy, errors of its script.
+    #[track_caller]
+    pub fn complaints(&self) -> Vec<String> {
+        let log = self.must("POST", "/se/log", &json!({ "type": "browser" }));
+        let entries = log.as_array().cloned().unwrap_or_default();
+        entries.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// A second tab, which has the focus from now on; gives the handle of the first.

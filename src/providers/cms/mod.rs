@@ -8,7 +8,7 @@
 //! is saved, and [`Checked::findings`] says so rather than claiming more.
 //!
 //! Invariants:
-//! - **CM-1** no input makes this panic, recurse deeply or work for longer than its length allows: [`structure`] goes
+//! - **CM-1** no input makes this panic, recurse deeply or work for longer than its length allows: `structure` goes
 //!   over it before any decoder does;
 //! - **CM-2** what is accepted has one signer, the signer's certificate, and fits the content as far as the
 //!   digest is one that we have; what could not be compared is named;

@@ -18,11 +18,14 @@ mod upkeep;
 
 use super::bindings::{self, Binding, EventMode, Wants};
 use super::folder_watch::{FolderWatch, WatchedFolder};
+use super::owner_watch::OwnerSettings;
 use super::portal_session::{PortalCaller, PortalSession};
-use super::session_registry::Sessions;
+use super::second_channel::ChannelSettings;
+use super::session_registry::{Sessions, Tenure};
 use super::token_keeper::{TokenKeeper, Tokens};
+use super::workflow_watch::WorkflowSettings;
 use super::{Parts, PortalSetup};
-use super::{owner_watch, second_channel};
+use super::{effect_runner::EffectRunner, owner_watch, second_channel, workflow_watch};
 use crate::config::{Members, Network};
 use crate::domain::{
     AppId, Failure, FailureClass, Installation, InstallationKey, InstallationStatus, MemberId, PortalId,
@@ -225,6 +228,7 @@ pub struct Registry {
     sessions: Sessions,
     arbiter: ArbiterHandle,
     watches: Vec<WatchedFolder>,
+    runner: Arc<EffectRunner>,
     keepers: RwLock<BTreeMap<InstallationKey, Arc<TokenKeeper>>>,
     gates: RwLock<Arc<Vec<InstalledGate>>>,
     notes: Mutex<Notes>,
@@ -241,6 +245,15 @@ struct Notes {
     told: BTreeMap<InstallationKey, crate::domain::Timestamp>,
     states: Vec<Authorisation>,
     clients: BTreeMap<InstallationKey, Arc<Client>>,
+    watched: BTreeMap<InstallationKey, Watched>,
+}
+
+/// How a portal is watched: needed again when a removed application comes back.
+#[derive(Clone)]
+struct Watched {
+    channel: ChannelSettings,
+    owner: OwnerSettings,
+    workflows: WorkflowSettings,
 }
 
 /// An authorisation that was begun.
@@ -258,6 +271,7 @@ impl Registry {
         sessions: Sessions,
         arbiter: ArbiterHandle,
         watches: Vec<WatchedFolder>,
+        runner: Arc<EffectRunner>,
     ) -> Arc<Self> {
         let (list, records, installed, base_url, webhook_portals) = match apps {
             Some(apps) => {
@@ -274,6 +288,7 @@ impl Registry {
             sessions,
             arbiter,
             watches,
+            runner,
             keepers: RwLock::default(),
             gates: RwLock::default(),
             notes: Mutex::default(),
@@ -321,24 +336,56 @@ impl Registry {
         };
         let setup = (app.make_portal)(it.portal.clone(), &it.key.member_id, origin, access);
         self.notes().clients.insert(it.key.clone(), setup.client.clone());
-        let (channel, owner) = (setup.channel.clone(), setup.owner.clone());
+        let watched = Watched {
+            channel: setup.channel.clone(),
+            owner: setup.owner.clone(),
+            workflows: setup.workflows.clone(),
+        };
+        self.notes().watched.insert(it.key.clone(), watched);
         let parts = self.parts.clone();
         let session =
             PortalSession::start_in_arbiter(&self.arbiter, move |_| PortalSession::new(parts, setup));
-        self.watch(&it.portal, &session);
-        owner_watch::start(&self.parts, &it.portal, &session, &owner, &self.arbiter);
         self.sessions.insert(it.portal.clone(), session);
-        second_channel::start(&self.parts, &it.portal, &self.sessions, &channel, &self.arbiter);
+        if it.status != InstallationStatus::Uninstalled {
+            self.start_watches(&it);
+        }
+    }
+
+    /// Starts everything that asks the portal by itself, in the portal's present tenure.
+    fn start_watches(&self, it: &Installation) {
+        let watched = self.notes().watched.get(&it.key).cloned();
+        let (Some(watched), Some(session), Some(tenure)) =
+            (watched, self.sessions.session(&it.portal), self.sessions.tenure(&it.portal))
+        else {
+            return;
+        };
+        let (parts, portal, arbiter) = (&self.parts, &it.portal, &self.arbiter);
+        self.watch(portal, &session, &tenure);
+        owner_watch::start(parts, portal, &session, tenure.clone(), &watched.owner, arbiter);
+        second_channel::start(parts, portal, &self.sessions, &watched.channel, arbiter);
+        let installer = it.user_id;
+        workflow_watch::start(
+            parts,
+            portal,
+            &session,
+            tenure,
+            &watched.workflows,
+            installer,
+            &self.runner,
+            arbiter,
+        );
     }
 
     /// Starts the polling of folders that rules name for this portal.
-    pub(super) fn watch(&self, portal: &PortalId, session: &Addr<PortalSession>) {
+    pub(super) fn watch(&self, portal: &PortalId, session: &Addr<PortalSession>, tenure: &Tenure) {
         let ours =
             |folder: &&WatchedFolder| folder.portal == *portal || folder.portal.as_str() == EVERY_PORTAL;
         for folder in self.watches.iter().filter(ours) {
             let folder = WatchedFolder { portal: portal.clone(), ..folder.clone() };
-            let (parts, session) = (self.parts.clone(), session.clone());
-            FolderWatch::start_in_arbiter(&self.arbiter, move |_| FolderWatch::new(parts, session, folder));
+            let (parts, session, tenure) = (self.parts.clone(), session.clone(), tenure.clone());
+            FolderWatch::start_in_arbiter(&self.arbiter, move |_| {
+                FolderWatch::new(parts, session, tenure, folder)
+            });
         }
     }
 

@@ -9,6 +9,7 @@ use crate::actors::offline_queue::QueueBells;
 use crate::actors::owner_watch::{Expiry, OwnerSettings};
 use crate::actors::portal_session::Budgets;
 use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode};
+use crate::actors::workflow_watch::WorkflowSettings;
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text, Timestamp};
@@ -331,6 +332,7 @@ pub fn parts(
         circuit: circuit(config),
         budgets: Budgets::default(),
         owners: Arc::default(),
+        workflows: Arc::default(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
@@ -384,6 +386,15 @@ pub fn owner(portal: &config::PortalConfig, config: &Config) -> OwnerSettings {
     }
 }
 
+/// How workflows of a portal that hang are looked for.
+fn workflows(portal: &config::PortalConfig) -> WorkflowSettings {
+    WorkflowSettings {
+        interval_ms: Some(portal.workflow_check_interval.as_ms()).filter(|ms| *ms > 0),
+        silent_ms: portal.workflow_silent_after.as_ms(),
+        administrators: portal.administrators.clone(),
+    }
+}
+
 /// The second channels of a portal.
 fn channel(portal: &config::PortalConfig) -> Result<ChannelSettings, WiringError> {
     let channel = &portal.second_channel;
@@ -428,6 +439,7 @@ pub struct PortalKit {
     administrators: Vec<u64>,
     channel: ChannelSettings,
     owner: OwnerSettings,
+    workflows: WorkflowSettings,
 }
 
 impl PortalKit {
@@ -441,6 +453,7 @@ impl PortalKit {
             administrators: self.administrators.clone(),
             channel: self.channel.clone(),
             owner: self.owner.clone(),
+            workflows: self.workflows.clone(),
             pauses: self.pauses,
             transfers_max: self.transfers_max,
             allowed_origins: self.allowed_origins.clone(),
@@ -471,6 +484,7 @@ pub fn portal_kit(config: &Config, portal: &config::PortalConfig) -> Result<Port
         administrators: portal.administrators.clone(),
         channel: channel(portal)?,
         owner: owner(portal, config),
+        workflows: workflows(portal),
     })
 }
 

@@ -163,6 +163,9 @@ impl Registry {
         let was = keeper.installation();
         let changed = keeper.change(|it| self.renew(it, claim, confirmed)).await;
         let it = changed.map_err(|failure| InstallError::Unavailable(failure.reason))?;
+        if was.status == InstallationStatus::Uninstalled && self.sessions.begin_anew(&it.portal).is_some() {
+            self.start_watches(&it);
+        }
         if was.origin != it.origin
             && let Some(client) = self.notes().clients.get(&it.key)
         {
@@ -235,6 +238,7 @@ impl Registry {
         let it = changed.await.map_err(|failure| InstallError::Unavailable(failure.reason))?;
         self.refresh_gates();
         self.notes().unbound.remove(&it.key);
+        self.sessions.retire(&it.portal);
         tracing::warn!(installation = %it.key, portal = %it.portal, "the application was removed from the portal");
         Ok(true)
     }

@@ -65,6 +65,7 @@ impl Registry {
         notes.unbound.remove(key);
         notes.bindings.remove(key);
         notes.clients.remove(key);
+        notes.watched.remove(key);
         tracing::warn!(installation = %key, "an installation was forgotten");
         Ok(true)
     }

@@ -8,13 +8,19 @@
 //! application token) stops its calls and forgets it some days later. Payments and confirmations come without any
 //! proof: they only make us ask.
 //!
-//! Invariants: **IN-1** nothing of a claim is kept before `app.info` has confirmed it; **IN-2** an installation is on
+//! Events about an installation come once, as all events do: they are written into the inbox, sealed, before anything
+//! is asked about them, and leave it when they are carried out or refuted.
+//!
+//! Invariants: **IN-1** nothing of a claim takes effect before `app.info` has confirmed it; **IN-2** an installation is on
 //! disk before its session starts; **IN-3** one installation is changed by one caller at a time.
 
 mod authorisation;
 mod binding;
 mod claims;
+mod inbox;
 mod upkeep;
+
+pub use inbox::WorkedOff;
 
 use super::bindings::{self, Binding, EventMode, Wants};
 use super::folder_watch::{FolderWatch, WatchedFolder};
@@ -43,7 +49,7 @@ use crate::saga::document::rule::EVERY_PORTAL;
 use crate::store::{Installations, RekeyError, RekeyReport};
 use actix::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -233,6 +239,7 @@ pub struct Registry {
     gates: RwLock<Arc<Vec<InstalledGate>>>,
     notes: Mutex<Notes>,
     installing: tokio::sync::Mutex<()>,
+    claims: Mutex<inbox::Pending>,
     wake: Notify,
 }
 
@@ -293,8 +300,10 @@ impl Registry {
             gates: RwLock::default(),
             notes: Mutex::default(),
             installing: tokio::sync::Mutex::new(()),
+            claims: Mutex::default(),
             wake: Notify::new(),
         });
+        drop(registry.parts.installations.set(Arc::downgrade(&registry)));
         for installation in installed {
             registry.take_on(installation);
         }
@@ -304,6 +313,11 @@ impl Registry {
             registry.arbiter.spawn(async move { me.upkeep_for_ever().await });
         }
         registry
+    }
+
+    /// The installations of these parts; none while they are started.
+    pub fn of(parts: &Parts) -> Option<Arc<Self>> {
+        parts.installations.get().and_then(Weak::upgrade)
     }
 
     /// Starts what a recorded installation needs.

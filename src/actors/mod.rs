@@ -69,8 +69,8 @@ use second_channel::ChannelSettings;
 use session_registry::Sessions;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use webhook_ingress::Ingresses;
@@ -113,6 +113,8 @@ pub struct Parts {
     pub owners: Arc<OwnerBoard>,
     /// What is known of the workflows that our robots made wait.
     pub workflows: Arc<WorkflowBoard>,
+    /// The installations, once they are started: they hold these parts themselves.
+    pub installations: OnceLock<Weak<Registry>>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.

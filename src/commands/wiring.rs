@@ -27,8 +27,8 @@ use crate::saga::retry::Schedule;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::telemetry::Metrics;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -333,6 +333,7 @@ pub fn parts(
         budgets: Budgets::default(),
         owners: Arc::default(),
         workflows: Arc::default(),
+        installations: OnceLock::new(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })

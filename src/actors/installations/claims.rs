@@ -243,13 +243,13 @@ impl Registry {
         Ok(true)
     }
 
-    /// Carries out an event of an application's life.
+    /// Takes an event of an application's life: carried out, or safe in the inbox.
     ///
     /// # Errors
-    /// [`InstallError::Unconfirmed`] for one that proves nothing.
+    /// [`InstallError::Unconfirmed`] for one that proves nothing; [`InstallError::Unavailable`]: it was not taken.
     pub async fn live(self: &Arc<Self>, event: &Lifecycle) -> Result<(), InstallError> {
         match event {
-            Lifecycle::Installed(claim) => self.install(claim).await.map(drop),
+            Lifecycle::Installed(claim) => self.take_claim(claim).await,
             Lifecycle::Uninstalled { member_id, application_token } => {
                 match self.uninstall(member_id, application_token).await? {
                     true => Ok(()),

@@ -495,9 +495,10 @@ impl Engine {
         }
     }
 
-    /// Rings the bell: something may be due.
+    /// Rings the bell: something may be due, of documents or of installations.
     pub fn hint(&self) {
         self.parts.work_arrived.notify_one();
+        self.installations.look_now();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The ways a document takes: what sets it off, what the world does with it, how it must end.
 
-use super::support::{DEAL, Setting, Stage, pdf};
+use super::support::{DEAL, Ground, Setting, Stage, pdf};
 use edobridge::domain::{CrmItem, PortalId};
 use edobridge::saga::document::{Outcome, Source};
 use edobridge::sandbox::{
@@ -251,7 +251,8 @@ exclude = []
             Signing::OnceAwaited => Mode::Explicit,
         };
         let options = SandboxOptions { callback_policy: quick, mode, ..SandboxOptions::default() };
-        let stage = Stage::with_sandbox(&self.setting, options);
+        let setting = Setting { ground: Ground::Memory, ..self.setting.clone() };
+        let stage = Stage::with_sandbox(&setting, options);
         let mut text = std::fs::read_to_string(&stage.config_path).expect("the configuration was written");
         // Without patterns only the loop guard keeps our own copies from being signed again.
         text = text.replace("id = \"contracts\"", "id = \"contracts\"\nexclude = []");

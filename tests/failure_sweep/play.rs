@@ -11,6 +11,7 @@ use edobridge::saga::document::{
 use edobridge::sandbox::{Fault, Reach, Side, WorkflowState, World};
 use edobridge::store::{DocumentFilter, Store};
 use edobridge::telemetry::SystemClock;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -93,6 +94,8 @@ pub struct Play<'a> {
     helped: Vec<String>,
     /// The call that began it was lost: nobody can answer its workflow.
     call_lost: bool,
+    /// The documents as of a sequence of the store.
+    listed: RefCell<Option<((u64, u64), Vec<DocumentSaga>)>>,
 }
 
 /// When the ports of a side are closed.
@@ -149,6 +152,7 @@ impl<'a> Play<'a> {
             signed: BTreeSet::new(),
             helped: Vec::new(),
             call_lost: false,
+            listed: RefCell::new(None),
         }
     }
 
@@ -188,9 +192,20 @@ impl<'a> Play<'a> {
         self.service.engine.store().clone()
     }
 
+    /// Read anew only if something was committed since: a case asks fifty times a second.
     fn sagas(&self) -> Result<Vec<DocumentSaga>, String> {
+        let health = self.store().health();
+        let sequence = (health.sequence, health.applied);
+        if let Some((at, sagas)) = self.listed.borrow().as_ref()
+            && *at == sequence
+        {
+            return Ok(sagas.clone());
+        }
         let page = self.runtime.block_on(self.store().list(DocumentFilter::default(), None, 200));
-        page.map(|page| page.items).map_err(|error| format!("the store cannot be listed: {error}"))
+        let sagas =
+            page.map(|page| page.items).map_err(|error| format!("the store cannot be listed: {error}"))?;
+        self.listed.replace(Some((sequence, sagas.clone())));
+        Ok(sagas)
     }
 
     /// To the end, whatever it is, and judges it.

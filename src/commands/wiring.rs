@@ -362,8 +362,9 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
     let mut setups = Vec::new();
     for portal in config.portals.iter().filter(|portal| portal.webhook_url.is_some()) {
         let moved_to = store.portal(&portal.id).await?.and_then(|state| state.moved_to);
-        let client = Arc::new(portal_client(portal, moved_to.as_deref())?);
-        setups.push(portal_kit(config, portal)?.setup(portal.id.clone(), client, portal.member_id.clone()));
+        let kit = portal_kit(config, portal)?;
+        let client = Arc::new(client_over(kit.http.clone(), portal, moved_to.as_deref())?);
+        setups.push(kit.setup(portal.id.clone(), client, portal.member_id.clone()));
     }
     Ok(setups)
 }
@@ -504,9 +505,17 @@ fn portal_http(portal: &config::PortalConfig) -> Result<HttpClient, WiringError>
 /// # Errors
 /// [`WiringError`] for a webhook address that cannot be used, or a portal that has none.
 pub fn portal_client(portal: &config::PortalConfig, moved_to: Option<&str>) -> Result<Client, WiringError> {
+    client_over(portal_http(portal)?, portal, moved_to)
+}
+
+fn client_over(
+    http: HttpClient,
+    portal: &config::PortalConfig,
+    moved_to: Option<&str>,
+) -> Result<Client, WiringError> {
     let refused = |source| WiringError::Webhook { portal: portal.id.clone(), source };
     let webhook = portal.webhook_url.as_ref().ok_or_else(|| refused(WebhookUrlError::Path))?;
-    Client::new(portal_http(portal)?, webhook.secret(), moved_to).map_err(refused)
+    Client::new(http, webhook.secret(), moved_to).map_err(refused)
 }
 
 /// A client of EasyDocs.

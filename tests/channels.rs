@@ -165,7 +165,11 @@ fn a_bulk_edit_of_ten_thousand_deals_is_worked_off_in_a_few_requests_and_leaves_
     wait_for("the inbox is worked off", || inbox(&app) == 0);
     wait_for("the one meant deal is signed", || delivered(&app) == 1);
     let all = documents(&app);
-    assert_eq!(all, [(Step::Delivered, "contract.pdf".to_owned())], "unwanted deals leave no documents behind");
+    assert_eq!(
+        all,
+        [(Step::Delivered, "contract.pdf".to_owned())],
+        "unwanted deals leave no documents behind"
+    );
     let calls = stage.world.calls();
     let count = |call: &str| calls.get(call).copied().unwrap_or(0);
     assert!(count("crm.item.list") <= 2 * STORM / 50, "{calls:?}");

@@ -464,7 +464,7 @@ impl Story {
         self
     }
 
-    fn is_rich(&self) -> bool {
+    pub fn is_rich(&self) -> bool {
         !self.saga.robots.is_empty()
     }
 

@@ -3,18 +3,28 @@
 
 mod support;
 
-use edobridge::domain::{Clock, InstallationStatus, Timestamp};
+use edobridge::actors::token_keeper::{TokenKeeper, Tokens};
+use edobridge::domain::{
+    AppId, Clock, Installation, InstallationKey, InstallationStatus, PortalId, Timestamp, TokenPair,
+};
+use edobridge::providers::bitrix24::TokenSource as _;
 use edobridge::providers::bitrix24::credentials::BorrowedToken;
+use edobridge::providers::bitrix24::credentials::Stale;
+use edobridge::providers::bitrix24::oauth::{ClientKeys, OauthClient};
 use edobridge::providers::bitrix24::registration::unbind_event;
 use edobridge::providers::bitrix24::{AppAccess, Client};
 use edobridge::providers::http_client::{HttpClient, HttpSettings};
 use edobridge::providers::url_rules::Origin;
 use edobridge::saga::document::{DocumentSaga, Step};
 use edobridge::sandbox::{
-    AppSpec, Clean, Fault, FaultKind, FrameSpec, Mode, PdfPlan, PushVersion, RobotSpec, SandboxOptions,
-    WorkflowState,
+    AppSpec, Clean, Fault, FaultKind, FrameSpec, Installed, Mode, PdfPlan, PushVersion, RobotSpec,
+    SandboxOptions, WorkflowState,
 };
 use edobridge::store::DocumentFilter;
+use edobridge::store::disk::{Disk, Host};
+use edobridge::store::faults::{Fault as DiskFault, FaultAt, FaultyDisk};
+use edobridge::store::{Installations, KeyPlace, SealKey, SealRing, Store, StoreOptions};
+use edobridge::telemetry::Metrics;
 use edobridge::telemetry::SystemClock;
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
@@ -463,6 +473,90 @@ fn what_was_bound_to_a_former_address_is_taken_away() {
         handlers.len() == count && !handlers.iter().any(|handler| handler.contains("/former/"))
     });
     service.stop();
+}
+
+/// An installation on record with the tokens of `installed`, and who keeps them.
+fn keeper_of(
+    it: &AppStage,
+    installed: &Installed,
+    records: Installations,
+) -> (Arc<TokenKeeper>, Installation) {
+    let world = &it.stage.world;
+    let origin = |url: url::Url| Origin::parse(url.as_str()).expect("an origin");
+    let (portal, oauth) = (origin(world.bitrix_url()), origin(world.oauth_url()));
+    let installation = Installation {
+        key: InstallationKey {
+            app: AppId("sign".into()),
+            member_id: installed.member_id.parse().expect("a member_id"),
+        },
+        portal: PortalId("main".into()),
+        origin: portal.to_string(),
+        oauth_origin: oauth.to_string(),
+        scopes: Vec::new(),
+        user_id: INSTALLER,
+        status: InstallationStatus::Active,
+        plan: "L".into(),
+        version: 1,
+        installed_at: Timestamp(0),
+        updated_at: Timestamp(0),
+        uninstalled_at: None,
+        refreshed_at: Timestamp(0),
+        refresh_began_at: None,
+        tokens: Some(TokenPair {
+            access: installed.access_token.clone(),
+            refresh: installed.refresh_token.clone(),
+            expires_at: Timestamp(0),
+        }),
+        application_tokens: Vec::new(),
+    };
+    let keys =
+        ClientKeys { client_id: it.spec.client_id.clone(), client_secret: it.spec.client_secret.clone() };
+    let http = HttpClient::new(&HttpSettings::default()).expect("a client");
+    let oauth = OauthClient::new(http, keys, vec![oauth]);
+    let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
+    (TokenKeeper::new(oauth, records, clock, metrics, installation.clone()), installation)
+}
+
+#[test]
+fn a_rename_while_a_new_pair_waits_for_the_disk_keeps_both() {
+    let it = AppStage::new(&Setting::default(), "", "");
+    let world = &it.stage.world;
+    let installed = world.install_app(&it.spec.client_id).expect("it is registered");
+    let dir = tempfile::tempdir().expect("a directory");
+    let faults = Arc::new(FaultyDisk::default());
+    let host = Host { disk: Disk::hooked(faults.clone()), boot_id: Some("boot".into()) };
+    let options = StoreOptions::new(dir.path().join("store"));
+    let (store, _) = Store::open_on(options, host, &mut |_| {}).expect("it opens");
+    let ring = SealRing::new(SealKey::generate(), Vec::new());
+    let records = Installations::new(store, ring, KeyPlace::Configured);
+    let (keeper, installation) = keeper_of(&it, &installed, records.clone());
+    // held, so that the disk fails after the mark of the renewal and before its answer
+    world.add_fault(Fault::always("oauth.token", FaultKind::SlowBefore(1_000))).expect("there is room");
+    block_on(async {
+        records.put(&installation).await.expect("the store takes it");
+        let tokens = Tokens(keeper.clone());
+        let renewal = tokens.instead_of(&installed.access_token, Stale::Expired);
+        let failing_disk = async {
+            while !world.calls().contains_key("oauth.token") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            faults.plan(DiskFault::always(FaultAt::Write, "", 28));
+        };
+        let (renewed, ()) = tokio::join!(renewal, failing_disk);
+        assert!(renewed.is_err(), "a pair that is not on disk is not used");
+        faults.clear();
+        let until = std::time::Instant::now() + support::PATIENCE;
+        while keeper.change(|it| it.origin = "https://renamed.example".into()).await.is_err() {
+            assert!(std::time::Instant::now() < until, "the store does not recover");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let access = tokens.access().await.expect("the pair that waited is stored and used");
+        assert!(access != installed.access_token);
+        let kept = records.get(&installation.key).await.expect("readable").expect("it is there");
+        assert_eq!(kept.origin, "https://renamed.example");
+        assert!(kept.tokens.is_some_and(|pair| pair.access == access));
+    });
+    assert_eq!(world.refreshes(), 1, "the server was asked once");
 }
 
 // ---- second channels ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
 use super::fair_turns::{FairTurns, Turn};
 use super::folder;
-use super::item_work::delivery_in;
+use super::item_work::delivery_of;
 use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
 use super::session_registry::Sessions;
@@ -17,6 +17,7 @@ use crate::domain::{
     AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
 use crate::limits;
+use crate::providers::bitrix24::crm::Item;
 use crate::providers::bitrix24::item_access::ItemAccess;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
@@ -53,12 +54,14 @@ pub struct Order {
 
 /// Runs effects on an arbiter of their own, so that a slow remote holds up no decision.
 pub struct EffectRunner {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
     arbiter: ArbiterHandle,
     portals: Sessions,
     easydocs: Arc<easydocs::Client>,
     easydocs_circuit: Arc<Mutex<Circuit>>,
     signing_calls: FairTurns,
+    idocs_circuit: Arc<Mutex<Circuit>>,
+    pub(super) idocs_calls: FairTurns,
     /// What was learned of each portal's CRM methods.
     items: Mutex<HashMap<PortalId, Arc<ItemAccess>>>,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
@@ -78,6 +81,8 @@ impl EffectRunner {
             portals,
             easydocs,
             signing_calls: FairTurns::new(parts.signing_calls_max),
+            idocs_circuit: Arc::new(Mutex::new(Circuit::new(parts.circuit))),
+            idocs_calls: FairTurns::new(parts.idocs.as_ref().map_or(1, |idocs| idocs.calls_max)),
             items: Mutex::new(HashMap::new()),
             running: Mutex::new(HashSet::new()),
             parts,
@@ -98,6 +103,9 @@ impl EffectRunner {
     pub fn circuits(&self) -> Vec<(String, CircuitView)> {
         let view = |c: &Mutex<Circuit>| c.lock().unwrap_or_else(PoisonError::into_inner).view();
         let mut all = vec![("easydocs".to_owned(), view(&self.easydocs_circuit))];
+        if self.parts.idocs.is_some() {
+            all.push(("idocs".to_owned(), view(&self.idocs_circuit)));
+        }
         all.extend(self.portals.circuits().into_iter().map(|(id, view)| (id.to_string(), view)));
         all
     }
@@ -169,11 +177,13 @@ impl EffectRunner {
 
     /// Through the circuit of the remote, and what it said about the remote's health.
     async fn perform(&self, order: &Order) -> Result<Answer, Failure> {
-        let (name, circuit) = if order.effect.is_for_signing_service() {
-            ("EasyDocs", self.easydocs_circuit.clone())
-        } else {
-            let entry = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
-            ("Битрикс24", entry.circuit)
+        let (name, circuit) = match provider_of(&order.effect) {
+            Provider::Easydocs => ("EasyDocs", self.easydocs_circuit.clone()),
+            Provider::Idocs => ("iDocs", self.idocs_circuit.clone()),
+            Provider::Bitrix24 => {
+                let entry = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+                ("Битрикс24", entry.circuit)
+            }
         };
         {
             let mut circuit = circuit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -224,8 +234,8 @@ impl EffectRunner {
             Effect::FindUpload { folder_id, name, bytes, above_id } => {
                 self.portal(order)?.find_upload(*folder_id, name, bytes, *above_id).await
             }
-            Effect::AddComment { item, text, file } => {
-                self.portal(order)?.add_comment(*item, text, file.as_ref()).await
+            Effect::AddComment { item, text, files } => {
+                self.portal(order)?.add_comment(*item, text, files).await
             }
             Effect::FindComment { item, mark } => {
                 let found = crm::comment_find(&self.portal(order)?.caller, *item, mark).await?;
@@ -250,6 +260,7 @@ impl EffectRunner {
             Effect::AnswerRobot { event_token, reply } => {
                 self.portal(order)?.answer_robot(event_token, reply).await
             }
+            Effect::Own(own) => self.own_signature(order, own).await,
         }
     }
 
@@ -288,7 +299,7 @@ impl EffectRunner {
         items.entry(portal.clone()).or_default().clone()
     }
 
-    fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
+    pub(super) fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
         let session = self.portals.session(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
         Ok(PortalWork {
             parts: &self.parts,
@@ -385,7 +396,7 @@ impl PortalWork<'_> {
                 }
             }
             if !files.is_empty() {
-                let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+                let delivery = delivery_of(rule, Some(&read), None);
                 return Ok(Answer::ItemWanted { item, files, delivery });
             }
         }
@@ -444,8 +455,8 @@ impl PortalWork<'_> {
             return Ok(no_rule_for(&facts));
         };
         let crm_item = rule.item_of(&facts.name);
-        let (responsible, stage) = self.item_facts(rule, crm_item).await?;
-        let delivery = delivery_in(rule, responsible, facts.created_by, stage);
+        let read = self.item_facts(rule, crm_item).await?;
+        let delivery = delivery_of(rule, read.as_ref(), facts.created_by);
         let max = rule.size_max;
         let (bytes, _) = self.download(&info.download_url, max).await?;
         if facts.size_bytes.is_some_and(|size| size != bytes.size_bytes) {
@@ -474,19 +485,18 @@ impl PortalWork<'_> {
         }
     }
 
-    /// Who is responsible for the item and where it stands, asked only if the rule tells that person or moves it.
+    /// The item, read only if the rule tells its responsible user, moves it or finds the counterparty in it.
     pub(super) async fn item_facts(
         &self,
         rule: &Rule,
         item: Option<CrmItem>,
-    ) -> Result<(Option<u64>, Option<String>), Failure> {
-        let wanted = rule.notify.contains(&rule::Addressee::Responsible) || rule.into_item.moves();
+    ) -> Result<Option<Item>, Failure> {
+        let wanted = rule.notify.contains(&rule::Addressee::Responsible)
+            || rule.into_item.moves()
+            || rule.counterparty_fields().next().is_some();
         match item.filter(|_| wanted) {
-            Some(item) => {
-                let read = self.items.get(&self.caller, item).await?;
-                Ok((read.assigned_by, read.stage_id))
-            }
-            None => Ok((None, None)),
+            Some(item) => Ok(Some(self.items.get(&self.caller, item).await?)),
+            None => Ok(None),
         }
     }
 
@@ -522,7 +532,7 @@ impl PortalWork<'_> {
         if !rule.wants(&facts) {
             return Ok(no_rule_for(&facts));
         }
-        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+        let delivery = delivery_of(rule, Some(&read), None);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
     }
 
@@ -676,10 +686,14 @@ fn unknown_portal(portal: &PortalId) -> Failure {
     )
 }
 
-fn spool_failed(error: crate::store::SpoolError) -> Failure {
+pub(super) fn spool_failed(error: crate::store::SpoolError) -> Failure {
     Failure::new(FailureClass::Transient, FailureKind::Local, "spool", error.text())
 }
 
 fn provider_of(effect: &Effect) -> Provider {
-    if effect.is_for_signing_service() { Provider::Easydocs } else { Provider::Bitrix24 }
+    match effect {
+        Effect::Own(own) if own.is_for_signing_service() => Provider::Idocs,
+        _ if effect.is_for_signing_service() => Provider::Easydocs,
+        _ => Provider::Bitrix24,
+    }
 }

@@ -5,6 +5,7 @@ use super::effect_runner::{PortalWork, local, not_wanted};
 use super::own_write;
 use super::portal_session::{Learned, Transfer};
 use crate::domain::{CrmItem, Failure, FailureClass, FailureKind, SpoolFile, Text};
+use crate::providers::bitrix24::crm::Item;
 use crate::providers::bitrix24::documentgenerator::{self, GeneratedDocument, Pdf};
 use crate::providers::bitrix24::item_access::{self, Change};
 use crate::providers::bitrix24::item_fields::{self, FieldState, Written};
@@ -119,18 +120,17 @@ impl PortalWork<'_> {
         &self,
         item: CrmItem,
         text: &str,
-        file: Option<&NamedFile>,
+        files: &[NamedFile],
     ) -> Result<Answer, Failure> {
-        let comment_id = match file {
-            None => crm::comment_add(&self.caller, item, text).await?,
-            Some(file) => {
-                let pass = self.pass(Transfer::CommentFile).await?;
-                let source = self.file_source(file.bytes);
-                let written =
-                    item_fields::comment_with_file(&pass.client, item, text, &file.name, &source).await;
-                self.learned(written).await?
-            }
-        };
+        if files.is_empty() {
+            let comment_id = crm::comment_add(&self.caller, item, text).await?;
+            return Ok(Answer::Commented { comment_id });
+        }
+        let pass = self.pass(Transfer::CommentFile).await?;
+        let files: Vec<(&str, FileSource)> =
+            files.iter().map(|file| (file.name.as_str(), self.file_source(file.bytes))).collect();
+        let written = item_fields::comment_with_files(&pass.client, item, text, &files).await;
+        let comment_id = self.learned(written).await?;
         Ok(Answer::Commented { comment_id })
     }
 
@@ -198,7 +198,7 @@ impl PortalWork<'_> {
                 format!("Field {field} of item {item} has no file that was not sent for signature yet."),
             ));
         }
-        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+        let delivery = delivery_of(rule, Some(&read), None);
         Ok(Answer::ItemWanted { item, files, delivery })
     }
 
@@ -219,7 +219,7 @@ impl PortalWork<'_> {
             ));
         }
         let read = self.items.get(&self.caller, item).await?;
-        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+        let delivery = delivery_of(rule, Some(&read), None);
         Ok(Answer::DocumentPicked { document_id: latest.id, delivery })
     }
 
@@ -249,8 +249,8 @@ impl PortalWork<'_> {
             size_bytes: Some(bytes.size_bytes),
             ..SourceFacts::default()
         };
-        let (responsible, stage) = self.item_facts(rule, document.item).await?;
-        let delivery = delivery_in(rule, responsible, None, stage);
+        let read = self.item_facts(rule, document.item).await?;
+        let delivery = delivery_of(rule, read.as_ref(), None);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: document.item })
     }
 
@@ -311,14 +311,13 @@ impl PortalWork<'_> {
     }
 }
 
-/// How the rule wants it, for an item that stands in this stage now.
-pub(super) fn delivery_in(
-    rule: &Rule,
-    responsible: Option<u64>,
-    creator: Option<u64>,
-    stage: Option<String>,
-) -> Delivery {
-    Delivery { item_stage: stage, ..rule.delivery(responsible, creator) }
+/// How the rule wants it, for the item as it is now.
+pub(super) fn delivery_of(rule: &Rule, read: Option<&Item>, creator: Option<u64>) -> Delivery {
+    Delivery {
+        item_stage: read.and_then(|item| item.stage_id.clone()),
+        signer: rule.signer_for(|field| read.and_then(|item| item.text(field))),
+        ..rule.delivery(read.and_then(|item| item.assigned_by), creator)
+    }
 }
 
 /// By its title where it has one: the download calls every document alike.

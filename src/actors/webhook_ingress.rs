@@ -213,6 +213,7 @@ pub(super) fn source_of(kind: NoticeKind) -> NoticeSource {
         | NoticeKind::OfflinePackage
         | NoticeKind::AppClaim => NoticeSource::Bitrix24,
         NoticeKind::EasyDocsCallback => NoticeSource::Easydocs,
+        NoticeKind::IdocsCallback => NoticeSource::Idocs,
         NoticeKind::Operator => NoticeSource::Operator,
     }
 }

@@ -76,6 +76,7 @@ pub fn public_settings() -> PublicSettings {
             }],
         },
         easydocs: None,
+        idocs: None,
     }
 }
 
@@ -130,6 +131,7 @@ pub fn stopped_saga(name: &str, reason: &str) -> DocumentSaga {
         field_file: None,
         robots: Vec::new(),
         ending: None,
+        own: None,
     }
 }
 

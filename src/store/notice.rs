@@ -26,13 +26,15 @@ pub enum NoticeKind {
     SecondChannel,
     /// A reservation in a portal's offline queue that is still to be cleared there.
     OfflinePackage,
+    /// A hint of iDocs that a document's status has changed.
+    IdocsCallback,
     /// What a portal says of an installation of our application, sealed and not yet confirmed.
     AppClaim,
 }
 
 impl NoticeKind {
     /// Every kind, in stored order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BitrixEvent,
         Self::EasyDocsCallback,
         Self::FolderFile,
@@ -41,6 +43,7 @@ impl NoticeKind {
         Self::Robot,
         Self::SecondChannel,
         Self::OfflinePackage,
+        Self::IdocsCallback,
         Self::AppClaim,
     ];
     /// Stable name for metrics, logs and the API.
@@ -54,6 +57,7 @@ impl NoticeKind {
             Self::Robot => "robot",
             Self::SecondChannel => "second_channel",
             Self::OfflinePackage => "offline_package",
+            Self::IdocsCallback => "idocs_callback",
             Self::AppClaim => "app_claim",
         }
     }

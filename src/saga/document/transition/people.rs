@@ -3,7 +3,7 @@
 //! An order that makes no sense here is rejected with words that say what would; it never half-applies.
 
 use super::super::event::{Announcement, Mend, OperatorAction};
-use super::super::state::{CommentFile, DriveCopy, RobotOrder, Step};
+use super::super::state::{CommentFile, DriveCopy, Outcome, RobotOrder, Step};
 use super::super::words;
 use super::crm::is_after_drive;
 use super::orders::folder_of;
@@ -38,7 +38,7 @@ impl Draft<'_> {
     fn retry(&mut self, mend: &Mend) -> Result<(), IllegalEvent> {
         let stuck = self.stuck_at();
         self.not_busy()?;
-        if self.next.saga.step == Step::AwaitSignature {
+        if matches!(self.next.saga.step, Step::AwaitSignature | Step::AwaitSigner) {
             return Err(rejected(
                 "Документ ждёт подписей; повторять нечего.",
                 "The document waits for signatures; there is nothing to retry.",
@@ -63,7 +63,9 @@ impl Draft<'_> {
             // The name and the baseline belong to the old folder.
             (Step::Upload, Folder::Moved) => self.go(Step::ScanFolder),
             // The comment may have been given up, the people mended away: then this is the end.
-            (Step::Comment | Step::FindComment, _) if !self.next.saga.delivery.comment => self.move_stage(),
+            (Step::Comment | Step::FindComment, _) if !self.next.saga.delivery.comment => {
+                self.timeline_or_stage()
+            }
             (Step::ScanField | Step::AttachField | Step::FindFieldFile, _)
                 if self.next.saga.delivery.field.is_none() =>
             {
@@ -73,9 +75,18 @@ impl Draft<'_> {
             (Step::AnswerRobot, _) if !self.next.saga.robots.iter().any(RobotOrder::is_pending) => {
                 self.seal_ending()
             }
+            // The unit may be dead: a new one is made in any case, and the signer told.
+            (Step::AwaitSigner, _) => {
+                self.saga().waiting = None;
+                self.go(Step::PrepareContent)
+            }
             (Step::Notify, _) => self.tell(),
             (step, Folder::Same | Folder::Moved) => self.go(step),
         }
+    }
+
+    fn timeline_or_stage(&mut self) -> Result<(), IllegalEvent> {
+        if self.next.saga.own.is_some() { self.timeline_told() } else { self.move_stage() }
     }
 
     fn not_busy(&self) -> Result<(), IllegalEvent> {
@@ -227,10 +238,12 @@ impl Draft<'_> {
     fn skip_field(&mut self, stuck: Step) -> Result<(), IllegalEvent> {
         self.may_skip(stuck)?;
         let saga = &self.next.saga;
-        let is_past = matches!(
-            stuck,
-            Step::Comment | Step::FindComment | Step::MoveStage | Step::Notify | Step::AnswerRobot
-        );
+        // a document that we sign ourselves has comments in between, too
+        let is_past = saga.outcome != Outcome::Open
+            && matches!(
+                stuck,
+                Step::Comment | Step::FindComment | Step::MoveStage | Step::Notify | Step::AnswerRobot
+            );
         if is_past || saga.delivery.field.is_none() || saga.field_file.is_some() {
             return Err(rejected(
                 "Поля карточки этот документ не ждёт: пропускать нечего.",
@@ -378,21 +391,25 @@ impl Draft<'_> {
     }
 
     /// What cancelling cannot take back at the signing service.
-    fn what_stays(&self) -> (&'static str, &'static str) {
+    fn what_stays(&self) -> (String, String) {
         let stuck = self.stuck_at();
-        let maybe = stuck == Step::FindDocument || (stuck == Step::Create && self.is_in_flight());
+        let service = words::service(&self.next.saga);
+        let maybe = matches!(stuck, Step::FindDocument | Step::FindDraft)
+            || (matches!(stuck, Step::Create | Step::CreateDraft) && self.is_in_flight());
         if self.next.saga.provider_document.is_some() {
             (
-                " В EasyDocs документ остаётся: отзыва у сервиса нет.",
-                " It stays in EasyDocs: the service has no recall.",
+                format!(" В {service} документ остаётся: отзыва у сервиса нет."),
+                format!(" It stays in {service}: the service has no recall."),
             )
         } else if maybe {
             (
-                " Возможно, документ создан в EasyDocs и останется там: отзыва у сервиса нет.",
-                " EasyDocs may have the document, and it would stay there: the service has no recall.",
+                format!(" Возможно, документ создан в {service} и останется там: отзыва у сервиса нет."),
+                format!(
+                    " {service} may have the document, and it would stay there: the service has no recall."
+                ),
             )
         } else {
-            ("", "")
+            (String::new(), String::new())
         }
     }
 }

@@ -93,7 +93,8 @@ impl Scene {
         let items = list["items"].as_array().cloned().unwrap_or_default();
         let (echoes, meant): (Vec<_>, Vec<_>) = items.iter().partition(|item| item["step"] == "ignored");
         assert_eq!(meant.len(), 1, "{list}");
-        let ours = |item: &&Value| item["why"]["en"].as_str().is_some_and(|why| why.contains("our own signed copy"));
+        let ours =
+            |item: &&Value| item["why"]["en"].as_str().is_some_and(|why| why.contains("our own signed copy"));
         assert!(echoes.iter().all(ours) && echoes.len() <= 1, "{list}");
         self.admin(&format!("documents/{}", meant[0]["id"].as_str().unwrap_or_default()))
     }

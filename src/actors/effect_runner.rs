@@ -8,8 +8,8 @@ use super::circuit::{self, Circuit, CircuitView};
 use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
 use super::fair_turns::{FairTurns, Turn};
+use super::features::{Feature, SYSTEM_NOTICE};
 use super::folder;
-use super::item_work::delivery_in;
 use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
 use super::session_registry::Sessions;
@@ -18,20 +18,21 @@ use crate::domain::{
 };
 use crate::limits;
 use crate::providers::bitrix24::item_access::ItemAccess;
+use crate::providers::bitrix24::notify::NoticeMethod;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
 use crate::providers::spool_io::FileSource;
 use crate::saga::document::rule::{self, SourceFacts};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
-    Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, EventToken, RobotHeard, RobotReply, Rule,
-    Source, SourceFile, WantedFile,
+    Answer, CallbackStatus, Claim, CommentFile, DeliveredFile, Delivery, DriveCopy, Effect, Event,
+    EventToken, RobotHeard, RobotReply, Rule, Source, SourceFile, WantedFile,
 };
 use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
 use actix::prelude::*;
 use futures_util::FutureExt;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,8 +60,6 @@ pub struct EffectRunner {
     easydocs: Arc<easydocs::Client>,
     easydocs_circuit: Arc<Mutex<Circuit>>,
     signing_calls: FairTurns,
-    /// What was learned of each portal's CRM methods.
-    items: Mutex<HashMap<PortalId, Arc<ItemAccess>>>,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
 }
 
@@ -78,7 +77,6 @@ impl EffectRunner {
             portals,
             easydocs,
             signing_calls: FairTurns::new(parts.signing_calls_max),
-            items: Mutex::new(HashMap::new()),
             running: Mutex::new(HashSet::new()),
             parts,
         }
@@ -231,11 +229,7 @@ impl EffectRunner {
                 let found = crm::comment_find(&self.portal(order)?.caller, *item, mark).await?;
                 Ok(found.map_or(Answer::CommentNotFound, |comment_id| Answer::Commented { comment_id }))
             }
-            Effect::Notify { user_id, text, tag } => {
-                let portal = self.portal(order)?;
-                notify::system(&portal.caller, *user_id, text, tag, &self.parts.notify_client_id).await?;
-                Ok(Answer::Notified)
-            }
+            Effect::Notify { user_id, text, tag } => self.portal(order)?.tell(*user_id, text, tag).await,
             Effect::PickSource { item, pick, rule } => {
                 self.portal(order)?.pick_source(*item, pick, rule).await
             }
@@ -283,11 +277,6 @@ impl EffectRunner {
         }
     }
 
-    fn items_of(&self, portal: &PortalId) -> Arc<ItemAccess> {
-        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        items.entry(portal.clone()).or_default().clone()
-    }
-
     fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
         let session = self.portals.session(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
         Ok(PortalWork {
@@ -296,7 +285,7 @@ impl EffectRunner {
             session: session.clone(),
             caller: PortalCaller::background(session.clone()).since(order.since),
             since: order.since,
-            items: self.items_of(&order.portal),
+            items: self.parts.capabilities.items(&order.portal),
         })
     }
 
@@ -372,6 +361,38 @@ impl PortalWork<'_> {
         self.session.send(wanted).await.map_err(|_| stopping())?
     }
 
+    /// What the rule wants of the delivery, without what this portal cannot do at all. The signed file itself is never
+    /// dropped: a comment that is its only place is tried, and a person hears of the failure.
+    pub(super) fn delivery(
+        &self,
+        rule: &Rule,
+        responsible: Option<u64>,
+        creator: Option<u64>,
+        stage: Option<String>,
+    ) -> Delivery {
+        let mut delivery = Delivery { item_stage: stage, ..rule.delivery(responsible, creator) };
+        let is_off = |feature| self.parts.capabilities.is_off(&self.portal, feature);
+        let has_another_place = delivery.drive == DriveCopy::Wanted || delivery.field.is_some();
+        if is_off(Feature::Timeline) && has_another_place {
+            delivery.comment = false;
+            delivery.comment_file = CommentFile::None;
+        }
+        if is_off(Feature::Notices) {
+            delivery.notify.clear();
+        }
+        delivery
+    }
+
+    async fn tell(&self, user_id: u64, text: &str, tag: &str) -> Result<Answer, Failure> {
+        let client_id = &self.parts.notify_client_id;
+        if self.parts.capabilities.lacks(&self.portal, SYSTEM_NOTICE) {
+            notify::system_by(NoticeMethod::Old, &self.caller, user_id, text, tag, client_id).await?;
+        } else {
+            notify::system(&self.caller, user_id, text, tag, client_id).await?;
+        }
+        Ok(Answer::Notified)
+    }
+
     async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
         let read = self.items.get(&self.caller, item).await?;
         let stage = read.stage_id.clone().unwrap_or_default();
@@ -385,7 +406,7 @@ impl PortalWork<'_> {
                 }
             }
             if !files.is_empty() {
-                let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+                let delivery = self.delivery(rule, read.assigned_by, None, read.stage_id);
                 return Ok(Answer::ItemWanted { item, files, delivery });
             }
         }
@@ -445,7 +466,7 @@ impl PortalWork<'_> {
         };
         let crm_item = rule.item_of(&facts.name);
         let (responsible, stage) = self.item_facts(rule, crm_item).await?;
-        let delivery = delivery_in(rule, responsible, facts.created_by, stage);
+        let delivery = self.delivery(rule, responsible, facts.created_by, stage);
         let max = rule.size_max;
         let (bytes, _) = self.download(&info.download_url, max).await?;
         if facts.size_bytes.is_some_and(|size| size != bytes.size_bytes) {
@@ -522,7 +543,7 @@ impl PortalWork<'_> {
         if !rule.wants(&facts) {
             return Ok(no_rule_for(&facts));
         }
-        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+        let delivery = self.delivery(rule, read.assigned_by, None, read.stage_id);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
     }
 

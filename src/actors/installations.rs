@@ -22,7 +22,7 @@ use super::portal_session::{PortalCaller, PortalSession};
 use super::session_registry::Sessions;
 use super::token_keeper::{TokenKeeper, Tokens};
 use super::{Parts, PortalSetup};
-use super::{owner_watch, second_channel};
+use super::{capability_watch, owner_watch, second_channel};
 use crate::config::{Members, Network};
 use crate::domain::{
     AppId, Failure, FailureClass, Installation, InstallationKey, InstallationStatus, MemberId, PortalId,
@@ -237,6 +237,8 @@ pub struct Registry {
 struct Notes {
     unbound: BTreeSet<InstallationKey>,
     bindings: BTreeMap<InstallationKey, Vec<BindingView>>,
+    /// The mark under which offline events were bound.
+    marked: BTreeMap<InstallationKey, String>,
     hinted: BTreeMap<InstallationKey, crate::domain::Timestamp>,
     told: BTreeMap<InstallationKey, crate::domain::Timestamp>,
     states: Vec<Authorisation>,
@@ -322,12 +324,14 @@ impl Registry {
         let setup = (app.make_portal)(it.portal.clone(), &it.key.member_id, origin, access);
         self.notes().clients.insert(it.key.clone(), setup.client.clone());
         let (channel, owner) = (setup.channel.clone(), setup.owner.clone());
+        let (client, capability) = (setup.client.clone(), setup.capability);
         let parts = self.parts.clone();
         let session =
             PortalSession::start_in_arbiter(&self.arbiter, move |_| PortalSession::new(parts, setup));
         self.watch(&it.portal, &session);
         owner_watch::start(&self.parts, &it.portal, &session, &owner, &self.arbiter);
         self.sessions.insert(it.portal.clone(), session);
+        capability_watch::start(&self.parts, &it.portal, &self.sessions, &client, capability, &self.arbiter);
         second_channel::start(&self.parts, &it.portal, &self.sessions, &channel, &self.arbiter);
     }
 

@@ -14,7 +14,7 @@ use crate::saga::document::rule::{self, GeneratedFacts, Rule, SourceFacts};
 use crate::saga::document::stage::{self, StageMove};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
-    Answer, Delivery, EventToken, ItemPick, NamedFile, RobotHeard, RobotReply, Source, WantedFile, words,
+    Answer, EventToken, ItemPick, NamedFile, RobotHeard, RobotReply, Source, WantedFile, words,
 };
 use serde_json::json;
 
@@ -198,7 +198,7 @@ impl PortalWork<'_> {
                 format!("Field {field} of item {item} has no file that was not sent for signature yet."),
             ));
         }
-        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+        let delivery = self.delivery(rule, read.assigned_by, None, read.stage_id);
         Ok(Answer::ItemWanted { item, files, delivery })
     }
 
@@ -219,7 +219,7 @@ impl PortalWork<'_> {
             ));
         }
         let read = self.items.get(&self.caller, item).await?;
-        let delivery = delivery_in(rule, read.assigned_by, None, read.stage_id);
+        let delivery = self.delivery(rule, read.assigned_by, None, read.stage_id);
         Ok(Answer::DocumentPicked { document_id: latest.id, delivery })
     }
 
@@ -250,7 +250,7 @@ impl PortalWork<'_> {
             ..SourceFacts::default()
         };
         let (responsible, stage) = self.item_facts(rule, document.item).await?;
-        let delivery = delivery_in(rule, responsible, None, stage);
+        let delivery = self.delivery(rule, responsible, None, stage);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: document.item })
     }
 
@@ -309,16 +309,6 @@ impl PortalWork<'_> {
     pub(super) async fn is_generated_taken(&self, document_id: u64) -> Result<bool, Failure> {
         self.is_claimed(&source_claim(&self.portal, &Source::Generated { document_id })).await
     }
-}
-
-/// How the rule wants it, for an item that stands in this stage now.
-pub(super) fn delivery_in(
-    rule: &Rule,
-    responsible: Option<u64>,
-    creator: Option<u64>,
-    stage: Option<String>,
-) -> Delivery {
-    Delivery { item_stage: stage, ..rule.delivery(responsible, creator) }
 }
 
 /// By its title where it has one: the download calls every document alike.

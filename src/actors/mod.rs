@@ -10,11 +10,14 @@
 
 mod batch_room;
 pub mod bindings;
+pub mod capability_board;
+pub mod capability_watch;
 pub mod circuit;
 mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;
 mod fair_turns;
+pub mod features;
 pub mod folder;
 pub mod folder_watch;
 pub mod found;
@@ -52,6 +55,8 @@ use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
 use crate::telemetry::metrics::CircuitState;
 use crate::telemetry::metrics::Metrics;
 use actix::prelude::*;
+use capability_board::{CapabilityBoard, CapabilityView};
+use capability_watch::CapabilitySettings;
 use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
@@ -107,6 +112,8 @@ pub struct Parts {
     pub gaps: Arc<GapReport>,
     /// Rung when something lies in a portal's offline queue.
     pub queue_bells: QueueBells,
+    /// What the portals can do.
+    pub capabilities: Arc<CapabilityBoard>,
     /// What is known of the people behind the portals' credentials.
     pub owners: Arc<OwnerBoard>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
@@ -144,6 +151,8 @@ pub struct PortalSetup {
     pub channel: ChannelSettings,
     /// How the person behind its credential is watched.
     pub owner: OwnerSettings,
+    /// How it is asked what it can do.
+    pub capability: CapabilitySettings,
 }
 
 /// How long the limits of a portal are respected, in milliseconds.
@@ -211,6 +220,8 @@ pub struct PortalView {
     pub installation: Option<InstallationView>,
     /// The person behind the credential; none before the first look.
     pub owner: Option<OwnerView>,
+    /// What it can do; none before it is known at all.
+    pub capability: Option<CapabilityView>,
 }
 
 /// Whether the engine can take work.
@@ -242,11 +253,13 @@ impl Engine {
         for portal in portals {
             let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
             let owner = portal.owner.clone();
+            let (client, capability) = (portal.client.clone(), portal.capability);
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
             owner_watch::start(&parts, &id, &session, &owner, &remotes.handle());
             sessions.insert(id.clone(), session.clone());
+            capability_watch::start(&parts, &id, &sessions, &client, capability, &remotes.handle());
             second_channel::start(&parts, &id, &sessions, &channel, &remotes.handle());
             by_webhook.push((id, session));
         }
@@ -397,6 +410,7 @@ impl Engine {
             "circuits": circuits,
             "effects_under_way": self.runner.running_count(),
             "owners": self.parts.owners.codes(),
+            "features": self.parts.capabilities.codes(),
         });
         EngineHealth { ready: store_ready && alive && !draining, reasons, draining, details }
     }
@@ -418,6 +432,7 @@ impl Engine {
             views.push(PortalView {
                 installation: installed.iter().find(|it| it.portal == id).cloned(),
                 owner,
+                capability: self.parts.capabilities.view(&id),
                 id: view.id,
                 address: view.address,
                 bucket_level: view.bucket_level,

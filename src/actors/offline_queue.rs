@@ -147,6 +147,9 @@ impl OfflineQueue {
 
     async fn look(&self, known: &mut Knowledge) {
         let label = Channel::OfflineQueue.label();
+        if !self.is_there() {
+            return self.sweep_instead(known).await;
+        }
         match self.drain(known).await {
             Ok(rows) => {
                 known.failures = 0;
@@ -164,6 +167,11 @@ impl OfflineQueue {
                 self.sweep_instead(known).await;
             }
         }
+    }
+
+    /// Whether the portal has a queue at all; a box without one is swept instead, and not asked for it each time.
+    fn is_there(&self) -> bool {
+        !self.parts.capabilities.lacks(&self.portal, offline::GET)
     }
 
     /// The queue is out of reach: what changed is asked for, as often as a portal without a queue is.

@@ -1,7 +1,9 @@
 //! From the configuration to the values that the parts take: the only place where the two meet.
 
 use super::doctor::checks::needs::Needs;
+use crate::actors::capability_watch::CapabilitySettings;
 use crate::actors::circuit::CircuitSettings;
+use crate::actors::features::WayIn;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
 use crate::actors::item_sweep::{Rounds, SweepSettings};
@@ -15,6 +17,7 @@ use crate::domain::{Clock, CrmItem, PortalId, Secret, Text, Timestamp};
 use crate::http;
 use crate::limits;
 use crate::providers::bitrix24::budget::LeakyBucket;
+use crate::providers::bitrix24::capabilities::AskedAs;
 use crate::providers::bitrix24::{Client, WebhookUrlError};
 use crate::providers::easydocs::{self, settings};
 use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
@@ -330,6 +333,7 @@ pub fn parts(
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
         budgets: Budgets::default(),
+        capabilities: Arc::default(),
         owners: Arc::default(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
@@ -428,6 +432,7 @@ pub struct PortalKit {
     administrators: Vec<u64>,
     channel: ChannelSettings,
     owner: OwnerSettings,
+    capability: CapabilitySettings,
 }
 
 impl PortalKit {
@@ -441,10 +446,26 @@ impl PortalKit {
             administrators: self.administrators.clone(),
             channel: self.channel.clone(),
             owner: self.owner.clone(),
+            capability: self.capability,
             pauses: self.pauses,
             transfers_max: self.transfers_max,
             allowed_origins: self.allowed_origins.clone(),
         }
+    }
+}
+
+/// How we come to a portal, as far as its features depend on it. Whether our changes are marked only the application
+/// tells.
+pub fn way_in(portal: &config::PortalConfig) -> WayIn {
+    let channel = &portal.second_channel;
+    WayIn {
+        asked_as: if portal.webhook_url.is_some() { AskedAs::Webhook } else { AskedAs::Application },
+        reads_queue: match channel.mode {
+            config::SecondChannelMode::Auto | config::SecondChannelMode::Both => true,
+            config::SecondChannelMode::Sweep | config::SecondChannelMode::Off => false,
+        },
+        marks: false,
+        listens_to_push: channel.push == config::PushMode::On,
     }
 }
 
@@ -471,6 +492,10 @@ pub fn portal_kit(config: &Config, portal: &config::PortalConfig) -> Result<Port
         administrators: portal.administrators.clone(),
         channel: channel(portal)?,
         owner: owner(portal, config),
+        capability: CapabilitySettings {
+            interval_ms: Some(portal.capability_check_interval.as_ms()).filter(|ms| *ms > 0),
+            way_in: way_in(portal),
+        },
     })
 }
 

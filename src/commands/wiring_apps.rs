@@ -152,6 +152,7 @@ fn make_portal(
         let connector = access.auth_connector.clone();
         let client = Arc::new(Client::of_app(kit.http.clone(), origin, access));
         let mut setup = kit.setup(id, client, Some(member.to_string()));
+        setup.capability.way_in.marks = connector.is_some();
         setup.channel.connector = connector;
         setup
     }))

@@ -56,6 +56,8 @@ pub struct PortalConfig {
     pub webhook_expires: Option<Date>,
     /// Pause between two looks at the owner of the webhook. Zero: nobody looks.
     pub owner_check_interval: Period,
+    /// Pause between two looks at what the portal can do. Zero: nobody looks.
+    pub capability_check_interval: Period,
     /// Calls that wait are gathered for this long to be packed into one batch. Zero: no gathering.
     pub batch_gather: Period,
     /// File transfers at one time.

@@ -2,6 +2,8 @@
 
 use super::document_view::{DocumentCard, DocumentLine, rfc3339};
 use crate::actors::PortalView;
+use crate::actors::capability_board::CapabilityView;
+use crate::actors::features::Shortfall;
 use crate::actors::installations::InstallationView;
 use crate::actors::owner_watch::{Concern, OwnerView};
 use crate::domain::Text;
@@ -181,6 +183,9 @@ pub struct PortalLine {
     /// The person behind the credential; none before the first look.
     #[serde(default)]
     pub owner: Option<OwnerLine>,
+    /// What the portal can do; none before it is known at all.
+    #[serde(default)]
+    pub capability: Option<CapabilityLine>,
 }
 
 /// An installation of one of our applications. No secrets.
@@ -279,6 +284,43 @@ impl From<OwnerView> for OwnerLine {
     }
 }
 
+/// What a portal can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilityLine {
+    /// When it was asked last and answered.
+    pub checked_at: Option<String>,
+    /// Features that its rules want and that do not work as they should.
+    pub features: Vec<FeatureLine>,
+    /// Why the last look saw nothing.
+    pub unread: Option<Text>,
+}
+
+/// A feature that does not work as it should at a portal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureLine {
+    /// Stable name: `items`, `timeline`, …
+    pub feature: String,
+    /// `off`, or `otherwise` (it works in a lesser way).
+    pub state: String,
+    /// What follows, why, and the remedy.
+    pub text: Text,
+}
+
+impl From<CapabilityView> for CapabilityLine {
+    fn from(view: CapabilityView) -> Self {
+        let line = |one: Shortfall| FeatureLine {
+            feature: one.feature.name().to_owned(),
+            state: one.standing.name().to_owned(),
+            text: one.text(),
+        };
+        Self {
+            checked_at: view.checked_at.map(rfc3339),
+            features: view.shortfalls.into_iter().map(line).collect(),
+            unread: view.unread,
+        }
+    }
+}
+
 /// A method that the portal has blocked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedMethod {
@@ -302,6 +344,7 @@ impl From<PortalView> for PortalLine {
             last_error: portal.last_error,
             installation: portal.installation.map(InstallationLine::from),
             owner: portal.owner.map(OwnerLine::from),
+            capability: portal.capability.map(CapabilityLine::from),
         }
     }
 }

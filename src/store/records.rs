@@ -23,6 +23,7 @@ use super::document_v1::DocumentSagaV1;
 use super::notice::{Cursor, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use crate::domain::portal::PortalState;
+use crate::domain::portal_capabilities::CapabilityMap;
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::HourUsage;
 use crate::domain::{AttemptToken, SagaId, Timestamp};
@@ -73,11 +74,13 @@ pub enum Kind {
     PortalUsage = 21,
     /// The last look at the owner of a portal's credential.
     PortalOwner = 22,
+    /// What a portal can do.
+    PortalCapabilities = 24,
 }
 
 impl Kind {
     /// Every kind with the newest version that this program reads and writes.
-    pub const ALL: [(Self, u16); 13] = [
+    pub const ALL: [(Self, u16); 14] = [
         (Self::Document, 2),
         (Self::History, 1),
         (Self::Notice, 1),
@@ -91,6 +94,7 @@ impl Kind {
         (Self::Installation, 1),
         (Self::PortalUsage, 1),
         (Self::PortalOwner, 1),
+        (Self::PortalCapabilities, 1),
     ];
     /// The stored number.
     pub fn code(self) -> u16 {
@@ -177,6 +181,7 @@ first_version! {
     InstallationV1 => Installation,
     HourUsage => PortalUsage,
     OwnerRecord => PortalOwner,
+    CapabilityMap => PortalCapabilities,
 }
 
 /// Who holds a claim.
@@ -369,6 +374,7 @@ mod tests {
         keeps_its_bytes(&samples().installation());
         keeps_its_bytes(&samples().portal_usage());
         keeps_its_bytes(&samples().portal_owner());
+        keeps_its_bytes(&samples().portal_capabilities());
     }
 
     /// A document of version 1 becomes the same document with none of the later wishes.
@@ -418,6 +424,8 @@ mod tests {
         assert_eq!(code(strict_encode(&WaitWork::Reminder)), 2u32.to_le_bytes());
         assert_eq!(code(strict_encode(&Outcome::Refused)), 2u32.to_le_bytes());
         assert_eq!(code(strict_encode(&ClaimState::Tombstone)), 1u32.to_le_bytes());
+        let missing = crate::domain::portal_capabilities::Presence::Missing;
+        assert_eq!(code(strict_encode(&missing)), 2u32.to_le_bytes());
         assert_eq!(code(strict_encode(&FailureClass::Ambiguous)), 4u32.to_le_bytes());
     }
 
@@ -484,6 +492,7 @@ mod tests {
             round_trip(samples.installation());
             round_trip(samples.portal_usage());
             round_trip(samples.portal_owner());
+            round_trip(samples.portal_capabilities());
         }
 
         #[test]

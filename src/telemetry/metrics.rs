@@ -135,6 +135,8 @@ struct Portal {
     waiting_calls: Family<PortalLabels, Gauge>,
     blocked: Family<PortalLabels, Gauge>,
     owner_concerns: Family<PortalLabels, Gauge>,
+    features_off: Family<PortalLabels, Gauge>,
+    features_otherwise: Family<PortalLabels, Gauge>,
 }
 
 #[derive(Debug)]
@@ -414,6 +416,14 @@ impl Metrics {
     pub fn set_owner_concerns(&self, portal: &str, count: u64) {
         let gauge = self.portal.owner_concerns.get_or_create(&portal_labels(portal));
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    /// Wanted features that a portal cannot do.
+    pub fn set_portal_features_off(&self, portal: &str, count: u64) {
+        self.portal.features_off.get_or_create(&portal_labels(portal)).set(clamp(count));
+    }
+    /// Wanted features that a portal does in another, lesser way.
+    pub fn set_portal_features_otherwise(&self, portal: &str, count: u64) {
+        self.portal.features_otherwise.get_or_create(&portal_labels(portal)).set(clamp(count));
     }
 }
 
@@ -723,6 +733,18 @@ impl Portal {
                 r,
                 "portal_owner_concerns",
                 "What a person has to do about the owner or the expiry of a portal's webhook or application",
+                Family::default(),
+            ),
+            features_off: put(
+                r,
+                "portal_features_off",
+                "Features that the rules of a portal want and that it cannot do",
+                Family::default(),
+            ),
+            features_otherwise: put(
+                r,
+                "portal_features_otherwise",
+                "Features that the rules of a portal want and that it does in a lesser way",
                 Family::default(),
             ),
         }

@@ -34,7 +34,7 @@ impl Registry {
             keeper.keep_alive(app.keep_alive_ms).await;
         }
         // taken out first: an update that comes meanwhile puts it in again, and its bindings are made anew
-        let wanted = self.notes().unbound.remove(&it.key);
+        let wanted = self.notes().unbound.remove(&it.key) || self.mark_has_changed(it);
         if wanted && self.bind(it).await == Tried::Later {
             self.notes().unbound.insert(it.key.clone());
         }
@@ -64,6 +64,7 @@ impl Registry {
         let mut notes = self.notes();
         notes.unbound.remove(key);
         notes.bindings.remove(key);
+        notes.marked.remove(key);
         notes.clients.remove(key);
         tracing::warn!(installation = %key, "an installation was forgotten");
         Ok(true)

@@ -186,6 +186,11 @@ fn check_owner(key: &str, portal: &PortalConfig, report: &mut Report) {
         let bounds = Period::from_secs(1)..=Period::from_secs(86_400);
         report.period(format!("{key}.owner_check_interval"), portal.owner_check_interval, bounds);
     }
+    if portal.capability_check_interval.as_ms() > 0 {
+        // a box that was updated should be noticed within a week
+        let bounds = Period::from_secs(1)..=Period::from_secs(7 * 86_400);
+        report.period(format!("{key}.capability_check_interval"), portal.capability_check_interval, bounds);
+    }
 }
 
 pub(super) fn check_timeouts(key: &str, portal: &PortalConfig, report: &mut Report) {

@@ -19,6 +19,7 @@ use reqwest::Url;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use tracing::debug;
 
@@ -125,6 +126,16 @@ pub struct Client {
     origin: RwLock<Origin>,
     credentials: Credentials,
     redactor: Redactor,
+    own_mark_withheld: AtomicBool,
+}
+
+/// Whether `auth_connector` goes with our changes, where one is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnMark {
+    /// It does.
+    Sent,
+    /// The portal's plan does not have it (`feature.get`, `rest_auth_connector`).
+    Withheld,
 }
 
 /// What a request carries.
@@ -156,6 +167,7 @@ impl Client {
             origin: RwLock::new(place.map_err(WebhookUrlError::Url)?),
             credentials: Credentials::Webhook { path: Secret::new(format!("rest/{user}/{secret}/")) },
             redactor: Redactor::new([Secret::new(*secret)]),
+            own_mark_withheld: AtomicBool::new(false),
         })
     }
 
@@ -166,7 +178,18 @@ impl Client {
             origin: RwLock::new(portal),
             credentials: Credentials::App(access),
             redactor: Redactor::default(),
+            own_mark_withheld: AtomicBool::new(false),
         }
+    }
+
+    /// Whether our changes carry our mark from now on. Before the plan is known they do: it is only a mark.
+    pub fn mark_own_changes(&self, mark: OwnMark) {
+        self.own_mark_withheld.store(mark == OwnMark::Withheld, Ordering::Relaxed);
+    }
+
+    fn connector(&self, method: &str) -> Option<&str> {
+        let is_withheld = self.own_mark_withheld.load(Ordering::Relaxed);
+        self.credentials.connector(method).filter(|_| !is_withheld)
     }
 
     /// The portal was found at another place by a way that proves it.
@@ -216,7 +239,7 @@ impl Client {
 
     /// A call as it stands in a batch: the token goes with the batch, the connector with each call.
     fn marked(&self, call: &Call) -> Call {
-        let connector = self.credentials.connector(&call.method);
+        let connector = self.connector(&call.method);
         match connector {
             None => call.clone(),
             Some(_) => Call::new(call.method.clone(), credentials::dressed(&call.params, None, connector)),
@@ -247,7 +270,7 @@ impl Client {
         token: Option<&Secret>,
         observed: &mut Observed,
     ) -> Result<Value, Failure> {
-        let connector = self.credentials.connector(method);
+        let connector = self.connector(method);
         let answer = match payload {
             _ if token.is_none() && connector.is_none() => self.post(method, payload, observed).await?,
             Payload::Json(params) => {
@@ -599,6 +622,21 @@ pub(super) mod tests {
         assert_eq!(batch["cmd"]["c0"], "disk.file.get?id=5");
         let notice = batch["cmd"]["c1"].as_str().unwrap();
         assert!(notice.contains("auth_connector=edo") && !notice.contains("t0"), "{notice}");
+    }
+
+    #[tokio::test]
+    async fn a_plan_without_connectors_gets_none() {
+        let server =
+            TestServer::start(vec![Reply::ok(r#"{"result":true}"#), Reply::ok(r#"{"result":true}"#)]);
+        let (client, _) = app_of(&server, Some("edo"));
+        let notice = || Call::new("im.notify.system.add", json!({"USER_ID": 1}));
+        client.mark_own_changes(OwnMark::Withheld);
+        client.execute(&[notice()]).await;
+        client.mark_own_changes(OwnMark::Sent);
+        client.execute(&[notice()]).await;
+        let seen = server.requests();
+        assert_eq!(seen[0].json(), json!({"USER_ID": 1, "auth": "t0"}));
+        assert_eq!(seen[1].json()["auth_connector"], "edo");
     }
 
     #[tokio::test]

@@ -149,7 +149,7 @@ pub fn changes_something(method: &str) -> bool {
     !ASKING.iter().any(|word| word.eq_ignore_ascii_case(last))
 }
 
-/// The parameters with `auth` and `auth_connector` in them. Parameters that are no map cannot take any: they are sent
+/// The parameters with `auth` and `auth_connector` in them; a connector that the call names by itself stays. Parameters that are no map cannot take any: they are sent
 /// as they are, and the portal refuses them.
 pub(super) fn dressed(params: &Value, token: Option<&Secret>, connector: Option<&str>) -> Value {
     let mut params = match params {
@@ -160,7 +160,9 @@ pub(super) fn dressed(params: &Value, token: Option<&Secret>, connector: Option<
         if let Some(token) = token {
             map.insert("auth".to_owned(), Value::String(token.expose().to_owned()));
         }
-        if let Some(connector) = connector {
+        if let Some(connector) = connector
+            && !map.contains_key("auth_connector")
+        {
             map.insert("auth_connector".to_owned(), Value::String(connector.to_owned()));
         }
     }

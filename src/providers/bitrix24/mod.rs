@@ -10,6 +10,7 @@
 pub mod account;
 pub mod batch;
 pub mod budget;
+pub mod capabilities;
 pub mod client;
 pub mod credentials;
 pub mod crm;

@@ -1,6 +1,7 @@
 //! One application: its keys at the authorisation server, where its tokens are sealed, and the portals that have
 //! installed it. What only the running service knows is asked of the service.
 
+use super::capabilities;
 use super::portal::{unread_secret, verdict_of};
 use crate::commands::client::AdminClient;
 use crate::commands::doctor::Examination;
@@ -37,9 +38,7 @@ pub async fn check(examination: &Examination, app: &AppConfig, notes: Notebook) 
     ));
     // portals with an entry of their own have a section of their own
     for portal in ours.into_iter().filter(|portal| !named(portal)) {
-        if let Some(it) = &portal.installation {
-            notes.extend(judge(&portal.id, it));
-        }
+        notes.extend(judged(portal));
     }
     if app.members == Members::Any {
         notes.add(
@@ -57,8 +56,8 @@ pub async fn check(examination: &Examination, app: &AppConfig, notes: Notebook) 
 pub async fn check_portal(examination: &Examination, entry: &PortalConfig, notes: &Notebook) {
     let Some(portals) = installed(examination, notes).await else { return };
     let found = portals.into_iter().find(|portal| portal.id == entry.id.as_str());
-    match found.as_ref().and_then(|portal| portal.installation.as_ref()) {
-        Some(it) => notes.extend(judge(entry.id.as_str(), it)),
+    match found.as_ref().filter(|portal| portal.installation.is_some()) {
+        Some(portal) => notes.extend(judged(portal)),
         None => notes.add(
             Finding::problem("installation", "Приложение на портале не установлено.", "The application is not installed at the portal.")
                 .fix(
@@ -88,6 +87,12 @@ async fn installed(examination: &Examination, notes: &Notebook) -> Option<Vec<Po
             None
         }
     }
+}
+
+fn judged(portal: &PortalLine) -> Vec<Finding> {
+    let installation = portal.installation.iter().flat_map(|it| judge(&portal.id, it));
+    let capability = portal.capability.iter().flat_map(|it| capabilities::of_line(&portal.id, it));
+    installation.chain(capability).collect()
 }
 
 fn judge(portal: &str, it: &InstallationLine) -> Vec<Finding> {

@@ -1,6 +1,7 @@
 //! One file per subject of the checklist. Each has a `title` and a `check` that writes into a notebook.
 
 pub mod application;
+pub mod capabilities;
 pub mod clock;
 pub mod configuration;
 pub mod data_dir;

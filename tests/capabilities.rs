@@ -3,10 +3,19 @@
 
 mod support;
 
-use edobridge::sandbox::{Fault, FaultKind, FieldKind, PortalKind, PortalTraits};
+use edobridge::commands::wiring;
+use edobridge::config::{Config, Environment, Severity};
+use edobridge::providers::bitrix24::account;
+use edobridge::sandbox::{AppSpec, Fault, FaultKind, FieldKind, FrameSpec, PortalKind, PortalTraits};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
+use std::future::Future;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use support::{DEAL, InProcess, Setting, Stage, pdf, request, wait_for};
+use std::sync::Arc;
+use support::{Binary, DEAL, InProcess, Setting, Stage, pdf, request, wait_for};
 
 /// Rewrites the configuration of a stage: each pair is looked for, which must be there, and replaced.
 fn rewrite(stage: &Stage, pairs: &[(&str, &str)]) {
@@ -190,4 +199,178 @@ fn doctor_says_what_an_old_box_cannot_do() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("crm.item.get") && text.contains("старыми методами"), "{text}");
     assert!(text.contains("crm.timeline") || !text.contains("Комментарии в таймлайн не пишутся"), "{text}");
+}
+
+// ---- boxes with a validator of their own ------------------------------------------------------------------------
+
+/// The stage's portal, reached by an application instead of the webhook; the configuration is rewritten for it.
+fn as_application(stage: &Stage, of_portal: &str, of_app: &str) -> AppSpec {
+    let spec = AppSpec::local(&format!("http://{}/", stage.public).parse().expect("an address"));
+    stage.world.register_app(spec.clone());
+    let text = std::fs::read_to_string(&stage.config_path).expect("the configuration was written");
+    let way_in = |line: &&str| !line.starts_with("webhook_url") && !line.starts_with("application_tokens");
+    let kept: Vec<&str> = text.lines().filter(way_in).collect();
+    let member = stage.world.member_id();
+    let named = format!("id = \"main\"\napp = \"sign\"\nmember_id = \"{member}\"\n{of_portal}");
+    let app = format!(
+        "\n[[apps]]\nid = \"sign\"\nkind = \"local\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\n\
+         oauth_hosts = [\"{}\"]\ndangerous_allow_http = true\n{of_app}\n",
+        spec.client_id,
+        spec.client_secret.expose(),
+        stage.world.oauth_url(),
+    );
+    let text = kept.join("\n").replacen("id = \"main\"", &named, 1) + &app;
+    std::fs::write(&stage.config_path, text).expect("the configuration is written again");
+    spec
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+/// The administrator installs the application and opens its page.
+fn install(stage: &Stage, spec: &AppSpec) {
+    stage.world.install_app(&spec.client_id).expect("it is registered");
+    let page = block_on(stage.world.open_frame(&spec.client_id, &FrameSpec::main_page())).expect("installed");
+    assert_eq!(page.status, 200, "{}", page.body);
+}
+
+const BOX_SECRET: &str = "directory-of-the-company-7";
+
+#[test]
+fn a_box_with_its_own_validator_gets_its_parameter_and_no_log_does() {
+    let stage = Stage::new(&Setting { watched: true, ..Setting::default() });
+    rewrite(&stage, &[LOOKS, ("filter = \"info\"", "filter = \"trace\"")]);
+    let extra = format!("extra_auth = {{ name = \"auth_provider\", value = \"{BOX_SECRET}\" }}\n");
+    let spec = as_application(&stage, &extra, "");
+    stage.world.set_traits(PortalTraits {
+        validator: Some(("auth_provider".into(), BOX_SECRET.into())),
+        kind: PortalKind::Box,
+        ..PortalTraits::cloud()
+    });
+    let binary = Binary::start(&stage);
+    install(&stage, &spec);
+    stage.drop_file("договор.pdf", pdf(5, 900));
+    wait_for("the signed copy", || !stage.signed_copies().is_empty());
+    let log = std::fs::read_to_string(&binary.log).expect("the log can be read");
+    assert!(log.len() > 1_000 && !log.contains(BOX_SECRET), "the log has the box's secret in it");
+    let shown = portal(&stage).to_string();
+    assert!(!shown.contains(BOX_SECRET), "{shown}");
+    binary.kill();
+}
+
+// ---- certificates of a private authority ------------------------------------------------------------------------
+
+const AUTHORITY: &[u8] = include_bytes!("data/private_authority/ca.pem");
+const CERTIFICATE: &[u8] = include_bytes!("data/private_authority/server.pem");
+const KEY: &[u8] = include_bytes!("data/private_authority/server.key");
+
+/// Answers every TLS connection with what `behind` answers to the same bytes in the clear; one request each.
+fn tls_before(behind: SocketAddr) -> SocketAddr {
+    let certificate = CertificateDer::from_pem_slice(CERTIFICATE).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(KEY).expect("a key");
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a configuration");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for line in listener.incoming().flatten() {
+            let config = config.clone();
+            std::thread::spawn(move || carry(line, config, behind));
+        }
+    });
+    address
+}
+
+/// Whatever breaks ends this connection only, as with any proxy.
+fn carry(line: TcpStream, config: Arc<rustls::ServerConfig>, behind: SocketAddr) {
+    let session = rustls::ServerConnection::new(config).expect("a session");
+    let mut tls = rustls::StreamOwned::new(session, line);
+    let mut request = Vec::new();
+    let mut part = [0; 4_096];
+    while !is_whole(&request) {
+        match tls.read(&mut part) {
+            Ok(read) if read > 0 => request.extend_from_slice(&part[..read]),
+            Ok(_) | Err(_) => return,
+        }
+    }
+    let Ok(mut plain) = TcpStream::connect(behind) else { return };
+    let text = String::from_utf8_lossy(&request).replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let mut answer = Vec::new();
+    if plain.write_all(text.as_bytes()).is_ok() && plain.read_to_end(&mut answer).is_ok() {
+        drop(tls.write_all(&answer));
+        tls.conn.send_close_notify();
+        drop(tls.flush());
+    }
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    body.len() >= length.unwrap_or(0)
+}
+
+fn loaded(stage: &Stage) -> Config {
+    let loaded = Config::load(Some(&stage.config_path), &Environment::of([("", ""); 0]));
+    loaded.unwrap_or_else(|errors| panic!("the configuration is refused: {:#?}", errors.problems)).config
+}
+
+#[test]
+fn a_box_with_a_certificate_of_its_own_authority_is_trusted_by_name_of_the_file_only() {
+    let stage = Stage::new(&Setting::default());
+    let webhook = stage.sandbox.webhook_url().to_string();
+    let behind =
+        url::Url::parse(&webhook).expect("an address").socket_addrs(|| None).expect("it is local")[0];
+    let front = tls_before(behind);
+    let by_tls =
+        webhook.replacen(&format!("http://{behind}"), &format!("https://localhost:{}", front.port()), 1);
+    assert_ne!(by_tls, webhook);
+    rewrite(&stage, &[(&webhook, &by_tls)]);
+    let ask = |config: &Config| {
+        let client = wiring::portal_client(&config.portals[0], None).expect("usable");
+        block_on(async move { account::profile(&client).await })
+    };
+    let stranger = ask(&loaded(&stage)).expect_err("nobody vouches for it");
+    assert_eq!(stranger.code, "unreachable", "not one byte was sent: {stranger:?}");
+    assert!(!stage.world.calls().contains_key("profile"));
+    std::fs::write(stage.dir.path().join("company-ca.pem"), AUTHORITY).expect("written");
+    rewrite(&stage, &[("[portals.timeouts]", "ca_file = \"company-ca.pem\"\n[portals.timeouts]")]);
+    assert!(ask(&loaded(&stage)).expect("it is trusted").is_admin);
+    // without the file the start is refused, and the words name it
+    rewrite(&stage, &[("company-ca.pem", "other-ca.pem")]);
+    let errors =
+        Config::load(Some(&stage.config_path), &Environment::of([("", ""); 0])).expect_err("refused");
+    assert!(errors.to_string().contains("other-ca.pem"), "{errors}");
+}
+
+#[test]
+fn plain_http_to_a_box_needs_its_dangerous_key_and_is_warned_of() {
+    let stage = Stage::new(&Setting { watched: true, ..Setting::default() });
+    let webhook = stage.sandbox.webhook_url().to_string();
+    // an address that is not loopback by its name, and leads here
+    let elsewhere = webhook.replacen("127.0.0.1", "0.0.0.0", 1);
+    let links = format!("allowed_download_origins = [\"{}\"]\n", stage.world.bitrix_url());
+    rewrite(&stage, &[(&webhook, &elsewhere), ("[portals.timeouts]", &format!("{links}[portals.timeouts]"))]);
+    let errors =
+        Config::load(Some(&stage.config_path), &Environment::of([("", ""); 0])).expect_err("refused");
+    assert!(errors.to_string().contains("webhook_url"), "{errors}");
+    rewrite(&stage, &[("[portals.timeouts]", "dangerous_http_to_box = true\n[portals.timeouts]")]);
+    let loaded = Config::load(Some(&stage.config_path), &Environment::of([("", ""); 0])).expect("accepted");
+    let warned = |note: &edobridge::config::Problem| {
+        note.severity == Severity::Warning
+            && note.key == "portals[0].webhook_url"
+            && note.text.en.contains("http://")
+    };
+    assert!(loaded.notes.iter().any(warned), "{:?}", loaded.notes);
+    let app = InProcess::start(&stage);
+    stage.drop_file("договор.pdf", pdf(6, 900));
+    wait_for("the signed copy", || !stage.signed_copies().is_empty());
+    app.stop();
 }

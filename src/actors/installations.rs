@@ -34,7 +34,6 @@ use crate::providers::bitrix24::lifecycle::{Claim, ClaimedTokens, Lifecycle};
 use crate::providers::bitrix24::oauth::{AppInfo, OauthClient, OauthFailure, Refusal, needs_authorisation};
 use crate::providers::bitrix24::registration::{self, Bound, Placement};
 use crate::providers::bitrix24::{AppAccess, Client, account, notify};
-use crate::providers::http_client::HttpClient;
 use crate::providers::url_rules::Origin;
 use crate::saga::document::rule::EVERY_PORTAL;
 use crate::store::{Installations, RekeyError, RekeyReport};
@@ -61,6 +60,9 @@ const INSTALLATIONS_MAX: usize = 1_000;
 
 /// Makes the setting of a portal that has installed an application.
 pub type MakePortal = Arc<dyn Fn(PortalId, &MemberId, Origin, AppAccess) -> PortalSetup + Send + Sync>;
+
+/// Makes a client that asks a portal before it has a session.
+pub type MakeVisitor = Arc<dyn Fn(&MemberId, Origin, AppAccess) -> Client + Send + Sync>;
 
 /// Whether portals may be spoken to in the clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +93,7 @@ pub struct AppSetup {
     /// Where events of the others may come from; empty = anywhere.
     pub senders: Vec<Network>,
     /// Asks a portal who somebody is, before it is known.
-    pub http: HttpClient,
+    pub make_visitor: MakeVisitor,
     /// Makes the setting of a portal.
     pub make_portal: MakePortal,
 }

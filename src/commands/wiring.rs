@@ -18,6 +18,8 @@ use crate::http;
 use crate::limits;
 use crate::providers::bitrix24::budget::LeakyBucket;
 use crate::providers::bitrix24::capabilities::AskedAs;
+use crate::providers::bitrix24::client::Encryption;
+use crate::providers::bitrix24::credentials::{AppAccess, ExtraAuth};
 use crate::providers::bitrix24::{Client, WebhookUrlError};
 use crate::providers::easydocs::{self, settings};
 use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
@@ -411,6 +413,7 @@ fn channel(portal: &config::PortalConfig) -> Result<ChannelSettings, WiringError
             config::PushMode::On => Some(HttpClient::new(&HttpSettings {
                 read_timeout: PUSH_POLL_MAX,
                 total_timeout: PUSH_POLL_MAX,
+                extra_root_pem: roots(portal.ca_file.as_ref()),
                 ..HttpSettings::default()
             })?),
             config::PushMode::Off => None,
@@ -425,6 +428,8 @@ const PUSH_POLL_MAX: Duration = Duration::from_secs(90);
 pub struct PortalKit {
     /// With the portal's timeouts.
     pub http: HttpClient,
+    /// For a box with its own token validator.
+    pub extra_auth: Option<ExtraAuth>,
     bucket: Option<LeakyBucket>,
     pauses: PortalPauses,
     transfers_max: usize,
@@ -436,6 +441,11 @@ pub struct PortalKit {
 }
 
 impl PortalKit {
+    /// The client of the portal as an application.
+    pub fn client(&self, origin: Origin, access: AppAccess) -> Client {
+        Client::of_app(self.http.clone(), origin, access).with_extra_auth(self.extra_auth.clone())
+    }
+
     /// The setting of the portal called `id`; portals with one `budget_key` share one budget.
     pub fn setup(&self, id: PortalId, client: Arc<Client>, budget_key: Option<String>) -> PortalSetup {
         PortalSetup {
@@ -476,6 +486,7 @@ pub fn way_in(portal: &config::PortalConfig) -> WayIn {
 pub fn portal_kit(config: &Config, portal: &config::PortalConfig) -> Result<PortalKit, WiringError> {
     Ok(PortalKit {
         http: portal_http(portal)?,
+        extra_auth: extra_auth(portal),
         bucket: portal.rate.limit().map(|limit| LeakyBucket {
             rate_milli_per_s: u32::try_from(limit.milli_per_second).unwrap_or(u32::MAX),
             burst: limit.burst,
@@ -499,14 +510,33 @@ pub fn portal_kit(config: &Config, portal: &config::PortalConfig) -> Result<Port
     })
 }
 
+/// The certificates of a private authority, as an HTTP client takes them.
+pub fn roots(file: Option<&config::CaFile>) -> Vec<Vec<u8>> {
+    file.map(|file| file.pem().to_vec()).into_iter().collect()
+}
+
+/// The certificates of all private authorities of the configuration, for questions that carry no secret.
+pub fn all_roots(config: &Config) -> Vec<Vec<u8>> {
+    let of_apps = config.apps.iter().flat_map(|app| [app.ca_file.as_ref(), app.portal.ca_file.as_ref()]);
+    let of_portals = config.portals.iter().map(|portal| portal.ca_file.as_ref());
+    of_portals.chain(of_apps).chain([config.easydocs.ca_file.as_ref()]).flat_map(roots).collect()
+}
+
 fn portal_http(portal: &config::PortalConfig) -> Result<HttpClient, WiringError> {
     let times = &portal.timeouts;
     Ok(HttpClient::new(&HttpSettings {
         connect_timeout: times.connect.as_duration(),
         read_timeout: times.read.as_duration(),
         total_timeout: times.call.as_duration(),
+        extra_root_pem: roots(portal.ca_file.as_ref()),
         ..HttpSettings::default()
     })?)
+}
+
+/// The parameter that the portal's own validator wants.
+pub fn extra_auth(portal: &config::PortalConfig) -> Option<ExtraAuth> {
+    let extra = portal.extra_auth.as_ref()?;
+    Some(ExtraAuth { name: extra.name.clone(), value: extra.value.secret().clone() })
 }
 
 /// A client of one portal by its webhook.
@@ -516,7 +546,12 @@ fn portal_http(portal: &config::PortalConfig) -> Result<HttpClient, WiringError>
 pub fn portal_client(portal: &config::PortalConfig, moved_to: Option<&str>) -> Result<Client, WiringError> {
     let refused = |source| WiringError::Webhook { portal: portal.id.clone(), source };
     let webhook = portal.webhook_url.as_ref().ok_or_else(|| refused(WebhookUrlError::Path))?;
-    Client::new(portal_http(portal)?, webhook.secret(), moved_to).map_err(refused)
+    let encryption = match portal.dangerous_http_to_box {
+        true => Encryption::DangerouslyWaived,
+        false => Encryption::Required,
+    };
+    let client = Client::of_webhook(portal_http(portal)?, webhook.secret(), moved_to, encryption);
+    client.map(|client| client.with_extra_auth(extra_auth(portal))).map_err(refused)
 }
 
 /// A client of EasyDocs.
@@ -529,6 +564,7 @@ pub fn easydocs_client(config: &Config) -> Result<easydocs::Client, WiringError>
         connect_timeout: times.connect.as_duration(),
         read_timeout: times.read.as_duration(),
         total_timeout: times.call.as_duration(),
+        extra_root_pem: roots(config.easydocs.ca_file.as_ref()),
         ..HttpSettings::default()
     })?;
     Ok(easydocs::Client::new(http, easydocs_settings(config)?)?)

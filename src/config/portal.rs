@@ -1,6 +1,7 @@
 //! `[[portals]]`: one Bitrix24 each, reached by an incoming webhook or by an application that it has installed.
 
 use super::channel::SecondChannelConfig;
+use super::closed_network::{CaFile, ExtraAuthConfig};
 use super::network::Network;
 use super::problem::bilingual;
 use super::secret_ref::SecretRef;
@@ -64,6 +65,12 @@ pub struct PortalConfig {
     pub transfers_max: u32,
     /// Origins (`https://host`) besides the portal's own from which its files may be downloaded.
     pub allowed_download_origins: Vec<Url>,
+    /// Certificates of the authority that has signed the portal's own, if it is a private one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<CaFile>,
+    /// A parameter that a box with its own token validator wants with each call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_auth: Option<ExtraAuthConfig>,
     /// How long we wait for the portal.
     pub timeouts: PortalTimeouts,
     /// How changes are learned that its webhook did not tell.
@@ -72,6 +79,9 @@ pub struct PortalConfig {
     pub notify_client_id: String,
     /// Allows `http://` to a loopback address, for the sandbox. Refused for any other host.
     pub dangerous_allow_http: bool,
+    /// Allows `http://` to this box by its webhook, wherever it is: everybody on the way reads the webhook's secret and
+    /// every document.
+    pub dangerous_http_to_box: bool,
 }
 
 /// How long we wait for a portal.

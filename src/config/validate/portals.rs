@@ -113,12 +113,19 @@ fn check_webhook(key: &str, portal: &PortalConfig, webhook: &SecretRef, report: 
         );
         return;
     }
-    let http = PlainHttp::from(portal.dangerous_allow_http);
+    let http = plain_http(portal);
     match Url::parse(webhook.secret().expose()) {
         Err(_) => report.error(key, WEBHOOK_FORM.0, WEBHOOK_FORM.1),
         Ok(url) => {
             if let Some((ru, en)) = scheme_complaint(&url, http) {
                 report.error(key.as_str(), ru, en);
+            }
+            if url.scheme() == "http" && http == PlainHttp::AllowedToBox {
+                report.warning(
+                    key.as_str(),
+                    "портал вызывается по http://: секрет вебхука и документы видит каждый по дороге; дайте коробке сертификат своего центра и укажите ca_file",
+                    "the portal is called by http://: everybody on the way sees the webhook's secret and the documents; give the box a certificate of your own authority and set ca_file",
+                );
             }
             if !is_webhook_path(&url) {
                 report.error(key, WEBHOOK_FORM.0, WEBHOOK_FORM.1);
@@ -206,13 +213,38 @@ pub(super) fn check_timeouts(key: &str, portal: &PortalConfig, report: &mut Repo
     }
     for (index, origin) in portal.allowed_download_origins.iter().enumerate() {
         let key = format!("{key}.allowed_download_origins[{index}]");
-        report.origin(&key, origin, PlainHttp::from(portal.dangerous_allow_http));
+        report.origin(&key, origin, plain_http(portal));
     }
+    check_extra_auth(key, portal, report);
     if portal.notify_client_id.is_empty() {
         report.error(
             format!("{key}.notify_client_id"),
             "без CLIENT_ID вебхук не может слать уведомления с меткой: оставьте edobridge",
             "without a CLIENT_ID a webhook cannot send notices with a tag: leave edobridge",
+        );
+    }
+}
+
+/// How far `http://` goes for a portal.
+fn plain_http(portal: &PortalConfig) -> PlainHttp {
+    if portal.dangerous_http_to_box {
+        return PlainHttp::AllowedToBox;
+    }
+    PlainHttp::from(portal.dangerous_allow_http)
+}
+
+/// Names that calls have already.
+const OWN_PARAMETERS: [&str; 4] = ["auth", "auth_connector", "cmd", "halt"];
+
+fn check_extra_auth(key: &str, portal: &PortalConfig, report: &mut Report) {
+    let Some(extra) = &portal.extra_auth else { return };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    let is_name = (1..=64).contains(&extra.name.len()) && extra.name.bytes().all(plain);
+    if !is_name || OWN_PARAMETERS.contains(&extra.name.to_ascii_lowercase().as_str()) {
+        report.error(
+            format!("{key}.extra_auth.name"),
+            "имя параметра: до 64 латинских букв, цифр, дефисов и подчёркиваний, и не auth, auth_connector, cmd, halt",
+            "the name of the parameter has up to 64 letters, digits, hyphens and underscores, and is not auth, auth_connector, cmd or halt",
         );
     }
 }

@@ -113,6 +113,7 @@ fn saga(number: u128, step: Step) -> DocumentSaga {
         field_file: None,
         robots: Vec::new(),
         ending: None,
+        own: None,
     }
 }
 

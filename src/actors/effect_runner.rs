@@ -222,8 +222,8 @@ impl EffectRunner {
             Effect::FindUpload { folder_id, name, bytes, above_id } => {
                 self.portal(order)?.find_upload(*folder_id, name, bytes, *above_id).await
             }
-            Effect::AddComment { item, text, file } => {
-                self.portal(order)?.add_comment(*item, text, file.as_ref()).await
+            Effect::AddComment { item, text, files } => {
+                self.portal(order)?.add_comment(*item, text, files).await
             }
             Effect::FindComment { item, mark } => {
                 let found = crm::comment_find(&self.portal(order)?.caller, *item, mark).await?;
@@ -244,6 +244,7 @@ impl EffectRunner {
             Effect::AnswerRobot { event_token, reply } => {
                 self.portal(order)?.answer_robot(event_token, reply).await
             }
+            Effect::Own(own) => self.own_signature(order, own).await,
         }
     }
 

@@ -119,18 +119,17 @@ impl PortalWork<'_> {
         &self,
         item: CrmItem,
         text: &str,
-        file: Option<&NamedFile>,
+        files: &[NamedFile],
     ) -> Result<Answer, Failure> {
-        let comment_id = match file {
-            None => crm::comment_add(&self.caller, item, text).await?,
-            Some(file) => {
-                let pass = self.pass(Transfer::CommentFile).await?;
-                let source = self.file_source(file.bytes);
-                let written =
-                    item_fields::comment_with_file(&pass.client, item, text, &file.name, &source).await;
-                self.learned(written).await?
-            }
-        };
+        if files.is_empty() {
+            let comment_id = crm::comment_add(&self.caller, item, text).await?;
+            return Ok(Answer::Commented { comment_id });
+        }
+        let pass = self.pass(Transfer::CommentFile).await?;
+        let files: Vec<(&str, FileSource)> =
+            files.iter().map(|file| (file.name.as_str(), self.file_source(file.bytes))).collect();
+        let written = item_fields::comment_with_files(&pass.client, item, text, &files).await;
+        let comment_id = self.learned(written).await?;
         Ok(Answer::Commented { comment_id })
     }
 

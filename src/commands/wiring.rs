@@ -26,6 +26,7 @@ use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
 use crate::providers::url_rules::{Origin, UrlRefused};
 use crate::saga::document::rule::EVERY_PORTAL;
 use crate::saga::document::rule::{Addressee, IntoItem, ItemRule, Rule, Trigger};
+use crate::saga::document::transition::OwnPolicy;
 use crate::saga::document::{CommentFile, DriveCopy, Occasion, Policy};
 use crate::saga::retry::Schedule;
 use crate::store::{Store, StoreError, StoreOptions};
@@ -74,6 +75,18 @@ pub fn policy(config: &Config) -> Policy {
         pdf_pause_ms: retry.pdf_pause.as_ms(),
         pdf_wait_ms: retry.pdf_wait.as_ms(),
         language: config.language.into(),
+        own: own_policy(),
+    }
+}
+
+/// Where our own signer signs first.
+fn own_policy() -> OwnPolicy {
+    const HOUR: u64 = 3_600_000;
+    OwnPolicy {
+        number_template: "{short}".to_owned(),
+        poll: Schedule::endless([60_000, 300_000, HOUR]),
+        reminders_ms: vec![24 * HOUR, 72 * HOUR],
+        escalation_ms: 96 * HOUR,
     }
 }
 

@@ -15,6 +15,7 @@ mod closed_network;
 mod decode;
 mod easydocs;
 mod environment;
+mod idocs;
 mod network;
 mod pattern;
 mod portal;
@@ -38,6 +39,11 @@ pub use easydocs::{
     HealthConfig, SearchConfig, SignatureAlgorithm, SignatureConfig, SignatureEncoding, StatusConfig,
 };
 pub use environment::{ENV_PREFIX, Environment};
+pub use idocs::{
+    IdocsBulk, IdocsCms, IdocsConfig, IdocsDownload, IdocsEventFields, IdocsHistory, IdocsLimits, IdocsQuery,
+    IdocsRoute, IdocsRoutePreset, IdocsSigner, IdocsStatuses, IdocsTimeouts, IdocsUpload, IdocsVersion,
+    IdocsWebhook, SigningPageConfig,
+};
 pub use network::{InvalidNetwork, Network};
 pub use pattern::{NamePattern, NameTemplate};
 pub use portal::{ExplicitRate, PortalConfig, PortalTimeouts, Rate, RateLimit, RatePreset};
@@ -75,6 +81,11 @@ pub struct Config {
     pub time: TimeConfig,
     /// The signing service.
     pub easydocs: EasydocsConfig,
+    /// The signing service of Kazakhstan; none: it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idocs: Option<IdocsConfig>,
+    /// How long our own signers have.
+    pub signing_page: SigningPageConfig,
     /// Repetition of failed calls.
     pub retry: RetryConfig,
     /// Our applications in Bitrix24.
@@ -111,6 +122,7 @@ impl Config {
         tree.remove("portal_defaults");
         tree.remove("app_defaults");
         tree.remove("rule_defaults");
+        tree.remove("idocs");
         Self::deserialize(tree).expect("the built-in default.toml decodes: a test reads it")
     }
 
@@ -139,11 +151,13 @@ impl Config {
         let seals = self.store.seal_key.iter().chain(&self.store.old_seal_keys);
         let others =
             self.easydocs.api_key.iter().chain(&self.easydocs.signature.secrets).chain(&self.operator.token);
+        let idocs = self.idocs.iter().flat_map(|idocs| idocs.token.iter().chain(&idocs.webhook.path_secret));
         portals
             .chain(extra)
             .chain(apps)
             .chain(seals)
             .chain(others)
+            .chain(idocs)
             .filter(|secret| secret.is_resolved())
             .map(SecretRef::secret)
             .collect()
@@ -183,6 +197,12 @@ impl Config {
         }
         for (s, secret) in self.easydocs.signature.secrets.iter_mut().enumerate() {
             refs.push((format!("easydocs.signature.secrets[{s}]"), secret));
+        }
+        if let Some(idocs) = &mut self.idocs {
+            let places =
+                [("token", &mut idocs.token), ("webhook.path_secret", &mut idocs.webhook.path_secret)];
+            let given = places.into_iter().filter_map(|(key, secret)| Some((key, secret.as_mut()?)));
+            refs.extend(given.map(|(key, secret)| (format!("idocs.{key}"), secret)));
         }
         if let Some(token) = &mut self.operator.token {
             refs.push(("operator.token".to_owned(), token));

@@ -1,9 +1,10 @@
 //! `[[rules]]`: which files are sent for signing, along which route, and what happens with the result.
 
+use super::idocs::ServiceName;
 use super::pattern::{NamePattern, NameTemplate};
 use super::problem::bilingual;
 use super::units::{Period, Size};
-use crate::domain::PortalId;
+use crate::domain::{PortalId, SigningService};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -22,8 +23,25 @@ pub struct RuleConfig {
     pub portal: PortalId,
     /// What starts a document.
     pub trigger: Trigger,
-    /// The route of approval and signing at EasyDocs.
+    /// The signing service.
+    #[schemars(with = "ServiceName")]
+    pub service: SigningService,
+    /// The route of approval and signing at EasyDocs; iDocs needs none.
     pub route_id: String,
+    /// The name of our person who signs, for iDocs.
+    pub signer: String,
+    /// The group of the document at iDocs.
+    pub document_group: String,
+    /// The counterparty's 12 digits (BIN, or IIN of an individual), for iDocs.
+    pub counterparty_bin: String,
+    /// The field of the CRM item that holds them instead.
+    pub counterparty_bin_field: String,
+    /// The counterparty's e-mail, for iDocs; empty: none is sent.
+    pub counterparty_email: String,
+    /// The field of the CRM item that holds it instead.
+    pub counterparty_email_field: String,
+    /// Whether the counterparty is a person and not a company.
+    pub counterparty_is_individual: bool,
     /// Only files whose name fits one of these.
     pub include: Vec<NamePattern>,
     /// Never files whose name fits one of these.

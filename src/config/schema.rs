@@ -5,8 +5,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 /// Keys that a file must give, wherever they occur: nothing in `default.toml` stands for them.
-const NEVER_DEFAULTED: [&str; 7] =
-    ["id", "portal", "route_id", "trigger", "kind", "client_id", "client_secret"];
+const NEVER_DEFAULTED: [&str; 6] = ["id", "portal", "trigger", "kind", "client_id", "client_secret"];
 
 /// The schema. Keys that have a default are optional in it, and the two tables of defaults are there.
 pub fn schema() -> Value {
@@ -70,7 +69,9 @@ fn add_defaults_section(schema: &mut Value, section: &str, reference: &Value) {
     if let Some(Value::Object(properties)) = entry.get_mut("properties")
         && section == "rule_defaults"
     {
-        for kind in ["folder", "file_event", "deal_stage", "item_stage", "lead_stage", "generated_document"] {
+        for kind in
+            ["folder", "file_event", "deal_stage", "item_stage", "lead_stage", "generated_document", "idocs"]
+        {
             properties.insert(
                 kind.to_owned(),
                 Value::Object(Map::from_iter([("type".to_owned(), "object".into())])),

@@ -58,6 +58,7 @@ fn is_section(name: &str, value: &Value) -> bool {
                 | "webhook_url"
                 | "api_key"
                 | "token"
+                | "path_secret"
                 | "client_secret"
                 | "seal_key"
         ),

@@ -75,17 +75,32 @@ pub(super) fn gather(path: Option<&Path>, env: &Environment) -> Source {
         second_readings: BTreeMap::new(),
         problems: Vec::new(),
     };
+    let optional = source.tree.remove(OPTIONAL_SECTION);
     if let Some(path) = path {
         source.read_file(path);
     }
     for (name, value) in env.overlay() {
         source.overlay(name, value);
     }
+    if let Some(defaults) = optional {
+        source.fill_optional(&defaults);
+    }
     source.spread_defaults();
     source
 }
 
+/// A section that switches something on by being there: its defaults apply only to whoever names it.
+const OPTIONAL_SECTION: &str = "idocs";
+
 impl Source {
+    fn fill_optional(&mut self, defaults: &Value) {
+        if let (Some(Value::Table(section)), Value::Table(defaults)) =
+            (self.tree.get_mut(OPTIONAL_SECTION), defaults)
+        {
+            fill(section, defaults, OPTIONAL_SECTION, OPTIONAL_SECTION, &mut self.origins);
+        }
+    }
+
     fn read_file(&mut self, path: &Path) {
         let path: Arc<Path> = path.into();
         let text = match read_bounded(&path) {
@@ -158,6 +173,7 @@ impl Source {
         for (list, section) in [("portals", "portal_defaults"), ("rules", "rule_defaults")] {
             let Some(Value::Table(mut given)) = self.tree.remove(section) else { continue };
             let triggers = if list == "rules" { split_triggers(&mut given) } else { Table::new() };
+            let services = if list == "rules" { split_services(&mut given) } else { Table::new() };
             let Some(Value::Array(entries)) = self.tree.get_mut(list) else { continue };
             for (index, entry) in entries.iter_mut().enumerate() {
                 let Value::Table(entry) = entry else { continue };
@@ -173,6 +189,12 @@ impl Source {
                         &format!("{section}.{kind}"),
                         &mut self.origins,
                     );
+                }
+                let service = entry.get("service").or_else(|| given.get("service")).and_then(Value::as_str);
+                if let Some((service, Value::Table(defaults))) =
+                    service.and_then(|service| services.get_key_value(service))
+                {
+                    fill(entry, defaults, &key, &format!("{section}.{service}"), &mut self.origins);
                 }
                 fill(entry, &given, &key, section, &mut self.origins);
             }
@@ -302,6 +324,14 @@ fn split_triggers(rule_defaults: &mut Table) -> Table {
     ["folder", "file_event", "deal_stage", "item_stage", "lead_stage", "generated_document"]
         .into_iter()
         .filter_map(|kind| Some((kind.to_owned(), rule_defaults.remove(kind)?)))
+        .collect()
+}
+
+/// What rules of one service have by default, besides what all rules have.
+fn split_services(rule_defaults: &mut Table) -> Table {
+    [OPTIONAL_SECTION]
+        .into_iter()
+        .filter_map(|service| Some((service.to_owned(), rule_defaults.remove(service)?)))
         .collect()
 }
 

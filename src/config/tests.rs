@@ -236,7 +236,7 @@ fn a_secret_in_the_wrong_shape_or_place_is_not_quoted() {
 #[test]
 fn an_absent_key_is_named_with_the_line_of_its_section() {
     expect_one(&changed("id = \"main\"\n", ""), "9: portals[0].id:", "`id` is missing");
-    expect_one(&changed("route_id = \"17\"\n", ""), "13: rules[0].route_id:", "`route_id` is missing");
+    expect_one(&changed("route_id = \"17\"\n", ""), "13: rules[0].route_id:", "route of approval");
 }
 
 #[test]
@@ -564,7 +564,7 @@ fn the_schema_asks_only_for_what_has_no_default_and_knows_every_key() {
         1,
         "id; then webhook_url, or app and member_id"
     );
-    assert_eq!(required("/definitions/RuleConfig/required"), 4, "id, portal, route_id, trigger");
+    assert_eq!(required("/definitions/RuleConfig/required"), 3, "id, portal, trigger");
     for key in source::defaults().keys() {
         assert!(schema["properties"].get(key).is_some(), "{key} is in default.toml but not in the schema");
     }
@@ -653,4 +653,125 @@ fn a_portal_has_exactly_one_way_in() {
 fn a_rule_may_work_for_every_portal() {
     let text = format!("{}{APP}", changed("portal = \"main\"", "portal = \"*\""));
     assert!(load(&text).is_ok(), "{:?}", problems(&text));
+}
+
+/// A rule for iDocs with all that it needs.
+const IDOCS: &str = r#"
+[public]
+base_url = "https://edo.example.ru/"
+
+[idocs]
+token = "idocs-token-0123456789"
+webhook.path_secret = "0123456789abcdef0123456789abcdef"
+
+[[idocs.signers]]
+name = "director"
+employee_id = "11111111-2222-4333-8444-555555555555"
+iin = "000000000000"
+bitrix_user = 17
+
+[[portals]]
+id = "main"
+webhook_url = "https://portal.example.ru/rest/1/hooksecret123/"
+
+[[rules]]
+id = "acts"
+portal = "main"
+service = "idocs"
+signer = "director"
+counterparty_bin = "123456789012"
+trigger = { kind = "folder", folder_id = 4711 }
+"#;
+
+fn idocs_with(from: &str, to: &str) -> String {
+    assert!(IDOCS.contains(from), "{from}");
+    IDOCS.replace(from, to)
+}
+
+#[test]
+fn idocs_is_off_until_a_file_or_a_variable_names_it() {
+    assert_eq!(load(LEAST).unwrap().config.idocs, None);
+    assert!(!load(LEAST).unwrap().show().contains("idocs"));
+    let by_variable = File::new(LEAST).load(&[("EDOBRIDGE__IDOCS__API_VERSION", "v1")]).unwrap();
+    assert_eq!(by_variable.config.idocs.unwrap().api_version, IdocsVersion::V1);
+}
+
+#[test]
+fn the_least_idocs_configuration_needs_no_easydocs_and_has_every_default() {
+    let loaded = load(IDOCS).unwrap();
+    assert_eq!(loaded.notes, []);
+    let idocs = loaded.config.idocs.as_ref().unwrap();
+    assert_eq!(idocs.base_url.as_str(), "https://ext-edo-integration.idocs.kz/");
+    assert_eq!((idocs.upload.max_bytes.bytes(), idocs.query.page_size), (15_000_000, 50));
+    assert!(idocs.cms.encapsulate && idocs.signer("director").is_some());
+    let rule = loaded.config.rule("acts").unwrap();
+    assert_eq!(rule.service, crate::domain::SigningService::Idocs);
+    assert!(rule.takes_name("a.txt") && !rule.takes_name("a.odt"));
+    assert_eq!(rule.max_size.bytes(), 15_000_000);
+    assert_eq!(loaded.config.secrets().len(), 3);
+    let shown = loaded.show();
+    assert!(!shown.contains("idocs-token-0123") && !shown.contains("0123456789abcdef"), "{shown}");
+}
+
+#[test]
+fn every_broken_rule_about_idocs_is_a_sentence_with_its_line() {
+    let section = |line: &str| idocs_with("token = \"idocs", &format!("{line}\ntoken = \"idocs"));
+    let rule = |line: &str| format!("{IDOCS}{line}\n");
+    let no_section = {
+        let (start, end) = (IDOCS.find("[idocs]").unwrap(), IDOCS.find("[[portals]]").unwrap());
+        format!("{}{}", &IDOCS[..start], &IDOCS[end..])
+    };
+    for (text, beginning, words) in [
+        (no_section, "12: rules[0].service:", "no section [idocs]"),
+        (idocs_with("token = \"idocs-token-0123456789\"\n", ""), "5: idocs.token:", "ask the iDocs manager"),
+        (
+            idocs_with("signer = \"director\"", "signer = \"boss\""),
+            "23: rules[0].signer:",
+            "there are: director",
+        ),
+        (idocs_with("111111-", "111x11-"), "11: idocs.signers[0].employee_id:", "UUID"),
+        (idocs_with("\"000000000000\"", "\"123\""), "12: idocs.signers[0].iin:", "12 digits"),
+        (idocs_with("bitrix_user = 17\n", ""), "9: idocs.signers[0].bitrix_user:", "nobody gets the link"),
+        (idocs_with("base_url = \"https://edo.example.ru/\"\n", ""), "2: public.base_url:", "signing page"),
+        (idocs_with("0123456789abcdef0123456789abcdef", "short"), "7: idocs.webhook.path_secret:", "openssl"),
+        (idocs_with("\"123456789012\"", "\"12\""), "24: rules[0].counterparty_bin:", "12 digits"),
+        (
+            idocs_with("counterparty_bin = \"123456789012\"\n", ""),
+            "19: rules[0].counterparty_bin:",
+            "one of the two",
+        ),
+        (
+            idocs_with("counterparty_bin = \"123456789012\"", "counterparty_bin_field = \"UF_CRM_BIN\""),
+            "19: rules[0].crm_item:",
+            "set crm_item",
+        ),
+        (rule("counterparty_email = \"nobody\""), "26: rules[0].counterparty_email:", "name@host"),
+        (rule("document_group = \"Secret\""), "26: rules[0].document_group:", "Warehouse"),
+        (rule("max_size = \"16MB\""), "26: rules[0].max_size:", "more than iDocs takes"),
+        (rule("route_id = \"17\""), "26: rules[0].route_id:", "remove route_id"),
+        (
+            section("document_number_template = \"B24\""),
+            "6: idocs.document_number_template:",
+            "exactly one {short}",
+        ),
+        (
+            section("document_number_template = \"{short}-{deal}\""),
+            "6: idocs.document_number_template:",
+            "{name} and {date} only",
+        ),
+        (section("base_url = \"http://127.0.0.1:1/\""), "6: idocs.base_url:", "https://"),
+        (section("base_url = \"https://x.example/api/v3\""), "6: idocs.base_url:", "remove /api/"),
+        (section("content_type = \"json\""), "6: idocs.content_type:", "application/json"),
+        (section("cms.file_name = \"a.p7s\""), "6: idocs.cms.file_name:", ".cms"),
+        (section("route.preset = \"template\""), "6: idocs.route.template:", "{bin}"),
+        (section("status.success = [\"DRAFT\"]"), "6: idocs.status.success:", "in the list not_sent"),
+        (section("status.refused = []"), "6: idocs.status.refused:", "at least one name"),
+        (section("reminders = [\"40d\"]"), "6: idocs.reminders[0]:", "not before the deadline"),
+        (section("limits.content_bytes = \"1MiB\""), "6: idocs.limits.content_bytes:", "holds the file"),
+        (section("upload.extensions = [\".PDF\"]"), "6: idocs.upload.extensions:", "without the dot"),
+        (section("history.document_path = \"/h\""), "6: idocs.history.document_path:", "{id}"),
+        (section("apiversion = \"v3\""), "6: idocs.apiversion:", "perhaps `api_version`"),
+    ] {
+        expect_one(&text, beginning, words);
+    }
 }

@@ -13,6 +13,9 @@ pub mod portal_capabilities;
 pub mod portal_owner;
 pub mod portal_usage;
 pub mod secret;
+pub mod signer_text;
+pub mod signing;
+pub mod signing_service;
 pub mod text;
 pub mod time;
 
@@ -21,5 +24,7 @@ pub use failure::{Failure, FailureClass, FailureKind};
 pub use ids::{AttemptToken, NoticeId, PortalId, SagaId};
 pub use installation::{AppId, Installation, InstallationKey, InstallationStatus, MemberId, TokenPair};
 pub use secret::Secret;
+pub use signer_text::{SignerLanguage, SignerText};
+pub use signing_service::{Capabilities, SigningService, Support};
 pub use text::{Language, Text};
 pub use time::{Clock, Timestamp};

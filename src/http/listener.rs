@@ -7,10 +7,11 @@ use super::routes::{self, PublicDoors};
 use super::settings::{
     OPERATOR_CONNECTIONS_MAX, OPERATOR_WORKERS, OperatorSettings, PublicSettings, Settings,
 };
+use super::signing_page::{self, SignatureApi, SigningParts};
 use super::slow_clients::{self, Connections};
 use super::{bitrix24, easydocs, headers, install};
 use crate::actors::Engine;
-use crate::domain::Text;
+use crate::domain::{Secret, Text};
 use crate::telemetry::metrics::Metrics;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
@@ -171,12 +172,27 @@ impl Running {
 /// # Errors
 /// [`ListenError::Bind`] names the address and what to do; then neither is open.
 pub fn serve(engine: Engine, settings: Settings) -> Result<Running, ListenError> {
+    serve_with(engine, settings, None)
+}
+
+/// The same with the page where our own signer signs.
+///
+/// # Errors
+/// [`ListenError::Bind`].
+pub fn serve_with(
+    engine: Engine,
+    settings: Settings,
+    signing: Option<SigningParts>,
+) -> Result<Running, ListenError> {
     let reception = Reception::new(Arc::new(engine.clone()), Arc::clone(engine.metrics()));
     let connections = Connections::new(idle_max(&settings.public));
-    let doors = with_apps(public_doors(&reception, &settings.public), &engine, &reception, &settings.public);
+    let mut doors =
+        with_apps(public_doors(&reception, &settings.public), &engine, &reception, &settings.public);
+    doors.signing = signing.map(|parts| signing_door(parts, &reception, &settings.public));
+    let signing = doors.signing.clone();
     let (public_addr, public) =
         public_server(doors, Arc::clone(engine.metrics()), &settings.public, &connections)?;
-    let (operator_addr, operator) = operator_server(engine, reception, &settings.operator)?;
+    let (operator_addr, operator) = operator_server(engine, reception, signing, &settings.operator)?;
     tracing::info!(public = %public_addr, operator = %operator_addr, "listening");
     Ok(Running {
         public_addr,
@@ -200,6 +216,35 @@ pub fn public_alone(
     let reception = Reception::new(intake, Arc::clone(&metrics));
     let connections = Connections::new(idle_max(settings));
     public_server(public_doors(&reception, settings), metrics, settings, &connections)
+}
+
+/// The public listener with the signing page, alone, and the door for signatures made elsewhere on the same address:
+/// for tests of both apart from what is behind them. Whoever has `token` is the operator.
+///
+/// # Errors
+/// [`ListenError::Bind`].
+pub fn signing_alone(
+    intake: Arc<dyn Intake>,
+    metrics: Arc<Metrics>,
+    settings: &PublicSettings,
+    parts: SigningParts,
+    token: &Secret,
+) -> Result<(SocketAddr, Server), ListenError> {
+    let reception = Reception::new(intake, Arc::clone(&metrics));
+    let connections = Connections::new(idle_max(settings));
+    let mut doors = public_doors(&reception, settings);
+    let door = signing_door(parts, &reception, settings);
+    doors.signatures = Some(Data::new(SignatureApi::new(door.clone(), OperatorAccess::new(token))));
+    doors.signing = Some(door);
+    public_server(doors, metrics, settings, &connections)
+}
+
+fn signing_door(
+    parts: SigningParts,
+    reception: &Reception,
+    settings: &PublicSettings,
+) -> Data<signing_page::Door> {
+    Data::new(signing_page::Door::new(parts, reception.clone(), settings))
 }
 
 /// An honest client is silent for the keep-alive time at most, and then needs the time of a head at most.
@@ -244,7 +289,13 @@ pub fn public_doors(reception: &Reception, settings: &PublicSettings) -> PublicD
             settings.trusted_proxies.clone(),
         ))
     });
-    PublicDoors { bitrix: Data::new(bitrix24::Door::new(reception.clone(), settings)), apps: None, easydocs }
+    PublicDoors {
+        bitrix: Data::new(bitrix24::Door::new(reception.clone(), settings)),
+        apps: None,
+        easydocs,
+        signing: None,
+        signatures: None,
+    }
 }
 
 fn public_server(
@@ -279,14 +330,18 @@ fn public_server(
 fn operator_server(
     engine: Engine,
     reception: Reception,
+    signing: Option<Data<signing_page::Door>>,
     settings: &OperatorSettings,
 ) -> Result<(SocketAddr, Server), ListenError> {
     let metrics = Arc::clone(engine.metrics());
+    let signatures =
+        signing.map(|door| Data::new(SignatureApi::new(door, OperatorAccess::new(&settings.token))));
     let access = OperatorAccess::new(&settings.token);
     let desk = Data::new(Desk::new(engine.clone(), access, reception, settings.zone.clone()));
     let server = HttpServer::new(move || {
         let (engine, desk, metrics) = (engine.clone(), desk.clone(), Arc::clone(&metrics));
         App::new()
+            .configure(|config| signatures.iter().for_each(|api| routes::signatures(config, api)))
             .configure(|config| routes::operator(config, &engine, &desk))
             .wrap(from_fn(move |request, next| routes::measure(Arc::clone(&metrics), request, next)))
             .wrap(headers::security())

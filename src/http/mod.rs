@@ -36,13 +36,15 @@ pub mod refusal;
 pub mod robots;
 pub mod routes;
 pub mod settings;
+pub mod signing_page;
 pub mod slow_clients;
 pub mod source;
 
 #[cfg(test)]
 pub(crate) mod test_support;
 
-pub use listener::{ListenError, Running, serve};
+pub use listener::{ListenError, Running, serve, serve_with};
 pub use settings::{
     BitrixSettings, EasydocsSettings, OperatorSettings, PortalGate, PublicSettings, Settings,
 };
+pub use signing_page::{SigningParts, SigningSettings};

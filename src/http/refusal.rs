@@ -61,6 +61,7 @@ pub fn door_name(door: NoticeSource) -> &'static str {
         NoticeSource::Bitrix24 => "bitrix24",
         NoticeSource::Easydocs => "easydocs",
         NoticeSource::Operator => "operator",
+        NoticeSource::SigningPage => "signing_page",
     }
 }
 

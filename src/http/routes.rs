@@ -3,7 +3,10 @@
 use super::admin::{self, Desk};
 use super::error::{ApiError, Code};
 use super::settings::OPERATOR_BODY_BYTES_MAX;
-use super::{bitrix24, budget_view, easydocs, gap_view, health, install, maintenance, oauth, pages, robots};
+use super::{
+    bitrix24, budget_view, easydocs, gap_view, health, install, maintenance, oauth, pages, robots,
+    signing_page,
+};
 use crate::actors::Engine;
 use crate::domain::Text;
 use crate::telemetry::metrics::Metrics;
@@ -29,8 +32,24 @@ pub const BITRIX_ROBOT: &str = "/bitrix/robot/{code}";
 /// Callbacks of EasyDocs.
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
 
+/// The page where our own signer signs.
+pub const SIGN_PAGE: &str = "/sign/{token}";
+/// Its style and scripts.
+pub const SIGN_ASSET: &str = "/sign/assets/{name}";
+/// What is signed, as a file.
+pub const SIGN_CONTENT: &str = "/sign/{token}/content/{document}";
+/// A new link instead of one that is over.
+pub const SIGN_RENEW: &str = "/sign/{token}/renew";
+/// A signature that was made elsewhere; on the operator's listener.
+pub const SIGNATURE_API: &str = "/api/v1/documents/{id}/signature";
+
 /// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
-pub const PATTERNS: [&str; 30] = [
+pub const PATTERNS: [&str; 35] = [
+    SIGN_PAGE,
+    SIGN_ASSET,
+    SIGN_CONTENT,
+    SIGN_RENEW,
+    SIGNATURE_API,
     BITRIX_WEBHOOK,
     BITRIX_ROBOT,
     EASYDOCS_CALLBACK,
@@ -72,6 +91,10 @@ pub struct PublicDoors {
     pub apps: Option<Data<install::Door>>,
     /// `POST /easydocs/callback`.
     pub easydocs: Option<Data<easydocs::Door>>,
+    /// `/sign/…`; none where nobody of ours signs.
+    pub signing: Option<Data<signing_page::Door>>,
+    /// Signatures made elsewhere, where they are taken on this listener; the operator's one has them otherwise.
+    pub signatures: Option<Data<signing_page::SignatureApi>>,
 }
 
 /// The routes of the public listener.
@@ -90,7 +113,34 @@ pub fn public(config: &mut ServiceConfig, doors: &PublicDoors) {
         config.app_data(door.clone());
         config.service(resource(EASYDOCS_CALLBACK, "POST").route(web::post().to(easydocs::callback)));
     }
+    if let Some(door) = &doors.signing {
+        signing(config, door);
+    }
+    if let Some(api) = &doors.signatures {
+        signatures(config, api);
+    }
     config.default_service(web::to(not_found));
+}
+
+/// The signing page. Fixed words come before `{token}`: the first that fits wins.
+fn signing(config: &mut ServiceConfig, door: &Data<signing_page::Door>) {
+    let paths = web::PathConfig::default().error_handler(|_, _| ApiError::new(Code::NotFound).into());
+    config.app_data(door.clone()).app_data(paths);
+    config
+        .service(resource(SIGN_ASSET, "GET, HEAD").route(get().to(signing_page::asset)))
+        .service(resource(SIGN_RENEW, "POST").route(web::post().to(signing_page::renew)))
+        .service(resource(SIGN_CONTENT, "GET, HEAD").route(get().to(signing_page::content)))
+        .service(
+            resource(SIGN_PAGE, "GET, HEAD, POST")
+                .route(get().to(signing_page::page))
+                .route(web::post().to(signing_page::submit)),
+        );
+}
+
+/// Where programs bring signatures that were made elsewhere.
+pub fn signatures(config: &mut ServiceConfig, api: &Data<signing_page::SignatureApi>) {
+    config.app_data(api.clone());
+    config.service(resource(SIGNATURE_API, "POST").route(web::post().to(signing_page::by_operator)));
 }
 
 /// The routes of the operator's listener.

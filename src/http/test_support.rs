@@ -130,6 +130,7 @@ pub fn stopped_saga(name: &str, reason: &str) -> DocumentSaga {
         field_file: None,
         robots: Vec::new(),
         ending: None,
+        own: None,
     }
 }
 

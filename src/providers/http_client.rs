@@ -601,6 +601,7 @@ mod tests {
             file: source_of(&dir, &bytes),
             coding: Coding::Base64,
             suffix: "\"]".into(),
+            then: None,
         };
         let server = TestServer::start(vec![Reply::ok("{}")]);
         let http = impatient();
@@ -618,7 +619,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut file = source_of(&dir, &pattern(200_000));
         file.facts.digest.0[0] ^= 1;
-        let framed = FramedFile { prefix: "".into(), file, coding: Coding::Raw, suffix: "".into() };
+        let framed =
+            FramedFile { prefix: "".into(), file, coding: Coding::Raw, suffix: "".into(), then: None };
         let server = TestServer::start(vec![Reply::ok("{}")]);
         let http = impatient();
         let error = http.upload(http.post(url(&server, "/")), &framed, 100).await.unwrap_err();
@@ -675,7 +677,8 @@ mod tests {
     async fn a_remote_that_stops_reading_is_given_up() {
         let dir = tempfile::tempdir().unwrap();
         let file = source_of(&dir, &pattern(20 * 1024 * 1024));
-        let framed = FramedFile { prefix: "".into(), file, coding: Coding::Raw, suffix: "".into() };
+        let framed =
+            FramedFile { prefix: "".into(), file, coding: Coding::Raw, suffix: "".into(), then: None };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url: Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let http = impatient();

@@ -14,6 +14,7 @@
 //! - **PR-5** every body, in both directions, has a bound, and a file is never held in memory whole.
 
 pub mod bitrix24;
+pub mod cms;
 pub mod easydocs;
 pub mod http_client;
 pub mod redaction;

@@ -40,7 +40,8 @@ pub enum Coding {
     Base64,
 }
 
-/// A request body made of a beginning, a file and an end. Its length is known before it is read.
+/// A request body made of a beginning, a file and an end, and perhaps another of the same. Its length is known before
+/// it is read.
 #[derive(Debug, Clone)]
 pub struct FramedFile {
     /// What comes before the file.
@@ -51,6 +52,8 @@ pub struct FramedFile {
     pub coding: Coding,
     /// What comes after the file.
     pub suffix: Bytes,
+    /// What comes after that.
+    pub then: Option<Box<FramedFile>>,
 }
 
 /// Watches a body while it is sent: how far it got, and what went wrong on our side.
@@ -93,7 +96,9 @@ impl FramedFile {
             Coding::Raw => size,
             Coding::Base64 => size.div_ceil(3).saturating_mul(4),
         };
-        coded.saturating_add(self.prefix.len() as u64).saturating_add(self.suffix.len() as u64)
+        let rest = self.then.as_deref().map_or(0, Self::content_length);
+        let frame = (self.prefix.len() + self.suffix.len()) as u64;
+        coded.saturating_add(frame).saturating_add(rest)
     }
 
     /// Opens the file and gives the body's chunks.
@@ -103,21 +108,15 @@ impl FramedFile {
     pub async fn open(
         &self,
     ) -> io::Result<(impl Stream<Item = io::Result<Bytes>> + Send + 'static, SendWatch)> {
-        let file = File::open(&self.file.path).await?;
-        let found = file.metadata().await?.len();
-        if found != self.file.facts.size_bytes {
-            let expected = self.file.facts.size_bytes;
-            return Err(damaged(&format!("the file has {found} bytes instead of {expected}")));
-        }
         let watch = SendWatch::default();
-        let reader = Reader {
-            file,
-            left: self.file.facts.size_bytes,
-            hasher: Sha256::new(),
-            expected: self.file.facts.digest,
-            coding: self.coding,
-        };
-        let start = Sending::Prefix { prefix: self.prefix.clone(), reader, suffix: self.suffix.clone() };
+        let mut frames = Vec::new();
+        let mut next = Some(self);
+        while let Some(framed) = next {
+            frames.push((framed.prefix.clone(), framed.reader().await?, framed.suffix.clone()));
+            next = framed.then.as_deref();
+        }
+        frames.reverse();
+        let start = Sending::Between { frames };
         let seen = watch.clone();
         let chunks = stream::try_unfold(start, move |state| {
             let seen = seen.clone();
@@ -129,25 +128,50 @@ impl FramedFile {
         });
         Ok((chunks, watch))
     }
+
+    /// The file at its beginning.
+    async fn reader(&self) -> io::Result<Reader> {
+        let file = File::open(&self.file.path).await?;
+        let found = file.metadata().await?.len();
+        if found != self.file.facts.size_bytes {
+            let expected = self.file.facts.size_bytes;
+            return Err(damaged(&format!("the file has {found} bytes instead of {expected}")));
+        }
+        Ok(Reader {
+            file,
+            left: self.file.facts.size_bytes,
+            hasher: Sha256::new(),
+            expected: self.file.facts.digest,
+            coding: self.coding,
+        })
+    }
 }
 
+/// Beginning, file, end.
+type Frame = (Bytes, Reader, Bytes);
+
 enum Sending {
-    Prefix { prefix: Bytes, reader: Reader, suffix: Bytes },
-    File { reader: Reader, suffix: Bytes },
-    Done,
+    /// What is still to come, the next at the end.
+    Between {
+        frames: Vec<Frame>,
+    },
+    File {
+        reader: Reader,
+        suffix: Bytes,
+        frames: Vec<Frame>,
+    },
 }
 
 impl Sending {
     async fn next(self) -> io::Result<Option<(Bytes, Self)>> {
         match self {
-            Sending::Prefix { prefix, reader, suffix } => {
-                Ok(Some((prefix, Sending::File { reader, suffix })))
-            }
-            Sending::File { mut reader, suffix } => match reader.chunk().await? {
-                Some(chunk) => Ok(Some((chunk, Sending::File { reader, suffix }))),
-                None => Ok(Some((suffix, Sending::Done))),
-            },
-            Sending::Done => Ok(None),
+            Sending::Between { mut frames } => Ok(frames
+                .pop()
+                .map(|(prefix, reader, suffix)| (prefix, Sending::File { reader, suffix, frames }))),
+            Sending::File { mut reader, suffix, frames } => Ok(Some(match reader.chunk().await? {
+                Some(chunk) => (chunk, Sending::File { reader, suffix, frames }),
+                None => (suffix, Sending::Between { frames }),
+            })),
         }
     }
 }
@@ -253,7 +277,23 @@ pub(crate) mod tests {
     }
 
     fn framed(file: FileSource, coding: Coding) -> FramedFile {
-        FramedFile { prefix: Bytes::from_static(b"<<"), file, coding, suffix: Bytes::from_static(b">>") }
+        FramedFile {
+            prefix: Bytes::from_static(b"<<"),
+            file,
+            coding,
+            suffix: Bytes::from_static(b">>"),
+            then: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn two_files_in_one_body_come_whole_and_in_order() {
+        let dirs = [tempfile::TempDir::new().unwrap(), tempfile::TempDir::new().unwrap()];
+        let second = framed(source_of(&dirs[1], b"two"), Coding::Raw);
+        let first = framed(source_of(&dirs[0], b"one"), Coding::Base64);
+        let both = FramedFile { then: Some(Box::new(second)), ..first };
+        assert_eq!(body(&both).await.unwrap(), b"<<b25l>><<two>>");
+        assert_eq!(both.content_length(), 15);
     }
 
     #[tokio::test]

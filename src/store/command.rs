@@ -129,8 +129,8 @@ pub(super) fn files_of(saga: &DocumentSaga) -> Vec<FileDigest> {
     if saga.step.is_finished() {
         return Vec::new();
     }
-    let source = saga.file.as_ref().map(|f| f.bytes.digest);
-    let mut files: Vec<FileDigest> = source.into_iter().chain(saga.signed.map(|f| f.digest)).collect();
+    let mut files: Vec<FileDigest> = saga.spool_files().map(|file| file.digest).collect();
+    files.sort_unstable();
     files.dedup();
     files
 }

@@ -106,6 +106,7 @@ impl From<DocumentSagaV1> for DocumentSaga {
             field_file: None,
             robots: Vec::new(),
             ending: None,
+            own: None,
         }
     }
 }

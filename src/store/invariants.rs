@@ -247,8 +247,7 @@ impl Check<'_> {
         if saga.step.is_finished() {
             return Ok(());
         }
-        let files = saga.file.as_ref().map(|f| f.bytes).into_iter().chain(saga.signed);
-        for SpoolFile { digest, size_bytes } in files {
+        for SpoolFile { digest, size_bytes } in saga.spool_files() {
             if !self.is_there(Tree::SpoolRef, &keys::spool_ref(digest, saga.id))? {
                 self.violation(Rule::Spool, Some(saga.id), format!("file {digest:?} is not referenced"));
             }

@@ -34,6 +34,7 @@ pub mod commit;
 mod decide;
 pub mod disk;
 mod document_v1;
+mod document_v2;
 pub mod error;
 pub mod faults;
 mod frame;

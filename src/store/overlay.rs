@@ -44,13 +44,19 @@ pub(super) enum Carry {
 }
 
 /// The counters that the writer keeps; rebuilt at opening from the indexes, never counted while running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counters {
     /// Sagas by the code of their step.
     pub sagas: [u64; Step::ALL.len()],
     pub notices: u64,
     pub parked: u64,
     pub in_flight: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { sagas: [0; Step::ALL.len()], notices: 0, parked: 0, in_flight: 0 }
+    }
 }
 
 /// Whether the view may have a value below this entry.

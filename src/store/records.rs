@@ -20,6 +20,7 @@
 //! * **SR-3** A flipped bit or a cut anywhere is an error, never another value.
 
 use super::document_v1::DocumentSagaV1;
+use super::document_v2::DocumentSagaV2;
 use super::notice::{Cursor, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use crate::domain::portal::PortalState;
@@ -159,10 +160,11 @@ macro_rules! first_version {
 
 impl Record for DocumentSaga {
     const KIND: Kind = Kind::Document;
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
     fn decode_payload(version: u16, payload: &[u8]) -> Result<Self, DecodeError> {
         match version {
             1 => strict_decode::<DocumentSagaV1>(payload).map(Self::from),
+            2 => strict_decode::<DocumentSagaV2>(payload).map(Self::from),
             _ => strict_decode(payload),
         }
     }
@@ -389,6 +391,18 @@ mod tests {
         assert_eq!((&read.delivery.rule, read.delivery.comment), (&old.delivery.rule, old.delivery.comment));
         assert_eq!(read.delivery.drive, crate::saga::document::DriveCopy::Wanted);
         assert!(read.robots.is_empty() && read.ending.is_none() && read.delivery.field.is_none());
+    }
+
+    /// A document of version 2 is one that nobody of ours signs first.
+    #[test]
+    fn a_document_of_the_second_version_is_read_as_it_was_meant() {
+        let old = Samples::new(0).saga_v2();
+        let frozen = golden(Kind::Document, 2);
+        assert_eq!(hex(&frozen[HEADER_BYTES..]), hex(&strict_encode(&old).expect("small")));
+        let read = decode::<DocumentSaga>(&frozen).expect("the frozen bytes decode");
+        assert_eq!((read.id, read.step, &read.robots), (old.id, old.step, &old.robots));
+        assert_eq!((&read.delivery.field, &read.ending), (&old.delivery.field, &old.ending));
+        assert!(read.own.is_none() && read.delivery.signer.is_none());
     }
 
     #[test]

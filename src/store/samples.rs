@@ -4,6 +4,7 @@
 //! each field has its place in the golden bytes. Never change what seed 0 gives.
 
 use super::document_v1::{DeliveryV1, DocumentSagaV1};
+use super::document_v2::{DeliveryV2, DocumentSagaV2};
 use super::notice::{Cursor, NewNotice, NoticeKind, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use super::records::{Blob, ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
@@ -13,6 +14,9 @@ use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::{HourUsage, MethodUsage};
 use crate::domain::{
     AttemptToken, CrmItem, FileDigest, InstallationStatus, PortalId, SagaId, SpoolFile, Text, Timestamp,
+};
+use crate::saga::document::own_signature::{
+    ContentUnit, Counterparty, CounterpartyKind, OwnSignature, OwnSigner, SignedPart, Telling, Ticket,
 };
 use crate::saga::document::state::{
     DeadLetter, DeliveredFile, LastFailure, Occasion, SourceFile, TimerKind, WaitWork, Waiting,
@@ -151,7 +155,7 @@ impl Samples {
     }
 
     /// Version 2: what version 1 has, and then the rest.
-    pub fn saga(&mut self) -> DocumentSaga {
+    pub fn saga_v2(&mut self) -> DocumentSagaV2 {
         let mut saga = DocumentSaga::from(self.saga_v1());
         if !self.full {
             saga.source = self.any_source(saga.source);
@@ -161,7 +165,117 @@ impl Samples {
         saga.field_file = self.maybe(Self::number);
         saga.robots = self.several(Self::robot);
         saga.ending = self.maybe(|s| Ending { step: s.step(), code: s.word(), reason: s.text() });
+        let delivery = saga.delivery;
+        DocumentSagaV2 {
+            id: saga.id,
+            revision: saga.revision,
+            created_at: saga.created_at,
+            updated_at: saga.updated_at,
+            step_since: saga.step_since,
+            step: saga.step,
+            work: saga.work,
+            timer: saga.timer,
+            last_token: saga.last_token,
+            tries: saga.tries,
+            rounds: saga.rounds,
+            looks: saga.looks,
+            portal: saga.portal,
+            source: saga.source,
+            read_again: saga.read_again,
+            delivery: DeliveryV2 {
+                rule: delivery.rule,
+                route_id: delivery.route_id,
+                folder_id: delivery.folder_id,
+                suffix: delivery.suffix,
+                comment: delivery.comment,
+                notify: delivery.notify,
+                notify_on: delivery.notify_on,
+                drive: delivery.drive,
+                field: delivery.field,
+                comment_file: delivery.comment_file,
+                stage_on_signed: delivery.stage_on_signed,
+                stage_on_refused: delivery.stage_on_refused,
+                stages_from: delivery.stages_from,
+                item_stage: delivery.item_stage,
+            },
+            crm_item: saga.crm_item,
+            file: saga.file,
+            external_id: saga.external_id,
+            provider_document: saga.provider_document,
+            outcome: saga.outcome,
+            provider_status: saga.provider_status,
+            waiting: saga.waiting,
+            signed: saga.signed,
+            folder_baseline: saga.folder_baseline,
+            upload_name: saga.upload_name,
+            delivered: saga.delivered,
+            comment_id: saga.comment_id,
+            notified: saga.notified,
+            dead_letter: saga.dead_letter,
+            last_failure: saga.last_failure,
+            field_baseline: saga.field_baseline,
+            field_file: saga.field_file,
+            robots: saga.robots,
+            ending: saga.ending,
+        }
+    }
+
+    /// Version 3: what version 2 has, and our own signature.
+    pub fn saga(&mut self) -> DocumentSaga {
+        let mut saga = DocumentSaga::from(self.saga_v2());
+        saga.delivery.signer = self.maybe(Self::signer).map(Box::new);
+        saga.own = self.maybe(Self::own_signature).map(Box::new);
         saga
+    }
+
+    fn signer(&mut self) -> OwnSigner {
+        const KINDS: [CounterpartyKind; 2] = [CounterpartyKind::Company, CounterpartyKind::Individual];
+        let counterparty =
+            Counterparty { bin: self.word(), email: self.word(), kind: KINDS[self.below(KINDS.len())] };
+        OwnSigner {
+            name: self.word(),
+            employee_id: self.word(),
+            user: self.maybe(Self::number),
+            escalate_to: self.several(Self::number),
+            group: self.word(),
+            counterparty,
+        }
+    }
+
+    fn own_signature(&mut self) -> OwnSignature {
+        const TELLINGS: [Telling; 3] = [Telling::TheEnd, Telling::OurTurn, Telling::TheirTurn];
+        const PARTS: [SignedPart; 2] = [SignedPart::PrintForm, SignedPart::Archive];
+        OwnSignature {
+            number: self.word(),
+            dated: self.time(),
+            blob_id: self.maybe(Self::word),
+            units: self.small(),
+            unit: self.maybe(|s| ContentUnit {
+                number: s.small(),
+                content: s.spooled(),
+                ticket: Ticket::new(s.word()),
+                made_at: s.time(),
+                expires_at: s.time(),
+            }),
+            told: self.small(),
+            escalated: self.small(),
+            cms: self.maybe(Self::spooled),
+            signed_by: self.maybe(Self::word),
+            cms_blob_id: self.maybe(Self::word),
+            refused_saves: self.small(),
+            hinted: self.below(2) == 0,
+            refusal: self.maybe(Self::word),
+            telling: TELLINGS[self.below(TELLINGS.len())],
+            our_turn_told: self.below(2) == 0,
+            their_turn_told: self.below(2) == 0,
+            archive: self.maybe(Self::spooled),
+            part: PARTS[self.below(PARTS.len())],
+            archive_delivered: self.maybe(|s| DeliveredFile {
+                file_id: s.number(),
+                name: s.word(),
+                folder_id: s.number(),
+            }),
+        }
     }
 
     fn any_source(&mut self, old: Source) -> Source {

@@ -126,10 +126,17 @@ impl Standing {
 fn place(step: Step) -> (u64, Mood) {
     match step {
         Step::ReadItem | Step::FetchSource | Step::AwaitPdf => (1, Mood::Working),
-        Step::Create => (2, Mood::Working),
-        Step::FindDocument => (2, Mood::Troubled),
-        Step::AwaitSignature => (3, Mood::Waiting),
-        Step::FetchSigned => (4, Mood::Working),
+        Step::Create
+        | Step::UploadBlob
+        | Step::CreateDraft
+        | Step::SetRoute
+        | Step::PrepareContent
+        | Step::TellSigner
+        | Step::SendSignature
+        | Step::SaveSignature => (2, Mood::Working),
+        Step::FindDocument | Step::FindDraft | Step::FindSave => (2, Mood::Troubled),
+        Step::AwaitSignature | Step::AwaitSigner => (3, Mood::Waiting),
+        Step::FetchSigned | Step::FetchArchive => (4, Mood::Working),
         Step::ScanFolder | Step::Upload | Step::ScanField | Step::AttachField => (5, Mood::Working),
         Step::FindUpload | Step::FindFieldFile => (5, Mood::Troubled),
         Step::Comment | Step::MoveStage => (6, Mood::Working),

@@ -1,7 +1,9 @@
 //! Rules about the signing service.
 
+use super::idocs::is_used;
 use super::{EmptyPointer, PlainHttp, Report};
 use crate::config::{Config, CreateMode, EasydocsConfig, Period, Size};
+use crate::domain::SigningService;
 
 pub(super) fn check(config: &Config, report: &mut Report) {
     let easydocs = &config.easydocs;
@@ -28,7 +30,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
 
 fn check_secrets(config: &Config, report: &mut Report) {
     let easydocs = &config.easydocs;
-    if config.rules.is_empty() {
+    if !is_used(config, SigningService::EasyDocs) {
         return;
     }
     if easydocs.api_key.is_none() {

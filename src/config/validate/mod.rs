@@ -4,6 +4,7 @@
 
 mod apps;
 mod easydocs;
+mod idocs;
 mod portals;
 mod rules;
 mod server;
@@ -27,6 +28,7 @@ pub(super) fn validate(config: &Config) -> Vec<Finding> {
     apps::check(config, &mut report);
     portals::check(config, &mut report);
     easydocs::check(config, &mut report);
+    idocs::check(config, &mut report);
     rules::check(config, &mut report);
     report.findings
 }

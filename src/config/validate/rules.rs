@@ -1,8 +1,8 @@
 //! Rules about rules.
 
-use super::{Report, is_plain_name};
+use super::{Report, idocs, is_plain_name};
 use crate::config::{Config, CrmItemSource, Delivery, Folders, Period, RuleConfig, Trigger};
-use crate::domain::PortalId;
+use crate::domain::{PortalId, SigningService};
 
 /// More rules than a person can keep in mind.
 const RULES_MAX: usize = 1_000;
@@ -28,6 +28,9 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         check_trigger(&key, rule, config, report);
         check_delivery(&key, rule, report);
         check_people(&key, rule, report);
+        if rule.service == SigningService::Idocs {
+            idocs::check_rule(&key, rule, is_from_item(&rule.trigger), config, report);
+        }
         check_overlap(&key, rule, &config.rules[..index], report);
     }
 }
@@ -66,7 +69,7 @@ fn check_names(key: &str, rule: &RuleConfig, earlier: &[RuleConfig], config: &Co
             format!("there is no portal `{}`; there are: {known}", rule.portal),
         );
     }
-    if rule.route_id.trim().is_empty() {
+    if rule.service == SigningService::EasyDocs && rule.route_id.trim().is_empty() {
         report.error(
             format!("{key}.route_id"),
             "укажите номер маршрута согласования и подписания из EasyDocs: без него документ никто не увидит",
@@ -90,7 +93,7 @@ fn check_files(key: &str, rule: &RuleConfig, config: &Config, report: &mut Repor
             "the least size is above the greatest, so the rule takes no file at all",
         );
     }
-    if rule.max_size > config.easydocs.limits.upload_bytes {
+    if rule.service == SigningService::EasyDocs && rule.max_size > config.easydocs.limits.upload_bytes {
         let limit = config.easydocs.limits.upload_bytes;
         report.error(
             format!("{key}.max_size"),

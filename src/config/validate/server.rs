@@ -1,7 +1,9 @@
 //! Rules about the store, the listeners, the log, the schedules.
 
+use super::idocs::is_used;
 use super::{PlainHttp, Report, is_loopback};
 use crate::config::{Config, Period, Size};
+use crate::domain::SigningService;
 use std::ops::RangeInclusive;
 
 const KIB: u64 = 1 << 10;
@@ -94,7 +96,15 @@ fn check_public(config: &Config, report: &mut Report) {
 }
 
 fn report_missing_base_url(config: &Config, report: &mut Report) {
-    if config.easydocs.create.fields.callback_url.is_empty() {
+    let signs_itself = is_used(config, SigningService::Idocs);
+    if signs_itself {
+        report.error(
+            "public.base_url",
+            "укажите https-адрес, по которому подписанты откроют страницу подписания: из него строятся ссылки",
+            "give the https address by which signers open the signing page: links are built from it",
+        );
+    }
+    if signs_itself || config.easydocs.create.fields.callback_url.is_empty() {
         return;
     }
     report.error(

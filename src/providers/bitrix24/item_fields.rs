@@ -144,29 +144,49 @@ fn attach_body(
 ///
 /// # Errors
 /// As [`comment_add`](super::crm::comment_add).
-pub async fn comment_with_file(
+pub async fn comment_with_files(
     client: &Client,
     item: CrmItem,
     text: &str,
-    name: &str,
-    source: &FileSource,
+    files: &[(&str, FileSource)],
 ) -> Written<u64> {
     const METHOD: &str = "crm.timeline.comment.add";
     let mut observed = Observed::default();
     let (kind, text) = (json!(item.timeline_type()), Value::from(text));
-    let head = format!(
-        r#"{{"fields":{{"ENTITY_ID":{},"ENTITY_TYPE":{kind},"COMMENT":{text},"FILES":[[{},""#,
-        item.id,
-        Value::from(name)
-    );
-    let framed = framed(head, source, r#""]]}}"#.to_owned());
-    let result = client.request(METHOD, Payload::Framed(&framed), &mut observed).await;
+    let mut body: Option<FramedFile> = None;
+    for (place, (name, source)) in files.iter().enumerate().rev() {
+        let head = match place {
+            0 => format!(
+                r#"{{"fields":{{"ENTITY_ID":{},"ENTITY_TYPE":{kind},"COMMENT":{text},"FILES":[[{},""#,
+                item.id,
+                Value::from(*name)
+            ),
+            _ => format!(r#",[{},""#, Value::from(*name)),
+        };
+        let tail = if body.is_none() { r#""]]}}"# } else { r#""]"# };
+        let rest = body.take().map(Box::new);
+        body = Some(FramedFile { then: rest, ..framed(head, source, tail.to_owned()) });
+    }
+    let result = match &body {
+        Some(body) => client.request(METHOD, Payload::Framed(body), &mut observed).await,
+        None => Err(permanent(
+            "no_file",
+            "К комментарию нет файла.".to_owned(),
+            "There is no file for the comment.".to_owned(),
+        )),
+    };
     let result = result.and_then(|answer| wire::id(&answer).ok_or_else(|| misshapen(METHOD)));
     Written { result, observed }
 }
 
 fn framed(head: String, source: &FileSource, tail: String) -> FramedFile {
-    FramedFile { prefix: head.into(), file: source.clone(), coding: Coding::Base64, suffix: tail.into() }
+    FramedFile {
+        prefix: head.into(),
+        file: source.clone(),
+        coding: Coding::Base64,
+        suffix: tail.into(),
+        then: None,
+    }
 }
 
 fn permanent(code: &str, ru: String, en: String) -> Failure {
@@ -295,7 +315,8 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let server = TestServer::start(vec![Reply::ok(r#"{"result":77}"#)]);
         let client = client_of(&server);
-        let written = comment_with_file(&client, DEAL, "готово\nedobridge:1", "a.pdf", &source(&dir)).await;
+        let written =
+            comment_with_files(&client, DEAL, "готово\nedobridge:1", &[("a.pdf", source(&dir))]).await;
         assert_eq!(written.result, Ok(77));
         assert_eq!(
             server.requests()[0].json(),

@@ -192,6 +192,7 @@ fn small_body(folder_id: u64, name: &str, source: &FileSource) -> FramedFile {
         file: source.clone(),
         coding: Coding::Base64,
         suffix: r#""]}"#.into(),
+        then: None,
     }
 }
 
@@ -266,6 +267,7 @@ fn multipart_body(boundary: &str, field: &str, name: &str, source: &FileSource) 
         file: source.clone(),
         coding: Coding::Raw,
         suffix: format!("\r\n--{boundary}--\r\n").into(),
+        then: None,
     }
 }
 

@@ -391,6 +391,7 @@ impl Client {
             file: request.source.clone(),
             coding: Coding::Base64,
             suffix: "\"}".into(),
+            then: None,
         }
     }
 
@@ -419,6 +420,7 @@ impl Client {
             file: request.source.clone(),
             coding: Coding::Raw,
             suffix: format!("\r\n--{boundary}--\r\n").into(),
+            then: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Orders outward, in the imperative. Each is safe to repeat or has a look step before its repeat.
 
+use super::own_signature::{OwnEffect, Telling};
 use super::state::{DeliveredFile, DocumentSaga, EventToken, ItemPick, Source, SourceFile};
 use crate::domain::{CrmItem, PortalId, SagaId, SpoolFile};
 use crate::saga::step::StepClass;
@@ -76,8 +77,8 @@ pub enum Effect {
         item: CrmItem,
         /// What it says; contains the mark.
         text: String,
-        /// The file that goes with it.
-        file: Option<NamedFile>,
+        /// The files that go with it.
+        files: Vec<NamedFile>,
     },
     /// Look whether a comment of unknown outcome stands there.
     FindComment {
@@ -148,6 +149,8 @@ pub enum Effect {
         /// The answer.
         reply: RobotReply,
     },
+    /// An order about our own signature.
+    Own(OwnEffect),
 }
 
 /// A file under a name.
@@ -229,6 +232,18 @@ impl Effect {
             | Self::AddComment { .. }
             | Self::AttachField { .. } => StepClass::Probe,
             Self::Notify { .. } | Self::MoveStage { .. } | Self::AnswerRobot { .. } => StepClass::Keyed,
+            Self::Own(own) => match own {
+                OwnEffect::CreateDraft(_) | OwnEffect::SaveSignature { .. } => StepClass::Probe,
+                OwnEffect::UploadBlob { .. }
+                | OwnEffect::SetRoute { .. }
+                | OwnEffect::TellSigner { .. }
+                | OwnEffect::SendSignature { .. } => StepClass::Keyed,
+                OwnEffect::FindDraft { .. }
+                | OwnEffect::PrepareContent { .. }
+                | OwnEffect::ReadStatus { .. }
+                | OwnEffect::FetchPrintForm { .. }
+                | OwnEffect::FetchArchive { .. } => StepClass::Read,
+            },
         }
     }
     /// Stable name for metrics and logs.
@@ -252,17 +267,19 @@ impl Effect {
             Self::FindFieldFile { .. } => "find_field_file",
             Self::MoveStage { .. } => "move_stage",
             Self::AnswerRobot { .. } => "answer_robot",
+            Self::Own(own) => own.name(),
         }
     }
     /// Whether the signing service is asked (else the portal).
     pub fn is_for_signing_service(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::CreateDocument { .. }
-                | Self::FindDocument { .. }
-                | Self::ReadStatus { .. }
-                | Self::FetchSigned { .. }
-        )
+            | Self::FindDocument { .. }
+            | Self::ReadStatus { .. }
+            | Self::FetchSigned { .. } => true,
+            Self::Own(own) => own.is_for_signing_service(),
+            _ => false,
+        }
     }
 }
 
@@ -280,6 +297,13 @@ pub fn external_id(portal: &PortalId, source: &Source, saga: SagaId) -> String {
 }
 
 /// The mark by which our comment is recognised in a timeline.
+///
+/// No mark is a part of another: each comment of a document must be found by its own.
 pub fn comment_mark(saga: &DocumentSaga) -> String {
-    format!("edobridge:{}", saga.id.short())
+    let which = match saga.own.as_deref().map_or(Telling::TheEnd, |own| own.telling) {
+        Telling::TheEnd => "",
+        Telling::OurTurn => "-our-turn",
+        Telling::TheirTurn => "-their-turn",
+    };
+    format!("edobridge{which}:{}", saga.id.short())
 }

@@ -1,5 +1,6 @@
 //! Facts that happened, in the past tense. Every effect comes back as one of them, failure included.
 
+use super::own_signature::{OwnAnswer, OwnEvent};
 use super::rule::SourceFacts;
 use super::state::{Claim, DeliveredFile, Delivery, RobotOrder, TimerKind};
 use crate::domain::{AttemptToken, CrmItem, Failure, SagaId, SpoolFile, Text};
@@ -83,6 +84,8 @@ pub enum Event {
         /// Whom to answer.
         order: RobotOrder,
     },
+    /// A fact about our own signature.
+    Own(OwnEvent),
 }
 
 impl Event {
@@ -100,6 +103,7 @@ impl Event {
             Self::Panicked { .. } => "panicked",
             Self::Operator(_) => "operator",
             Self::RobotAsked { .. } => "robot_asked",
+            Self::Own(event) => event.name(),
         }
     }
 }
@@ -302,6 +306,8 @@ pub enum Answer {
         /// Which of the two.
         heard: RobotHeard,
     },
+    /// An answer to an order about our own signature.
+    Own(OwnAnswer),
 }
 
 /// Why an item was not moved.

@@ -12,6 +12,7 @@
 pub mod effect;
 pub mod event;
 pub mod invariant;
+pub mod own_signature;
 pub mod rule;
 pub mod stage;
 pub mod state;
@@ -25,6 +26,7 @@ pub use effect::{Effect, NamedFile, RobotReply, RobotStatus};
 pub use event::{
     Announcement, Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept, WantedFile,
 };
+pub use own_signature::{OwnAnswer, OwnEffect, OwnEvent, OwnSignature, OwnSigner, OwnStatus};
 pub use rule::{Rule, SourceFacts};
 pub use state::{
     Claim, CommentFile, DeadLetter, DeliveredFile, Delivery, DocumentSaga, DriveCopy, Ending, EventToken,

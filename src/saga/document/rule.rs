@@ -183,6 +183,7 @@ impl Rule {
             stage_on_refused: self.into_item.stage_on_refused.clone(),
             stages_from: self.into_item.stages_from.clone(),
             item_stage: None,
+            signer: None,
         }
     }
 

@@ -1,10 +1,11 @@
 //! The record of one document's saga. Stored with strict bincode: see `store::records` before any change.
 //!
-//! **Frozen layout.** [`DocumentSaga`] and [`Delivery`] are version 2 of the stored record; version 1 lives in the
-//! store's history (`store::document_v1`), and shares the other types of this file. Enums grow only at the end; a
-//! struct is never changed in place: a new version gets a new struct and the old one moves to the store's history.
+//! **Frozen layout.** [`DocumentSaga`] and [`Delivery`] are version 3 of the stored record; the earlier ones live in the
+//! store's history (`store::document_v1`, `document_v2`), and share the other types of this file. Enums grow only at
+//! the end; a struct is never changed in place: a new version gets a new struct, the old one moves to the history.
 //! The golden bytes in the store's tests fail when this is forgotten.
 
+use super::own_signature::{OwnSignature, OwnSigner};
 use crate::domain::{AttemptToken, CrmItem, FileDigest, PortalId, SagaId, SpoolFile, Text, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -58,11 +59,33 @@ pub enum Step {
     MoveStage,
     /// Everything else is done; a workflow of the portal waits for our word.
     AnswerRobot,
+    /// The file is being uploaded to a service where our own signer signs first.
+    UploadBlob,
+    /// The draft is being created there.
+    CreateDraft,
+    /// The outcome of that is unknown: the drafts are searched for its number.
+    FindDraft,
+    /// The service is told who signs.
+    SetRoute,
+    /// The content to sign is made and fetched.
+    PrepareContent,
+    /// Our signer is told, with the link.
+    TellSigner,
+    /// Our own signer has to sign.
+    AwaitSigner,
+    /// The signature is being uploaded.
+    SendSignature,
+    /// The signature is being saved: the document goes to the counterparty.
+    SaveSignature,
+    /// The outcome of that is unknown: the status is read.
+    FindSave,
+    /// The archive of original and signatures is being fetched.
+    FetchArchive,
 }
 
 impl Step {
     /// Every step, in stored order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 34] = [
         Self::ReadItem,
         Self::FetchSource,
         Self::Create,
@@ -86,6 +109,17 @@ impl Step {
         Self::FindFieldFile,
         Self::MoveStage,
         Self::AnswerRobot,
+        Self::UploadBlob,
+        Self::CreateDraft,
+        Self::FindDraft,
+        Self::SetRoute,
+        Self::PrepareContent,
+        Self::TellSigner,
+        Self::AwaitSigner,
+        Self::SendSignature,
+        Self::SaveSignature,
+        Self::FindSave,
+        Self::FetchArchive,
     ];
     /// The stored code, one byte, for index keys.
     pub fn code(self) -> u8 {
@@ -121,6 +155,17 @@ impl Step {
             Self::FindFieldFile => "find_field_file",
             Self::MoveStage => "move_stage",
             Self::AnswerRobot => "answer_robot",
+            Self::UploadBlob => "upload_blob",
+            Self::CreateDraft => "create_draft",
+            Self::FindDraft => "find_draft",
+            Self::SetRoute => "set_route",
+            Self::PrepareContent => "prepare_content",
+            Self::TellSigner => "tell_signer",
+            Self::AwaitSigner => "await_signer",
+            Self::SendSignature => "send_signature",
+            Self::SaveSignature => "save_signature",
+            Self::FindSave => "find_save",
+            Self::FetchArchive => "fetch_archive",
         }
     }
     /// The inverse of [`Step::name`].
@@ -234,6 +279,8 @@ pub struct Delivery {
     pub stages_from: Vec<String>,
     /// The stage in which the item stood when its file was taken up, if it was read then.
     pub item_stage: Option<String>,
+    /// Who of ours signs first, where the service wants that (iDocs); none = EasyDocs, whose participants sign there.
+    pub signer: Option<Box<OwnSigner>>,
 }
 
 /// The token by which a workflow of the portal recognises our answer. A key to that one answer: never shown.
@@ -407,6 +454,8 @@ pub enum WaitWork {
     Poll,
     /// A reminder is being sent.
     Reminder,
+    /// Somebody is told that our signer does not sign.
+    Escalation,
 }
 
 /// Why a saga stopped and what a person can do.
@@ -510,6 +559,20 @@ pub struct DocumentSaga {
     pub robots: Vec<RobotOrder>,
     /// How it ends once the robots are answered.
     pub ending: Option<Ending>,
+    /// How far our own signature has come, where one is wanted.
+    pub own: Option<Box<OwnSignature>>,
+}
+
+impl DocumentSaga {
+    /// The files that it needs in the spool while it is live; a file may be named twice.
+    pub fn spool_files(&self) -> impl Iterator<Item = SpoolFile> + '_ {
+        let own = self.own.as_deref();
+        let content = own.and_then(|own| own.unit.as_ref()).map(|unit| unit.content);
+        let source = self.file.as_ref().map(|file| file.bytes);
+        let signature = own.and_then(|own| own.cms);
+        let archive = own.and_then(|own| own.archive);
+        [source, self.signed, content, signature, archive].into_iter().flatten()
+    }
 }
 
 /// One line of a saga's history.

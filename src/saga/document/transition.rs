@@ -8,15 +8,18 @@ mod callbacks;
 mod crm;
 mod failures;
 mod orders;
+mod own_signature;
 mod people;
 mod robots;
 mod waiting;
 
 pub use orders::effect_of;
+pub use own_signature::{OwnPolicy, counterparty_words, own_document_claim};
 pub use robots::{RobotWishes, begin_for_robot, reply_of};
 
 use super::effect::{self, Effect};
 use super::event::{Answer, Event};
+use super::own_signature::OwnAnswer;
 use super::state::{
     Claim, DeadLetter, Delivery, DocumentSaga, Ending, HistoryEntry, ItemPick, LastFailure, Outcome,
     RobotOrder, Source, Step, Timer, TimerKind, Work,
@@ -69,6 +72,8 @@ pub struct Policy {
     pub pdf_wait_ms: u64,
     /// Language of notices and comments.
     pub language: Language,
+    /// Where our own signer signs first.
+    pub own: OwnPolicy,
 }
 
 /// What a decision may depend on besides the saga and the event.
@@ -216,6 +221,7 @@ fn opened<'a>(
         field_file: None,
         robots: Vec::new(),
         ending: None,
+        own: None,
     };
     let mut draft = Draft::of(&saga, cx);
     draft.next.claims = claims;
@@ -283,6 +289,7 @@ pub fn transition(saga: &DocumentSaga, event: &Event, cx: Context<'_>) -> Result
         Event::Panicked { text } => draft.panicked(text),
         Event::Operator(action) => draft.operator(action)?,
         Event::RobotAsked { order } => draft.robot_asked(order)?,
+        Event::Own(event) => draft.own_event(event)?,
     }
     Ok(draft.next)
 }
@@ -290,8 +297,20 @@ pub fn transition(saga: &DocumentSaga, event: &Event, cx: Context<'_>) -> Result
 /// The class of a step's effect and where its look step is.
 pub fn step_class(step: Step) -> StepClass {
     match step {
-        Step::Create | Step::Upload | Step::Comment | Step::AttachField => StepClass::Probe,
-        Step::Notify | Step::MoveStage | Step::AnswerRobot => StepClass::Keyed,
+        Step::Create
+        | Step::Upload
+        | Step::Comment
+        | Step::AttachField
+        | Step::CreateDraft
+        | Step::SaveSignature => StepClass::Probe,
+        // An upload that is repeated leaves a blob that nobody refers to; a route is looked at before it is set.
+        Step::Notify
+        | Step::MoveStage
+        | Step::AnswerRobot
+        | Step::UploadBlob
+        | Step::SetRoute
+        | Step::TellSigner
+        | Step::SendSignature => StepClass::Keyed,
         Step::ReadItem
         | Step::FetchSource
         | Step::FindDocument
@@ -307,7 +326,12 @@ pub fn step_class(step: Step) -> StepClass {
         | Step::Parked
         | Step::AwaitPdf
         | Step::ScanField
-        | Step::FindFieldFile => StepClass::Read,
+        | Step::FindFieldFile
+        | Step::FindDraft
+        | Step::PrepareContent
+        | Step::AwaitSigner
+        | Step::FindSave
+        | Step::FetchArchive => StepClass::Read,
     }
 }
 
@@ -318,6 +342,8 @@ pub(crate) fn look_step(step: Step) -> Option<Step> {
         Step::Upload => Some(Step::FindUpload),
         Step::Comment => Some(Step::FindComment),
         Step::AttachField => Some(Step::FindFieldFile),
+        Step::CreateDraft => Some(Step::FindDraft),
+        Step::SaveSignature => Some(Step::FindSave),
         Step::ReadItem
         | Step::FetchSource
         | Step::FindDocument
@@ -336,7 +362,16 @@ pub(crate) fn look_step(step: Step) -> Option<Step> {
         | Step::ScanField
         | Step::FindFieldFile
         | Step::MoveStage
-        | Step::AnswerRobot => None,
+        | Step::AnswerRobot
+        | Step::UploadBlob
+        | Step::FindDraft
+        | Step::SetRoute
+        | Step::PrepareContent
+        | Step::TellSigner
+        | Step::AwaitSigner
+        | Step::SendSignature
+        | Step::FindSave
+        | Step::FetchArchive => None,
     }
 }
 
@@ -404,7 +439,12 @@ impl<'a> Draft<'a> {
         saga.tries = 0;
         saga.looks = 0;
         saga.dead_letter = None;
-        if step != Step::AwaitSignature {
+        // A new link is made in the middle of the wait for our signer: its clockwork goes on.
+        let waits = matches!(
+            step,
+            Step::AwaitSignature | Step::AwaitSigner | Step::PrepareContent | Step::TellSigner
+        );
+        if !waits {
             saga.waiting = None;
         }
     }
@@ -522,6 +562,7 @@ impl<'a> Draft<'a> {
         }
         match kind {
             TimerKind::Start => self.start(),
+            TimerKind::Wait if self.next.saga.step == Step::AwaitSigner => self.signer_timer(),
             TimerKind::Wait => self.wait_timer(),
             TimerKind::Grace => {
                 self.create_unknown();
@@ -533,6 +574,11 @@ impl<'a> Draft<'a> {
 }
 
 fn wrong(step: Step, answer: &Answer) -> IllegalEvent {
+    let answer = format!("{answer:?}").chars().take(80).collect();
+    IllegalEvent::WrongAnswer { step: step.name(), answer }
+}
+
+fn wrong_own(step: Step, answer: &OwnAnswer) -> IllegalEvent {
     let answer = format!("{answer:?}").chars().take(80).collect();
     IllegalEvent::WrongAnswer { step: step.name(), answer }
 }

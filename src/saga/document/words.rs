@@ -1,6 +1,8 @@
 //! What people read: notices, comments, reasons. Russian and English, escaped for where they are shown.
 
+use super::own_signature::{LINK, Telling};
 use super::state::{DocumentSaga, Outcome, Step, TimerKind, Work};
+use super::transition::counterparty_words;
 use crate::domain::{Language, Text, Timestamp};
 
 /// Text from outside made harmless for BB code: square brackets become their full-width likeness.
@@ -23,12 +25,19 @@ fn file_name(saga: &DocumentSaga) -> String {
     saga.file.as_ref().map_or_else(|| saga.external_id.clone(), |f| plain(&f.name))
 }
 
+/// How the signing service of a document is called.
+pub fn service(saga: &DocumentSaga) -> &'static str {
+    if saga.delivery.signer.is_some() { "iDocs" } else { "EasyDocs" }
+}
+
 /// The notice at the end.
 pub fn notice(saga: &DocumentSaga, language: Language) -> String {
     let name = file_name(saga);
     let status = plain(saga.provider_status.as_deref().unwrap_or("rejected"));
     let delivered = saga.delivered.as_ref().map(|d| plain(&d.name)).unwrap_or_default();
     let text = match saga.outcome {
+        Outcome::Refused if saga.own.is_some() => refused_notice(saga, &name, &status),
+        Outcome::Signed | Outcome::Open if saga.own.is_some() => signed_notice(saga, &name, &delivered),
         Outcome::Refused => Text::new(
             format!(
                 "Документ «{name}» не подписан: отказ участника маршрута (статус «{status}»). Причину EasyDocs не передаёт; она видна в кабинете EasyDocs."
@@ -45,9 +54,93 @@ pub fn notice(saga: &DocumentSaga, language: Language) -> String {
     text.get(language).to_owned()
 }
 
+/// A refusal that a service tells the reason of, where it has one.
+fn refused_notice(saga: &DocumentSaga, name: &str, status: &str) -> Text {
+    let reason = saga.own.as_deref().and_then(|own| own.refusal.as_deref()).map(plain);
+    let reason = reason.map_or_else(
+        || Text::new("Причина не указана.", "No reason is given."),
+        |reason| Text::new(format!("Причина: {reason}."), format!("Reason: {reason}.")),
+    );
+    Text::new(
+        format!("Документ «{name}» не подписан: отказ (статус «{status}»). {}", reason.ru),
+        format!("Document \"{name}\" was not signed: refused (status \"{status}\"). {}", reason.en),
+    )
+}
+
+fn signed_notice(saga: &DocumentSaga, name: &str, delivered: &str) -> Text {
+    let archive = saga.own.as_deref().and_then(|own| own.archive_delivered.as_ref());
+    match archive.map(|file| plain(&file.name)).filter(|archive| archive != delivered) {
+        Some(archive) => Text::new(
+            format!(
+                "Документ «{name}» подписан. Печатная форма: «{delivered}», архив с подписями: «{archive}»."
+            ),
+            format!(
+                "Document \"{name}\" is signed. Print form: \"{delivered}\", archive with the signatures: \"{archive}\"."
+            ),
+        ),
+        None => Text::new(
+            format!("Документ «{name}» подписан. Подписанный файл: «{delivered}»."),
+            format!("Document \"{name}\" is signed. The signed file: \"{delivered}\"."),
+        ),
+    }
+}
+
 /// The comment for the timeline, with the mark that lets us find it again.
 pub fn comment(saga: &DocumentSaga, mark: &str, language: Language) -> String {
-    format!("{}\n{mark}", notice(saga, language))
+    let name = file_name(saga);
+    let text = match saga.own.as_deref().map_or(Telling::TheEnd, |own| own.telling) {
+        Telling::TheEnd => return format!("{}\n{mark}", notice(saga, language)),
+        Telling::OurTurn => Text::new(
+            format!("Документ «{name}» ждёт нашей подписи."),
+            format!("Document \"{name}\" waits for our signature."),
+        ),
+        Telling::TheirTurn => Text::new(
+            format!("Документ «{name}» подписан нами и ждёт контрагента{}.", whom(saga).ru),
+            format!("Document \"{name}\" is signed by us and waits for the counterparty{}.", whom(saga).en),
+        ),
+    };
+    format!("{}\n{mark}", text.get(language))
+}
+
+fn whom(saga: &DocumentSaga) -> Text {
+    saga.delivery.signer.as_deref().map_or_else(Text::default, |signer| {
+        let who = counterparty_words(signer);
+        Text::new(format!(" ({})", who.ru), format!(" ({})", who.en))
+    })
+}
+
+/// What our signer reads; [`LINK`] stands for the link.
+pub fn invitation(saga: &DocumentSaga, now: Timestamp, language: Language) -> String {
+    let (name, whom) = (file_name(saga), whom(saga));
+    let days = saga.waiting.as_ref().map_or(0, |w| now.ms_since(w.since) / 86_400_000);
+    let waits = match (saga.own.as_deref().map_or(0, |own| own.told), days) {
+        (0, _) => Text::new("ждёт вашей подписи", "waits for your signature"),
+        (_, 0) => Text::new("всё ещё ждёт вашей подписи", "still waits for your signature"),
+        (_, days) => Text::new(
+            format!("ждёт вашей подписи {days} дн."),
+            format!("has been waiting for your signature for {days} day(s)"),
+        ),
+    };
+    let number = saga.own.as_deref().map(|own| plain(&own.number)).unwrap_or_default();
+    Text::new(
+        format!("Документ «{name}», номер {number}{}: {}. Подписать: {LINK}\nПрежние ссылки на этот документ больше не действуют.", whom.ru, waits.ru),
+        format!("Document \"{name}\", number {number}{}: it {}. Sign it: {LINK}\nEarlier links to this document are dead.", whom.en, waits.en),
+    )
+    .get(language)
+    .to_owned()
+}
+
+/// What the others read when our signer does not sign.
+pub fn escalation(saga: &DocumentSaga, now: Timestamp, language: Language) -> String {
+    let name = file_name(saga);
+    let signer = saga.delivery.signer.as_deref().map(|signer| plain(&signer.name)).unwrap_or_default();
+    let hours = saga.waiting.as_ref().map_or(0, |w| now.ms_since(w.since) / 3_600_000);
+    Text::new(
+        format!("Документ «{name}» не подписан нашей стороной уже {hours} ч. Подписант: {signer}."),
+        format!("Document \"{name}\" has not been signed by our side for {hours} h. Signer: {signer}."),
+    )
+    .get(language)
+    .to_owned()
 }
 
 /// The reminder while people have not signed.
@@ -55,8 +148,11 @@ pub fn reminder(saga: &DocumentSaga, now: Timestamp, language: Language) -> Stri
     let name = file_name(saga);
     let days = saga.waiting.as_ref().map_or(0, |w| now.ms_since(w.since) / 86_400_000);
     Text::new(
-        format!("Документ «{name}» ждёт подписи в EasyDocs {days} дн."),
-        format!("Document \"{name}\" has been waiting for signatures in EasyDocs for {days} day(s)."),
+        format!("Документ «{name}» ждёт подписи в {} {days} дн.", service(saga)),
+        format!(
+            "Document \"{name}\" has been waiting for signatures in {} for {days} day(s).",
+            service(saga)
+        ),
     )
     .get(language)
     .to_owned()
@@ -104,6 +200,23 @@ pub fn step(step: Step) -> Text {
         ),
         Step::MoveStage => ("переводим карточку в другую стадию", "moving the item to another stage"),
         Step::AnswerRobot => ("отвечаем бизнес-процессу", "answering the workflow"),
+        Step::UploadBlob => ("загружаем файл в iDocs", "uploading the file to iDocs"),
+        Step::CreateDraft => ("создаём черновик в iDocs", "creating the draft in iDocs"),
+        Step::FindDraft => (
+            "исход создания черновика неизвестен: ищем его по номеру",
+            "the outcome of creating the draft is unknown: looking for its number",
+        ),
+        Step::SetRoute => ("назначаем подписантов в iDocs", "setting the signers in iDocs"),
+        Step::PrepareContent => ("берём содержимое для подписи", "fetching the content to sign"),
+        Step::TellSigner => ("отправляем подписанту ссылку", "sending the link to our signer"),
+        Step::AwaitSigner => ("ждём нашей подписи", "waiting for our signature"),
+        Step::SendSignature => ("передаём подпись в iDocs", "handing the signature to iDocs"),
+        Step::SaveSignature => ("сохраняем подпись в iDocs", "saving the signature in iDocs"),
+        Step::FindSave => (
+            "исход сохранения подписи неизвестен: смотрим статус",
+            "the outcome of the save is unknown: reading the status",
+        ),
+        Step::FetchArchive => ("забираем архив с подписями", "fetching the archive with the signatures"),
     };
     Text::new(ru, en)
 }

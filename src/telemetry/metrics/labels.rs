@@ -37,6 +37,8 @@ label_values! {
         Easydocs = "easydocs",
         /// The admin API and the command line.
         Operator = "operator",
+        /// Signatures from the signing page.
+        SigningPage = "signing_page",
     }
 }
 

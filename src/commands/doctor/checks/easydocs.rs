@@ -5,7 +5,7 @@ use crate::commands::doctor::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::commands::wiring;
 use crate::config::{Config, EasydocsConfig};
-use crate::domain::{Failure, FailureClass, FailureKind, Text};
+use crate::domain::{Failure, FailureClass, FailureKind, SigningService, Text};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,11 +20,12 @@ pub fn title() -> Text {
 /// Asks the service, and looks at what is configured for it.
 pub async fn check(examination: &Examination, notes: Notebook) {
     let config = examination.config();
-    if config.rules.is_empty() && config.easydocs.api_key.is_none() {
+    let used = config.rules.iter().any(|rule| rule.service == SigningService::EasyDocs);
+    if !used && config.easydocs.api_key.is_none() {
         return notes.add(Finding::skipped(
             "key",
-            "EasyDocs не настроен: правил нет.",
-            "EasyDocs is not set up: there are no rules.",
+            "EasyDocs не настроен: правил для него нет.",
+            "EasyDocs is not set up: there are no rules for it.",
         ));
     }
     notes.add(key(config).await);
@@ -117,7 +118,7 @@ const PLACEHOLDERS: [&str; 3] = ["REPLACE", "CHANGE", "XXX"];
 
 fn routes(config: &Config) -> Vec<Finding> {
     let mut by_route: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for rule in &config.rules {
+    for rule in config.rules.iter().filter(|rule| rule.service == SigningService::EasyDocs) {
         by_route.entry(rule.route_id.trim()).or_default().push(&rule.id);
     }
     by_route.into_iter().map(|(route, rules)| judge_route(route, &rules.join(", "))).collect()

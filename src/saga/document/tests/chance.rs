@@ -5,6 +5,7 @@ use super::super::effect::Effect;
 use super::super::event::{
     Announcement, Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept,
 };
+use super::super::own_signature::{Holds, OwnAnswer, OwnEffect, OwnEvent, OwnStatus};
 use super::super::state::{Claim, Delivery, DocumentSaga, DriveCopy, Source, Step, TimerKind, Work};
 use super::super::transition::{
     Context, IllegalEvent, Policy, begin, begin_for_robot, effect_of, look_step, reading_claim, source_claim,
@@ -48,6 +49,13 @@ enum Act {
     Person(OperatorAction),
     /// A robot wants the same document.
     Robot(u8),
+    /// Our signer signs over the newest unit or an older one.
+    Signature {
+        older: bool,
+        which: u8,
+    },
+    LinkAsked,
+    StatusHint,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +143,7 @@ fn any_act() -> impl Strategy<Value = Act> {
     });
     prop_oneof![
         30 => found.prop_map(Act::Good),
-        3 => (0usize..27, any_token()).prop_map(|(n, token)| Act::Answer(n, token)),
+        3 => (0usize..46, any_token()).prop_map(|(n, token)| Act::Answer(n, token)),
         12 => (any_failure(), any_token()).prop_map(|(failure, token)| Act::Fail(failure, token)),
         4 => any_token().prop_map(Act::Lost),
         15 => Just(Act::Due),
@@ -147,6 +155,9 @@ fn any_act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Panic),
         5 => any_action().prop_map(Act::Person),
         2 => (1u8..4).prop_map(Act::Robot),
+        3 => (proptest::bool::weighted(0.2), 40u8..42).prop_map(|(older, which)| Act::Signature { older, which }),
+        1 => Just(Act::LinkAsked),
+        1 => Just(Act::StatusHint),
     ]
 }
 
@@ -189,11 +200,15 @@ fn needs_rich(step: Step) -> bool {
 
 /// The flow up to some step, so that the late ones are met as often as the early ones.
 fn any_beginning() -> impl Strategy<Value = (Source, Step)> {
-    let plain: Vec<Step> = Step::ALL.into_iter().filter(|step| !needs_rich(*step)).collect();
+    let plain: Vec<Step> =
+        Step::ALL.into_iter().filter(|step| !needs_rich(*step) && !is_own(*step)).collect();
+    let rich: Vec<Step> = Step::ALL.into_iter().filter(|step| !is_own(*step)).collect();
+    let own: Vec<Step> = Step::ALL.into_iter().filter(|step| is_own(*step)).collect();
     prop_oneof![
+        3 => proptest::sample::select(own).prop_map(|step| (Source::DriveFile { file_id: 9_001 }, step)),
         1 => any_source().prop_map(|source| (source, Step::ReadItem)),
         2 => proptest::sample::select(plain).prop_map(|step| (Source::CrmItem { item: ITEM }, step)),
-        2 => proptest::sample::select(Step::ALL.to_vec()).prop_map(|step| (generated(), step)),
+        2 => proptest::sample::select(rich).prop_map(|step| (generated(), step)),
     ]
 }
 
@@ -222,12 +237,22 @@ impl Witness {
     /// From `step` on: what is unknown there follows from the way that leads to it.
     fn at(policy: Policy, source: Source, step: Step) -> Self {
         let rich = matches!(source, Source::OfItem { .. });
-        let story = if rich { Story::rich(policy) } else { Story::new(source, policy) }.to(step);
+        let story = match (rich, is_own(step)) {
+            (true, _) => Story::rich(policy),
+            (false, true) => Story::own(policy),
+            (false, false) => Story::new(source, policy),
+        }
+        .to(step);
         let stuck = story.saga.dead_letter.as_ref().map_or(story.saga.step, |d| d.from);
-        let unknown = [Step::Create, Step::Upload, Step::AttachField, Step::Comment]
-            .into_iter()
-            .filter(|write| look_step(*write) == Some(stuck))
-            .collect();
+        let writes = [
+            Step::Create,
+            Step::Upload,
+            Step::AttachField,
+            Step::Comment,
+            Step::CreateDraft,
+            Step::SaveSignature,
+        ];
+        let unknown = writes.into_iter().filter(|write| look_step(*write) == Some(stuck)).collect();
         Self { policy: story.policy, saga: story.saga, now: story.now, unknown }
     }
 
@@ -288,6 +313,12 @@ impl Witness {
             Act::Panic => Event::Panicked { text: "broken".into() },
             Act::Person(action) => Event::Operator(action.clone()),
             Act::Robot(n) => Event::RobotAsked { order: robot(*n) },
+            Act::Signature { older, which } => {
+                let newest = self.saga.own.as_ref().map_or(0, |own| own.units);
+                signature(newest.saturating_sub(u32::from(*older)), *which)
+            }
+            Act::LinkAsked => Event::Own(OwnEvent::LinkAsked),
+            Act::StatusHint => Event::Own(OwnEvent::StatusHint),
         })
     }
 
@@ -299,7 +330,7 @@ impl Witness {
                 self.look_after_writes(&before, event, next.effect.as_ref());
             }
             Err(IllegalEvent::Rejected(_)) => {
-                assert!(matches!(event, Event::Operator(_) | Event::RobotAsked { .. }));
+                assert!(matches!(event, Event::Operator(_) | Event::RobotAsked { .. } | Event::Own(_)));
             }
             Err(IllegalEvent::WrongAnswer { .. }) => assert!(matches!(event, Event::Answered { .. })),
             Err(e @ IllegalEvent::Incomplete { .. }) => panic!("{e}: {event:?} at {before:#?}"),
@@ -320,6 +351,16 @@ impl Witness {
             {
                 self.unknown.retain(|write| look_step(*write) != Some(before.step));
             }
+        }
+        // Each comment of a document has a mark of its own: one in between that is given up is another's business.
+        let telling = |saga: &DocumentSaga| saga.own.as_ref().map(|own| own.telling);
+        if telling(before) != telling(&self.saga) {
+            self.unknown.retain(|write| *write != Step::Comment);
+        }
+        // The first of two files was found, or told of late: the other one is another upload.
+        let part = |saga: &DocumentSaga| saga.own.as_ref().map(|own| own.part);
+        if part(before) != part(&self.saga) {
+            self.unknown.retain(|write| *write != Step::Upload);
         }
         let Some(write) = effect.and_then(written) else { return };
         // A person may order a second create, and gives up the first upload by naming another folder.
@@ -367,13 +408,32 @@ impl Witness {
 
     fn fair_event(&mut self) -> Event {
         if let Some(order) = self.order() {
-            return Event::Answered { token: self.token(Token::Present), answer: good_answer(&order) };
+            let answer = match &order {
+                Effect::Own(OwnEffect::PrepareContent { .. }) => content_ready(self.now, Holds::Original),
+                order => good_answer(order),
+            };
+            return Event::Answered { token: self.token(Token::Present), answer };
         }
         if self.saga.step == Step::Parked {
             let tried = apply(&self.saga, &Event::Operator(retry()), self.now, &self.policy, 0);
             return Event::Operator(if tried.is_ok() { retry() } else { bind(DOCUMENT) });
         }
-        if self.saga.step == Step::AwaitSignature {
+        if self.saga.step == Step::AwaitSigner
+            && self
+                .saga
+                .own
+                .as_ref()
+                .and_then(|own| own.unit.as_ref())
+                .is_some_and(|u| u.expires_at > self.now)
+        {
+            return signature(self.saga.own.as_ref().map_or(0, |own| own.units), 40);
+        }
+        if self.saga.step == Step::AwaitSigner {
+            // The link has died: the signer asks for another.
+            self.now = self.now.plus_ms(MINUTE);
+            return Event::Own(OwnEvent::LinkAsked);
+        }
+        if self.saga.step == Step::AwaitSignature && self.saga.own.is_none() {
             return Event::CallbackArrived {
                 document_id: self.saga.provider_document.clone().expect("bound"),
                 external_id: None,
@@ -393,6 +453,8 @@ fn written(effect: &Effect) -> Option<Step> {
         Effect::Upload { .. } => Some(Step::Upload),
         Effect::AddComment { .. } => Some(Step::Comment),
         Effect::AttachField { .. } => Some(Step::AttachField),
+        Effect::Own(OwnEffect::CreateDraft(_)) => Some(Step::CreateDraft),
+        Effect::Own(OwnEffect::SaveSignature { .. }) => Some(Step::SaveSignature),
         Effect::ReadItem { .. }
         | Effect::FetchSource { .. }
         | Effect::FindDocument { .. }
@@ -406,6 +468,7 @@ fn written(effect: &Effect) -> Option<Step> {
         | Effect::FindFieldFile { .. }
         | Effect::MoveStage { .. }
         | Effect::AnswerRobot { .. }
+        | Effect::Own(_)
         | Effect::Notify { .. } => None,
     }
 }
@@ -421,10 +484,34 @@ fn is_look_answer(answer: &Answer) -> bool {
             | Answer::CommentNotFound
             | Answer::FieldFileFound { .. }
             | Answer::FieldFileNotFound
+            | Answer::Own(
+                OwnAnswer::DraftMade { .. } | OwnAnswer::DraftNotFound | OwnAnswer::StatusRead { .. }
+            )
     )
 }
 
 fn any_answer(n: usize) -> Answer {
+    let own = [
+        OwnAnswer::BlobStored { blob_id: "blob-9".into() },
+        OwnAnswer::DraftMade { document_id: "doc-9".into(), raw_status: "DRAFT".into() },
+        OwnAnswer::DraftNotFound,
+        OwnAnswer::RouteSet,
+        OwnAnswer::SignerTold,
+        OwnAnswer::SignatureStored { blob_id: "blob-9".into() },
+        OwnAnswer::SignatureSaved,
+        OwnAnswer::PrintForm(None),
+        OwnAnswer::PrintForm(Some(spool(2))),
+        OwnAnswer::Archive(None),
+        OwnAnswer::Archive(Some(spool(31))),
+    ];
+    let statuses = [
+        OwnStatus::NotSent,
+        OwnStatus::InWork,
+        OwnStatus::Signed,
+        OwnStatus::Refused(None),
+        OwnStatus::Withdrawn,
+        OwnStatus::Unclear,
+    ];
     let all = [
         item_wanted(ITEM, &[9_001, 9_002]),
         item_wanted(ITEM, &[]),
@@ -454,6 +541,10 @@ fn any_answer(n: usize) -> Answer {
         Answer::RobotAnswered { heard: RobotHeard::TooLate },
         source_fetched_for(Delivery { drive: DriveCopy::NotWanted, ..rich_delivery() }, None),
     ];
+    let own = own.map(Answer::Own).into_iter().chain(statuses.map(own_status));
+    let contents =
+        [Holds::Original, Holds::SomethingElse].map(|holds| content_ready(START.plus_ms(9 * DAY), holds));
+    let all: Vec<Answer> = all.into_iter().chain(own).chain(contents).collect();
     all[n % all.len()].clone()
 }
 

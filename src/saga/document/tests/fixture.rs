@@ -2,13 +2,17 @@
 
 use super::super::effect::Effect;
 use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, WantedFile};
+use super::super::own_signature::{
+    Counterparty, CounterpartyKind, Holds, OwnAnswer, OwnEffect, OwnEvent, OwnSigner, OwnStatus, Ticket,
+};
 use super::super::rule::SourceFacts;
 use super::super::state::{
     Claim, CommentFile, DeliveredFile, Delivery, DocumentSaga, EventToken, ItemPick, Occasion, Outcome,
     RobotOrder, RobotWait, Source, Step, TimerKind, Work,
 };
 use super::super::transition::{
-    Context, IllegalEvent, Next, Policy, RobotWishes, begin, begin_for_robot, effect_of, transition,
+    Context, IllegalEvent, Next, OwnPolicy, Policy, RobotWishes, begin, begin_for_robot, effect_of,
+    transition,
 };
 use super::super::{effect, invariant};
 use crate::domain::{
@@ -28,6 +32,10 @@ pub const OTHER_FOLDER: u64 = 88;
 pub const DOCUMENT: &str = "doc-1";
 /// The rule that wishes for everything.
 pub const RICH: &str = "rich";
+/// The rule by which our own signer signs first.
+pub const OWN: &str = "own";
+/// How long a content to sign lives.
+pub const UNIT_LIFE: u64 = 2 * DAY;
 pub const COPY_NAME: &str = "contract_signed.pdf";
 
 /// No jitter, so that times can be told exactly.
@@ -52,6 +60,12 @@ pub fn policy() -> Policy {
         pdf_pause_ms: 35 * SECOND,
         pdf_wait_ms: 30 * MINUTE,
         language: Language::Ru,
+        own: OwnPolicy {
+            number_template: "{name}-{short}".into(),
+            poll: Schedule::endless([HOUR, 6 * HOUR]),
+            reminders_ms: vec![DAY, 3 * DAY],
+            escalation_ms: 4 * DAY,
+        },
     }
 }
 
@@ -110,8 +124,68 @@ pub fn rich_delivery() -> Delivery {
     }
 }
 
+/// Our director signs first, then the company with this BIN.
+pub fn own_delivery() -> Delivery {
+    let counterparty = Counterparty {
+        bin: "123456789012".into(),
+        email: "office@example.kz".into(),
+        kind: CounterpartyKind::Company,
+    };
+    let signer = OwnSigner {
+        name: "director".into(),
+        employee_id: "employee-1".into(),
+        user: Some(17),
+        escalate_to: vec![18],
+        group: "Legal".into(),
+        counterparty,
+    };
+    Delivery { rule: OWN.into(), signer: Some(Box::new(signer)), ..delivery() }
+}
+
 fn delivery_of(rule: Option<&str>) -> Delivery {
-    if rule == Some(RICH) { rich_delivery() } else { delivery() }
+    match rule {
+        Some(RICH) => rich_delivery(),
+        Some(OWN) => own_delivery(),
+        _ => delivery(),
+    }
+}
+
+pub fn own_status(status: OwnStatus) -> Answer {
+    let raw_status = match status {
+        OwnStatus::NotSent => "DRAFT",
+        OwnStatus::InWork => "IN_PROCESS_BY_RECIPIENT",
+        OwnStatus::Signed => "FINISHED",
+        OwnStatus::Refused(_) => "REJECTED_BY_RECIPIENT",
+        OwnStatus::Withdrawn => "RECALLED_BY_SENDER",
+        OwnStatus::Unclear => "FINISHED_EDITABLE",
+    };
+    Answer::Own(OwnAnswer::StatusRead { status, raw_status: raw_status.into() })
+}
+
+pub fn content_ready(now: Timestamp, holds: Holds) -> Answer {
+    Answer::Own(OwnAnswer::ContentReady {
+        content: spool(30),
+        ticket: Ticket::new("ticket"),
+        expires_at: now.plus_ms(UNIT_LIFE),
+        holds,
+    })
+}
+
+fn own_answer(effect: &OwnEffect) -> Answer {
+    Answer::Own(match effect {
+        OwnEffect::UploadBlob { .. } => OwnAnswer::BlobStored { blob_id: "blob-1".into() },
+        OwnEffect::CreateDraft(_) | OwnEffect::FindDraft { .. } => {
+            OwnAnswer::DraftMade { document_id: DOCUMENT.into(), raw_status: "DRAFT".into() }
+        }
+        OwnEffect::SetRoute { .. } => OwnAnswer::RouteSet,
+        OwnEffect::PrepareContent { .. } => return content_ready(START.plus_ms(30 * DAY), Holds::Original),
+        OwnEffect::TellSigner { .. } => OwnAnswer::SignerTold,
+        OwnEffect::SendSignature { .. } => OwnAnswer::SignatureStored { blob_id: "blob-2".into() },
+        OwnEffect::SaveSignature { .. } => OwnAnswer::SignatureSaved,
+        OwnEffect::ReadStatus { .. } => return own_status(OwnStatus::Signed),
+        OwnEffect::FetchPrintForm { .. } => OwnAnswer::PrintForm(Some(spool(2))),
+        OwnEffect::FetchArchive { .. } => OwnAnswer::Archive(Some(spool(31))),
+    })
 }
 
 /// A workflow that waits for the end.
@@ -191,6 +265,7 @@ pub fn good_answer(effect: &Effect) -> Answer {
         Effect::FindFieldFile { .. } => Answer::FieldFileFound { file_id: 7 },
         Effect::MoveStage { .. } => Answer::StageMoved { from: "C1:EXECUTING".into() },
         Effect::AnswerRobot { .. } => Answer::RobotAnswered { heard: RobotHeard::Yes },
+        Effect::Own(own) => own_answer(own),
     }
 }
 
@@ -201,6 +276,7 @@ pub fn empty_answer(effect: &Effect) -> Answer {
         Effect::FindUpload { .. } => Answer::UploadNotFound,
         Effect::FindComment { .. } => Answer::CommentNotFound,
         Effect::FindFieldFile { .. } => Answer::FieldFileNotFound,
+        Effect::Own(OwnEffect::FindDraft { .. }) => Answer::Own(OwnAnswer::DraftNotFound),
         other => good_answer(other),
     }
 }
@@ -285,6 +361,7 @@ fn check_next(before: &DocumentSaga, next: &Next, cx: Context<'_>) {
     }
     if after.provider_document != before.provider_document {
         let id = after.provider_document.clone().expect("bound");
+        let id = if after.own.is_some() { format!("idocs/{id}") } else { id };
         assert!(next.claims.contains(&Claim::ProviderDocument(id)), "a bound id is claimed");
     }
     assert!(after.last_token - before.last_token <= 1, "one order at a time");
@@ -310,6 +387,11 @@ fn check_complete(saga: &DocumentSaga, cx: Context<'_>) {
     if saga.step == Step::AwaitSignature {
         assert!(saga.provider_document.is_some() && saga.waiting.is_some(), "{saga:#?}");
         assert_eq!(saga.outcome, Outcome::Open, "{saga:#?}");
+    } else if saga.step == Step::AwaitSigner {
+        assert!(
+            saga.waiting.is_some() && saga.own.as_ref().is_some_and(|own| own.cms.is_none()),
+            "{saga:#?}"
+        );
     } else if saga.step.is_live() {
         assert!(effect_of(saga, cx).is_ok(), "{saga:#?}");
     }
@@ -370,6 +452,7 @@ pub fn given(step: Step) -> Story {
         | Step::FindFieldFile
         | Step::MoveStage
         | Step::AnswerRobot => given_rich(step),
+        _ if is_own(step) => given_own(step),
         _ => Story::new(Source::CrmItem { item: ITEM }, policy()).to(step),
     }
 }
@@ -377,6 +460,16 @@ pub fn given(step: Step) -> Story {
 /// The document that a robot ordered, with everything that a rule can wish for.
 pub fn given_rich(step: Step) -> Story {
     Story::rich(policy()).to(step)
+}
+
+/// Steps that only a document knows which our own signer signs first.
+pub fn is_own(step: Step) -> bool {
+    step.code() >= Step::UploadBlob.code()
+}
+
+/// The document that our director signs first.
+pub fn given_own(step: Step) -> Story {
+    Story::own(policy()).to(step)
 }
 
 /// The same under another policy.
@@ -388,6 +481,15 @@ pub fn given_under(policy: Policy, step: Step) -> Story {
 pub fn given_parked(from: Step) -> Story {
     let story = match from {
         Step::AwaitSignature => given(from).after(14 * DAY).fires(),
+        Step::AwaitSigner => (0..8).fold(given(from).after(14 * DAY), |story, _| match story.saga.work {
+            _ if story.saga.step == Step::Parked => story,
+            Work::Idle => story.fires(),
+            Work::InFlight { .. } => match story.order() {
+                Effect::Own(OwnEffect::ReadStatus { .. }) => story.answers(own_status(OwnStatus::NotSent)),
+                _ => story.goes_on(),
+            },
+        }),
+        Step::SaveSignature => given(from).fails(throttled()).when(Event::Panicked { text: "broken".into() }),
         Step::FindDocument => {
             (0..3).fold(given(from), |s, _| s.fails(server_error()).fires_if(TimerKind::Start))
         }
@@ -411,6 +513,13 @@ impl Story {
         Self::of(first.expect("a beginning"), policy)
     }
 
+    pub fn own(policy: Policy) -> Self {
+        let cx = Context { now: START, policy: &policy, chance: 0 };
+        let source = Source::DriveFile { file_id: 9_001 };
+        let first = begin(saga_id(), &portal(), source, Some(OWN.into()), cx).expect("a beginning");
+        Self::of(first, policy)
+    }
+
     fn of(first: Next, policy: Policy) -> Self {
         let mut orders = Vec::new();
         orders.extend(first.effect.as_ref().map(Effect::name));
@@ -422,7 +531,12 @@ impl Story {
     /// Goes the shortest way to `step`. A loop, not a recursion: stories are large.
     pub fn to(self, step: Step) -> Self {
         let mut way = vec![step];
-        while let Some(before) = way.last().and_then(|last| before(*last, self.is_rich())) {
+        let first = self.saga.step;
+        while let Some(before) = way
+            .last()
+            .filter(|last| **last != first)
+            .and_then(|last| before(*last, self.is_rich(), self.is_own()))
+        {
             way.push(before);
         }
         way.into_iter().rev().fold(self, Self::enter)
@@ -431,11 +545,16 @@ impl Story {
     /// From the step before `step` into it.
     fn enter(self, step: Step) -> Self {
         match step {
+            step if step == self.saga.step => self,
             Step::ReadItem => self,
             Step::AwaitPdf => self.answers(Answer::PdfPending).fires(),
             Step::FindDocument | Step::FindUpload | Step::FindFieldFile | Step::FindComment => {
                 self.fails(no_answer()).fires()
             }
+            Step::FindDraft | Step::FindSave => self.fails(no_answer()).fires(),
+            Step::SendSignature => self.signs(),
+            Step::TellSigner | Step::AwaitSignature if self.is_own() => self.goes_on().goes_on(),
+            Step::FetchSigned if self.is_own() => self.fires().goes_on(),
             Step::FetchSigned => self.hears(CallbackStatus::Signed),
             Step::Ignored => self.answers(not_wanted()).ends(),
             Step::Cancelled => self.person(cancel()).ends(),
@@ -452,7 +571,15 @@ impl Story {
             | Step::AttachField
             | Step::Comment
             | Step::MoveStage
-            | Step::Notify => self.goes_on(),
+            | Step::Notify
+            | Step::UploadBlob
+            | Step::CreateDraft
+            | Step::SetRoute
+            | Step::PrepareContent
+            | Step::TellSigner
+            | Step::AwaitSigner
+            | Step::SaveSignature
+            | Step::FetchArchive => self.goes_on(),
         }
     }
 
@@ -462,6 +589,10 @@ impl Story {
             self = self.goes_on();
         }
         self
+    }
+
+    pub fn is_own(&self) -> bool {
+        self.saga.delivery.signer.is_some() || self.saga.delivery.rule == OWN
     }
 
     fn is_rich(&self) -> bool {
@@ -570,6 +701,12 @@ impl Story {
     pub fn person(self, action: OperatorAction) -> Self {
         self.when(Event::Operator(action))
     }
+    /// Our signer signs over the newest unit.
+    #[track_caller]
+    pub fn signs(self) -> Self {
+        let unit = self.saga.own.as_ref().map_or(0, |own| own.units);
+        self.when(signature(unit, 40))
+    }
     /// An answer to the attempt with this number.
     #[track_caller]
     pub fn late(self, token: u64, answer: Answer) -> Self {
@@ -608,8 +745,20 @@ impl Story {
 }
 
 /// The step from which `step` is entered on the shortest way.
-fn before(step: Step, rich: bool) -> Option<Step> {
+fn before(step: Step, rich: bool, own: bool) -> Option<Step> {
     Some(match step {
+        Step::AwaitSignature if own => Step::SaveSignature,
+        Step::ScanFolder if own => Step::FetchArchive,
+        Step::UploadBlob => Step::FetchSource,
+        Step::CreateDraft => Step::UploadBlob,
+        Step::FindDraft | Step::SetRoute => Step::CreateDraft,
+        Step::PrepareContent => Step::SetRoute,
+        Step::TellSigner => Step::PrepareContent,
+        Step::AwaitSigner => Step::TellSigner,
+        Step::SendSignature => Step::AwaitSigner,
+        Step::SaveSignature => Step::SendSignature,
+        Step::FindSave => Step::SaveSignature,
+        Step::FetchArchive => Step::FetchSigned,
         Step::ReadItem => return None,
         Step::FetchSource | Step::Ignored => Step::ReadItem,
         Step::Create | Step::AwaitPdf => Step::FetchSource,
@@ -636,6 +785,16 @@ fn before(step: Step, rich: bool) -> Option<Step> {
             }
         }
         Step::AnswerRobot | Step::Delivered => Step::Notify,
+    })
+}
+
+/// A signature over this unit.
+pub fn signature(unit: u32, n: u8) -> Event {
+    Event::Own(OwnEvent::SignatureGiven {
+        unit,
+        cms: spool(n),
+        signer: "CN=ДИРЕКТОР, SERIALNUMBER=IIN990101300123".into(),
+        checks: Text::new("Проверено: дайджест.", "Checked: the digest."),
     })
 }
 

@@ -8,6 +8,7 @@ mod create;
 mod delivery;
 mod failures;
 mod fixture;
+mod own_signature;
 mod people;
 mod source;
 mod table;

@@ -4,6 +4,7 @@
 //! to it: `*` an order is under way, `~` a timer waits, `-` nothing changes, `rejected` and `fault` are errors.
 
 use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept};
+use super::super::own_signature::{Holds, OwnAnswer, OwnEvent, OwnStatus};
 use super::super::state::{Claim, DocumentSaga, Step, TimerKind, Work};
 use super::super::transition::{IllegalEvent, Next, source_claim};
 use super::fixture::*;
@@ -13,7 +14,7 @@ use std::fmt::Write;
 const EXPECTED: &str = include_str!("table.txt");
 
 /// Every live step that orders something as soon as it is entered.
-const WORKING: [Step; 17] = [
+const WORKING: [Step; 27] = [
     Step::ReadItem,
     Step::FetchSource,
     Step::Create,
@@ -31,6 +32,16 @@ const WORKING: [Step; 17] = [
     Step::FindFieldFile,
     Step::MoveStage,
     Step::AnswerRobot,
+    Step::UploadBlob,
+    Step::CreateDraft,
+    Step::FindDraft,
+    Step::SetRoute,
+    Step::PrepareContent,
+    Step::TellSigner,
+    Step::SendSignature,
+    Step::SaveSignature,
+    Step::FindSave,
+    Step::FetchArchive,
 ];
 
 fn states() -> Vec<(String, Story)> {
@@ -45,6 +56,8 @@ fn states() -> Vec<(String, Story)> {
     all.push(("await_signature~".into(), given(Step::AwaitSignature)));
     all.push(("await_signature*poll".into(), given_under(polling(), Step::AwaitSignature).fires()));
     all.push(("await_signature*reminder".into(), given(Step::AwaitSignature).fires()));
+    all.push(("await_signer~".into(), given(Step::AwaitSigner)));
+    all.push(("await_signer*poll".into(), given(Step::AwaitSigner).fires()));
     for step in Step::ALL.into_iter().filter(|s| s.is_finished()) {
         all.push((step.name().into(), given(step)));
     }
@@ -83,6 +96,28 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("stage kept", Answer::StageKept { stage: "C1:X".into(), why: StageKept::MovedByOthers }),
         ("robot answered", Answer::RobotAnswered { heard: RobotHeard::Yes }),
         ("robot too late", Answer::RobotAnswered { heard: RobotHeard::TooLate }),
+        ("blob stored", Answer::Own(OwnAnswer::BlobStored { blob_id: "blob-1".into() })),
+        (
+            "draft made",
+            Answer::Own(OwnAnswer::DraftMade { document_id: DOCUMENT.into(), raw_status: "DRAFT".into() }),
+        ),
+        ("draft not found", Answer::Own(OwnAnswer::DraftNotFound)),
+        ("route set", Answer::Own(OwnAnswer::RouteSet)),
+        ("content ready", content_ready(START.plus_ms(30 * DAY), Holds::Original)),
+        ("other content", content_ready(START.plus_ms(30 * DAY), Holds::SomethingElse)),
+        ("signer told", Answer::Own(OwnAnswer::SignerTold)),
+        ("signature stored", Answer::Own(OwnAnswer::SignatureStored { blob_id: "blob-2".into() })),
+        ("signature saved", Answer::Own(OwnAnswer::SignatureSaved)),
+        ("own draft", own_status(OwnStatus::NotSent)),
+        ("own in work", own_status(OwnStatus::InWork)),
+        ("own signed", own_status(OwnStatus::Signed)),
+        ("own refused", own_status(OwnStatus::Refused(Some("цена".into())))),
+        ("own withdrawn", own_status(OwnStatus::Withdrawn)),
+        ("own unclear", own_status(OwnStatus::Unclear)),
+        ("print form", Answer::Own(OwnAnswer::PrintForm(Some(spool(2))))),
+        ("no print form", Answer::Own(OwnAnswer::PrintForm(None))),
+        ("archive", Answer::Own(OwnAnswer::Archive(Some(spool(31))))),
+        ("no archive", Answer::Own(OwnAnswer::Archive(None))),
     ]
 }
 
@@ -180,6 +215,17 @@ fn events() -> Vec<(String, Make)> {
     let asked = |n| move |_: &DocumentSaga| Event::RobotAsked { order: robot(n) };
     all.push(("robot asks".into(), Box::new(asked(2))));
     all.push(("robot asks again".into(), Box::new(asked(1))));
+    all.push((
+        "signature given".into(),
+        Box::new(|saga| signature(saga.own.as_ref().map_or(0, |own| own.units), 40)),
+    ));
+    all.push((
+        "another signature".into(),
+        Box::new(|saga| signature(saga.own.as_ref().map_or(0, |own| own.units), 41)),
+    ));
+    all.push(("signature over an older content".into(), Box::new(|_| signature(0, 42))));
+    all.push(("link asked".into(), Box::new(|_| Event::Own(OwnEvent::LinkAsked))));
+    all.push(("status hint".into(), Box::new(|_| Event::Own(OwnEvent::StatusHint))));
     all.push(("panicked".into(), Box::new(|_| Event::Panicked { text: "index out of bounds".into() })));
     for (name, action) in actions() {
         all.push((format!("person: {name}"), Box::new(move |_| Event::Operator(action.clone()))));

@@ -6,6 +6,7 @@
 
 use super::super::effect::{Effect, RobotStatus};
 use super::super::event::{Answer, CallbackStatus, Event, OperatorAction, RobotHeard, StageKept};
+use super::super::own_signature::{Holds, OwnAnswer, OwnEffect, OwnStatus, Ticket};
 use super::super::state::{DeliveredFile, DocumentSaga, Source, Step, TimerKind, Work};
 use super::super::transition::{Context, IllegalEvent, Next, Policy, begin, begin_for_robot};
 use super::fixture::*;
@@ -121,6 +122,8 @@ struct World {
     moves: usize,
     /// Tokens of the workflows that were answered, and what they were told.
     answered: Vec<(String, RobotStatus)>,
+    /// The service where our own signer signs first.
+    own: OwnRemote,
 }
 
 impl World {
@@ -219,7 +222,74 @@ impl World {
             | Effect::PickSource { .. }
             | Effect::FetchSource { .. }
             | Effect::FetchSigned { .. } => good_answer(effect),
+            Effect::Own(own) => self.own.execute(own),
         })
+    }
+}
+
+/// A service where our own signer signs first.
+#[derive(Debug, Default)]
+struct OwnRemote {
+    /// Numbers of the drafts.
+    drafts: Vec<String>,
+    routes: usize,
+    units: u32,
+    /// Units whose signature was saved.
+    saves: Vec<String>,
+    polls: usize,
+    links: BTreeMap<String, String>,
+}
+
+impl OwnRemote {
+    fn status(&mut self) -> OwnStatus {
+        if self.saves.is_empty() {
+            return OwnStatus::NotSent;
+        }
+        self.polls += 1;
+        if self.polls < 2 { OwnStatus::InWork } else { OwnStatus::Signed }
+    }
+
+    fn execute(&mut self, effect: &OwnEffect) -> Answer {
+        match effect {
+            OwnEffect::CreateDraft(draft) => {
+                self.drafts.push(draft.number.clone());
+                good_answer(&Effect::Own(effect.clone()))
+            }
+            OwnEffect::FindDraft { number, .. } if !self.drafts.contains(number) => {
+                Answer::Own(OwnAnswer::DraftNotFound)
+            }
+            OwnEffect::SetRoute { .. } => {
+                self.routes = 1;
+                good_answer(&Effect::Own(effect.clone()))
+            }
+            OwnEffect::PrepareContent { .. } => {
+                self.units += 1;
+                Answer::Own(OwnAnswer::ContentReady {
+                    content: spool(30),
+                    ticket: Ticket::new(format!("ticket-{}", self.units)),
+                    expires_at: START.plus_ms(90 * DAY),
+                    holds: Holds::Original,
+                })
+            }
+            OwnEffect::TellSigner { text, tag, .. } => {
+                self.links.insert(tag.clone(), text.clone());
+                good_answer(&Effect::Own(effect.clone()))
+            }
+            OwnEffect::SaveSignature { ticket, .. } => {
+                let ticket = ticket.expose().to_owned();
+                // The ticket is the key: a repeat changes nothing.
+                if !self.saves.contains(&ticket) {
+                    self.saves.push(ticket);
+                }
+                Answer::Own(OwnAnswer::SignatureSaved)
+            }
+            OwnEffect::ReadStatus { .. } => own_status(self.status()),
+            OwnEffect::UploadBlob { .. }
+            | OwnEffect::FindDraft { .. }
+            | OwnEffect::SendSignature { .. }
+            | OwnEffect::FetchPrintForm { .. }
+            | OwnEffect::FetchArchive { .. } => good_answer(&Effect::Own(effect.clone())),
+        }
     }
 }
 
@@ -247,6 +317,14 @@ impl<'a> Run<'a> {
         let next =
             begin(saga_id(), &portal(), Source::CrmItem { item: ITEM }, None, cx).expect("a beginning");
         Self::of(next, policy, callbacks, faults)
+    }
+
+    /// Our own signer signs first.
+    fn own(policy: &'a Policy, faults: &'a [(usize, Fault)]) -> Self {
+        let cx = Context { now: START, policy, chance: 0 };
+        let source = Source::DriveFile { file_id: 9_001 };
+        let next = begin(saga_id(), &portal(), source, Some(OWN.into()), cx).expect("a beginning");
+        Self::of(next, policy, Callbacks::AllLost, faults)
     }
 
     /// By order of a robot, and with all that a rule can wish for.
@@ -296,6 +374,12 @@ impl<'a> Run<'a> {
         }
         match self.saga.step {
             Step::Parked => self.heal(),
+            Step::AwaitSigner => {
+                let unit = self.saga.own.as_ref().map_or(0, |own| own.units);
+                self.now = self.now.plus_ms(MINUTE);
+                self.tell(&signature(unit, 40));
+            }
+            Step::AwaitSignature if self.saga.own.is_some() => self.fire(),
             Step::AwaitSignature if self.is_told_by_polls() => self.fire(),
             // Where nothing else tells, a callback does in the end, or the document would wait for ever.
             Step::AwaitSignature => self.people_sign(),
@@ -407,6 +491,56 @@ impl<'a> Run<'a> {
         };
         let expected: &[_] = if rich { &[("token-1".to_owned(), end)] } else { &[] };
         assert_eq!(self.world.answered, expected, "answers to workflows; {}", what());
+    }
+}
+
+impl Run<'_> {
+    #[track_caller]
+    fn check_one_own_signature(&self) {
+        let what = || format!("{:?}\ncalls {:?}\nletters {:?}", self.faults, self.calls, self.letters);
+        let own = &self.world.own;
+        assert_eq!((own.drafts.len(), own.saves.len()), (1, 1), "drafts, saves; {}", what());
+        let names: Vec<&str> = self.world.files.iter().map(|f| f.1.as_str()).collect();
+        assert_eq!(names, ["contract_signed.pdf", "contract_signed.zip"], "{}", what());
+        let marks = ["edobridge-our-turn:", "edobridge-their-turn:", "edobridge:"];
+        for mark in marks {
+            let count = self.world.comments.iter().filter(|c| c.contains(mark)).count();
+            // A comment in between may be left out, the last one never.
+            assert!(count == 1 || (count == 0 && mark != "edobridge:"), "{mark} {count}; {}", what());
+        }
+        let told: Vec<u64> = self.world.notices.keys().map(|k| k.0).collect();
+        assert_eq!(told, [7, 8], "notices; {}", what());
+        assert_eq!(self.saga.step, Step::Delivered, "{}", what());
+        let state = self.saga.own.as_ref().expect("its own signature");
+        assert_ne!(state.archive_delivered, self.saga.delivered, "two files; {}", what());
+    }
+}
+
+#[test]
+fn every_fault_of_every_call_of_our_own_signature_ends_with_one_of_each() {
+    let policy = policy();
+    let calls = {
+        let run = Run::own(&policy, &[]).ended();
+        run.check_one_own_signature();
+        assert!(run.letters.is_empty(), "{:?}", run.letters);
+        assert_eq!(run.world.own.links.len(), 1);
+        run.calls.len()
+    };
+    assert_eq!(calls, 21);
+    for call in 0..calls {
+        for fault in Fault::ALL {
+            let faults = [(call, fault)];
+            let run = Run::own(&policy, &faults).ended();
+            run.check_one_own_signature();
+            for second in call + 1..run.calls.len() {
+                for other in
+                    [Fault::LostAfter, Fault::LostBefore, Fault::CrashAfter, Fault::Permanent, Fault::Late]
+                {
+                    let faults = [(call, fault), (second, other)];
+                    Run::own(&policy, &faults).ended().check_one_own_signature();
+                }
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::effect;
 use super::super::event::{Answer, WantedFile};
+use super::super::own_signature::{SignedPart, Telling};
 use super::super::rule::{self, SourceFacts};
 use super::super::state::{
     Claim, DeliveredFile, Delivery, DriveCopy, Occasion, Outcome, Source, SourceFile, Step, WaitWork,
@@ -15,12 +16,15 @@ pub(crate) const NO_RULE: &str = "no_rule";
 
 impl Draft<'_> {
     pub(super) fn answered(&mut self, answer: &Answer) -> Result<(), IllegalEvent> {
+        if let Answer::Own(own) = answer {
+            return self.own_answered(own);
+        }
         match self.next.saga.step {
             Step::ReadItem => self.item_read(answer),
             Step::FetchSource => self.source_answered(answer),
             Step::AwaitPdf => self.source_answered(answer),
             Step::Create | Step::FindDocument => self.document_answered(answer),
-            Step::AwaitSignature => self.wait_answered(answer),
+            Step::AwaitSignature | Step::AwaitSigner => self.wait_answered(answer),
             Step::FetchSigned | Step::ScanFolder | Step::Upload | Step::FindUpload => {
                 self.delivery_answered(answer)
             }
@@ -29,9 +33,21 @@ impl Draft<'_> {
             }
             Step::Comment | Step::FindComment | Step::Notify => self.announcement_answered(answer),
             Step::AnswerRobot => self.robot_answered(answer),
-            step @ (Step::Delivered | Step::Refused | Step::Ignored | Step::Cancelled | Step::Parked) => {
-                Err(wrong(step, answer))
-            }
+            step @ (Step::Delivered
+            | Step::Refused
+            | Step::Ignored
+            | Step::Cancelled
+            | Step::Parked
+            | Step::UploadBlob
+            | Step::CreateDraft
+            | Step::FindDraft
+            | Step::SetRoute
+            | Step::PrepareContent
+            | Step::TellSigner
+            | Step::SendSignature
+            | Step::SaveSignature
+            | Step::FindSave
+            | Step::FetchArchive) => Err(wrong(step, answer)),
         }
     }
 
@@ -172,7 +188,7 @@ impl Draft<'_> {
             return Ok(());
         }
         self.note_no_item();
-        self.go(Step::Create)
+        if self.signs_first() { self.begin_own_signature() } else { self.go(Step::Create) }
     }
 
     /// Found before people sign, not after.
@@ -224,8 +240,9 @@ impl Draft<'_> {
                 self.reminded();
                 Ok(())
             }
-            (WaitWork::Nothing | WaitWork::Poll | WaitWork::Reminder, _) => {
-                Err(wrong(Step::AwaitSignature, answer))
+            (WaitWork::Escalation, Answer::Notified) => self.escalated(),
+            (WaitWork::Nothing | WaitWork::Poll | WaitWork::Reminder | WaitWork::Escalation, _) => {
+                Err(wrong(self.next.saga.step, answer))
             }
         }
     }
@@ -255,6 +272,10 @@ impl Draft<'_> {
             format!("Подписанный файл получен, {size} байт"),
             format!("The signed file was fetched, {size} bytes"),
         );
+        self.deliver_signed()
+    }
+
+    pub(super) fn deliver_signed(&mut self) -> Result<(), IllegalEvent> {
         match self.next.saga.delivery.drive {
             DriveCopy::Wanted => self.go(Step::ScanFolder),
             DriveCopy::NotWanted => self.deliver_to_field(),
@@ -276,14 +297,26 @@ impl Draft<'_> {
     fn delivered(&mut self, file: &DeliveredFile) -> Result<(), IllegalEvent> {
         self.claim_echo(file.file_id);
         self.settled();
-        self.saga().delivered = Some(file.clone());
+        self.put_down(file);
         let name = words::plain(&file.name);
         self.note(
             "uploaded",
             format!("Подписанный файл «{name}» лежит в папке {}", file.folder_id),
             format!("The signed file \"{name}\" lies in folder {}", file.folder_id),
         );
-        self.deliver_to_field()
+        if self.next_part() { self.go(Step::ScanFolder) } else { self.deliver_to_field() }
+    }
+
+    /// The file in delivery lies there now. Where only an archive exists, it is the signed file.
+    fn put_down(&mut self, file: &DeliveredFile) {
+        let saga = self.saga();
+        match saga.own.as_deref_mut() {
+            Some(own) if own.part == SignedPart::Archive => {
+                own.archive_delivered = Some(file.clone());
+                saga.delivered.get_or_insert_with(|| file.clone());
+            }
+            _ => saga.delivered = Some(file.clone()),
+        }
     }
 
     fn claim_echo(&mut self, file_id: u64) {
@@ -318,6 +351,9 @@ impl Draft<'_> {
 
     fn commented(&mut self, comment_id: u64) -> Result<(), IllegalEvent> {
         self.settled();
+        if self.telling() != Telling::TheEnd {
+            return self.timeline_told();
+        }
         self.saga().comment_id = Some(comment_id);
         self.note("commented", "Комментарий в карточке записан", "The timeline comment was written");
         self.move_stage()
@@ -352,11 +388,12 @@ impl Draft<'_> {
     pub(super) fn straggler(&mut self, answer: &Answer) -> Result<(), IllegalEvent> {
         let step = self.stuck_at();
         match answer {
+            Answer::Own(own) => self.own_straggler(own),
             Answer::Created { document_id, raw_status } => {
                 self.late_document(document_id, raw_status);
                 Ok(())
             }
-            Answer::Uploaded { file } if step == Step::FindUpload && self.is_in_our_folder(file) => {
+            Answer::Uploaded { file } if step == Step::FindUpload && self.is_what_we_look_for(file) => {
                 self.delivered(file)
             }
             Answer::Uploaded { file } if self.next.saga.upload_name.is_some() => {
@@ -369,9 +406,12 @@ impl Draft<'_> {
         }
     }
 
-    /// A person may have moved the delivery since the attempt began.
-    fn is_in_our_folder(&self, file: &DeliveredFile) -> bool {
-        super::orders::folder_of(&self.next.saga).is_ok_and(|folder| folder == file.folder_id)
+    /// A person may have moved the delivery since the attempt began, and another of two files may be its turn now.
+    fn is_what_we_look_for(&self, file: &DeliveredFile) -> bool {
+        let saga = &self.next.saga;
+        let wanted = saga.upload_name.as_deref().map(rule::normalised_name);
+        super::orders::folder_of(saga).is_ok_and(|folder| folder == file.folder_id)
+            && wanted.is_some_and(|wanted| wanted == rule::normalised_name(&file.name))
     }
 
     fn late_document(&mut self, document_id: &str, raw_status: &str) {
@@ -398,7 +438,9 @@ impl Draft<'_> {
 
     /// Not adopted, but never taken for a trigger, and shown.
     fn late_upload(&mut self, file: &DeliveredFile) {
-        if self.next.saga.delivered.as_ref().is_some_and(|known| known.file_id == file.file_id) {
+        let archive = self.next.saga.own.as_deref().and_then(|own| own.archive_delivered.as_ref());
+        let mut known = self.next.saga.delivered.iter().chain(archive);
+        if known.any(|known| known.file_id == file.file_id) {
             return;
         }
         self.claim_echo(file.file_id);

@@ -36,7 +36,10 @@ impl Draft<'_> {
             return Ok(());
         }
         let stuck = self.end_or_stuck();
-        if stuck.is_finished() || matches!(stuck, Step::ReadItem | Step::FetchSource | Step::AwaitPdf) {
+        if self.signs_first()
+            || stuck.is_finished()
+            || matches!(stuck, Step::ReadItem | Step::FetchSource | Step::AwaitPdf)
+        {
             self.unexpected(document_id, raw);
             return Ok(());
         }
@@ -122,12 +125,17 @@ impl Draft<'_> {
         }
     }
 
-    fn record_status(&mut self, raw: &str) {
+    pub(super) fn record_status(&mut self, raw: &str) {
         if self.next.saga.provider_status.as_deref() == Some(raw) {
             return;
         }
         self.saga().provider_status = Some(raw.to_owned());
         let raw = words::plain(raw);
-        self.note("status", format!("Статус в EasyDocs: «{raw}»"), format!("Status in EasyDocs: \"{raw}\""));
+        let service = words::service(&self.next.saga);
+        self.note(
+            "status",
+            format!("Статус в {service}: «{raw}»"),
+            format!("Status in {service}: \"{raw}\""),
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Failures, lost attempts and taken names: what is repeated, what is looked for, what stops for a person.
 
+use super::super::own_signature::Telling;
 use super::super::state::{Claim, LastFailure, Step, Timer, TimerKind, Work};
 use super::super::words;
 use super::{Draft, IllegalEvent, effect_of, look_step, step_class};
@@ -50,6 +51,10 @@ impl Draft<'_> {
             self.wait_failed(failure);
             return Ok(());
         }
+        if step == Step::AwaitSigner {
+            self.signer_wait_failed(failure);
+            return Ok(());
+        }
         if self.is_unknown(step, failure) {
             self.saga().rounds += 1;
             return self.look(step);
@@ -59,10 +64,19 @@ impl Draft<'_> {
             FailureClass::Auth => self.later(self.auth_pause_ms().max(asked_pause_ms(failure))),
             // The search is refused: it cannot tell, the callback still can.
             FailureClass::Permanent if step == Step::FindDocument => self.grace(),
+            FailureClass::Permanent if step == Step::SaveSignature => return self.save_refused(failure),
+            FailureClass::Permanent if self.is_told_in_between() => {
+                return self.timeline_failed(&failure.reason);
+            }
             FailureClass::Permanent => self.park_failed(failure),
             FailureClass::Transient | FailureClass::Ambiguous => self.try_again(failure),
         }
         Ok(())
+    }
+
+    /// A comment in between holds up nothing.
+    fn is_told_in_between(&self) -> bool {
+        matches!(self.next.saga.step, Step::Comment | Step::FindComment) && self.telling() != Telling::TheEnd
     }
 
     /// Whether the write may have had its effect, so that it must be looked for (SG-5).

@@ -4,6 +4,7 @@
 use super::super::effect::{self, Effect, NamedFile};
 use super::super::state::{CommentFile, DocumentSaga, Outcome, Source, Step, WaitWork};
 use super::super::{rule, words};
+use super::own_signature::{escalation_user, file_in_delivery, name_in_delivery, own_effect_of};
 use super::{Context, IllegalEvent, missing};
 
 /// The folder for the signed copy.
@@ -22,6 +23,7 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
     let document = || saga.provider_document.clone().ok_or_else(|| missing(saga, "the document's id"));
     let item = || saga.crm_item.ok_or_else(|| missing(saga, "the CRM item"));
     let signed = || saga.signed.ok_or_else(|| missing(saga, "the signed file"));
+    let in_delivery = || file_in_delivery(saga).ok_or_else(|| missing(saga, "the signed file"));
     let field = || saga.delivery.field.clone().ok_or_else(|| missing(saga, "the file field"));
     let upload_name = || saga.upload_name.clone().ok_or_else(|| missing(saga, "the name of the copy"));
     let language = cx.policy.language;
@@ -51,19 +53,26 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
                 text: words::reminder(saga, cx.now, language),
                 tag: format!("edobridge|{}|reminder", saga.id.short()),
             },
-            Some(WaitWork::Poll | WaitWork::Nothing) | None => {
+            Some(WaitWork::Poll | WaitWork::Nothing | WaitWork::Escalation) | None if saga.own.is_some() => {
+                Effect::Own(own_effect_of(saga, cx)?)
+            }
+            Some(WaitWork::Poll | WaitWork::Nothing | WaitWork::Escalation) | None => {
                 Effect::ReadStatus { document_id: document()? }
             }
         },
+        Step::FetchSigned if saga.own.is_some() => Effect::Own(own_effect_of(saga, cx)?),
         Step::FetchSigned => Effect::FetchSigned { document_id: document()? },
-        Step::ScanFolder => Effect::ScanFolder { folder_id: folder_of(saga)?, wanted_name: copy_name(saga)? },
+        Step::ScanFolder => Effect::ScanFolder {
+            folder_id: folder_of(saga)?,
+            wanted_name: name_in_delivery(saga, copy_name(saga)?),
+        },
         Step::Upload => {
-            Effect::Upload { folder_id: folder_of(saga)?, name: upload_name()?, bytes: signed()? }
+            Effect::Upload { folder_id: folder_of(saga)?, name: upload_name()?, bytes: in_delivery()? }
         }
         Step::FindUpload => Effect::FindUpload {
             folder_id: folder_of(saga)?,
             name: upload_name()?,
-            bytes: signed()?,
+            bytes: in_delivery()?,
             above_id: saga.folder_baseline.unwrap_or(0),
         },
         Step::Comment => {
@@ -71,7 +80,7 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
             Effect::AddComment {
                 item: item()?,
                 text: words::comment(saga, &mark, language),
-                file: comment_file(saga)?,
+                files: comment_files(saga)?,
             }
         }
         Step::FindComment => Effect::FindComment { item: item()?, mark: effect::comment_mark(saga) },
@@ -100,6 +109,29 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
                 .ok_or_else(|| missing(saga, "the wanted stage"))?,
             from: super::crm::may_leave(saga),
         },
+        Step::AwaitSigner => match saga.waiting.as_ref().map(|w| w.doing) {
+            Some(WaitWork::Escalation) => {
+                let user_id = escalation_user(saga)?;
+                Effect::Notify {
+                    user_id,
+                    text: words::escalation(saga, cx.now, language),
+                    tag: format!("edobridge|{}|escalation|{user_id}", saga.id.short()),
+                }
+            }
+            Some(WaitWork::Poll | WaitWork::Nothing | WaitWork::Reminder) | None => {
+                Effect::Own(own_effect_of(saga, cx)?)
+            }
+        },
+        Step::UploadBlob
+        | Step::CreateDraft
+        | Step::FindDraft
+        | Step::SetRoute
+        | Step::PrepareContent
+        | Step::TellSigner
+        | Step::SendSignature
+        | Step::SaveSignature
+        | Step::FindSave
+        | Step::FetchArchive => Effect::Own(own_effect_of(saga, cx)?),
         Step::AnswerRobot => {
             let order = saga.robots.iter().find(|robot| robot.is_pending());
             let order = order.ok_or_else(|| missing(saga, "a robot that waits"))?;
@@ -127,10 +159,24 @@ fn signed_copy(saga: &DocumentSaga) -> Result<NamedFile, IllegalEvent> {
     Ok(NamedFile { name, bytes: saga.signed.ok_or_else(|| missing(saga, "the signed file"))? })
 }
 
-/// What goes with the comment: the signed file where the rule wants it, nothing after a refusal.
-fn comment_file(saga: &DocumentSaga) -> Result<Option<NamedFile>, IllegalEvent> {
+/// What goes with the comment: the signed files where the rule wants them, nothing before the end or after a refusal.
+fn comment_files(saga: &DocumentSaga) -> Result<Vec<NamedFile>, IllegalEvent> {
     match (saga.delivery.comment_file, saga.outcome) {
-        (CommentFile::Attached, Outcome::Signed) => signed_copy(saga).map(Some),
-        (CommentFile::Attached, Outcome::Refused | Outcome::Open) | (CommentFile::None, _) => Ok(None),
+        (CommentFile::Attached, Outcome::Signed) => {
+            let signed = signed_copy(saga)?;
+            let archive = archive_copy(saga).filter(|archive| archive.bytes != signed.bytes);
+            Ok([signed].into_iter().chain(archive).collect())
+        }
+        (CommentFile::Attached, Outcome::Refused | Outcome::Open) | (CommentFile::None, _) => Ok(Vec::new()),
     }
+}
+
+/// The archive of original and signatures, where the service gives one.
+fn archive_copy(saga: &DocumentSaga) -> Option<NamedFile> {
+    let own = saga.own.as_deref()?;
+    let name = match &own.archive_delivered {
+        Some(delivered) => delivered.name.clone(),
+        None => format!("{}.zip", rule::split_name(&copy_name(saga).ok()?).0),
+    };
+    Some(NamedFile { name, bytes: own.archive? })
 }

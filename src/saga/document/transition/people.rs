@@ -38,7 +38,7 @@ impl Draft<'_> {
     fn retry(&mut self, mend: &Mend) -> Result<(), IllegalEvent> {
         let stuck = self.stuck_at();
         self.not_busy()?;
-        if self.next.saga.step == Step::AwaitSignature {
+        if matches!(self.next.saga.step, Step::AwaitSignature | Step::AwaitSigner) {
             return Err(rejected(
                 "Документ ждёт подписей; повторять нечего.",
                 "The document waits for signatures; there is nothing to retry.",
@@ -63,10 +63,21 @@ impl Draft<'_> {
             // The name and the baseline belong to the old folder.
             (Step::Upload, Folder::Moved) => self.go(Step::ScanFolder),
             // The comment may have been given up, the people mended away: then this is the end.
-            (Step::Comment | Step::FindComment, _) if !self.next.saga.delivery.comment => self.move_stage(),
+            (Step::Comment | Step::FindComment, _) if !self.next.saga.delivery.comment => {
+                self.timeline_or_stage()
+            }
+            // The unit may be dead: a new one is made in any case, and the signer told.
+            (Step::AwaitSigner, _) => {
+                self.saga().waiting = None;
+                self.go(Step::PrepareContent)
+            }
             (Step::Notify, _) => self.tell(),
             (step, Folder::Same | Folder::Moved) => self.go(step),
         }
+    }
+
+    fn timeline_or_stage(&mut self) -> Result<(), IllegalEvent> {
+        if self.next.saga.own.is_some() { self.timeline_told() } else { self.move_stage() }
     }
 
     fn not_busy(&self) -> Result<(), IllegalEvent> {
@@ -293,21 +304,25 @@ impl Draft<'_> {
     }
 
     /// What cancelling cannot take back at the signing service.
-    fn what_stays(&self) -> (&'static str, &'static str) {
+    fn what_stays(&self) -> (String, String) {
         let stuck = self.stuck_at();
-        let maybe = stuck == Step::FindDocument || (stuck == Step::Create && self.is_in_flight());
+        let service = words::service(&self.next.saga);
+        let maybe = matches!(stuck, Step::FindDocument | Step::FindDraft)
+            || (matches!(stuck, Step::Create | Step::CreateDraft) && self.is_in_flight());
         if self.next.saga.provider_document.is_some() {
             (
-                " В EasyDocs документ остаётся: отзыва у сервиса нет.",
-                " It stays in EasyDocs: the service has no recall.",
+                format!(" В {service} документ остаётся: отзыва у сервиса нет."),
+                format!(" It stays in {service}: the service has no recall."),
             )
         } else if maybe {
             (
-                " Возможно, документ создан в EasyDocs и останется там: отзыва у сервиса нет.",
-                " EasyDocs may have the document, and it would stay there: the service has no recall.",
+                format!(" Возможно, документ создан в {service} и останется там: отзыва у сервиса нет."),
+                format!(
+                    " {service} may have the document, and it would stay there: the service has no recall."
+                ),
             )
         } else {
-            ("", "")
+            (String::new(), String::new())
         }
     }
 }

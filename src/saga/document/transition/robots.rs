@@ -71,7 +71,15 @@ fn status_of(step: Step) -> RobotStatus {
         Step::Ignored => RobotStatus::NotSent,
         Step::Parked => RobotStatus::Stopped,
         Step::AwaitSignature | Step::FindDocument => RobotStatus::Waiting,
-        Step::ReadItem | Step::FetchSource | Step::AwaitPdf | Step::Create => RobotStatus::Accepted,
+        Step::ReadItem
+        | Step::FetchSource
+        | Step::AwaitPdf
+        | Step::Create
+        | Step::UploadBlob
+        | Step::CreateDraft
+        | Step::FindDraft
+        | Step::SetRoute
+        | Step::PrepareContent => RobotStatus::Accepted,
         Step::FetchSigned
         | Step::ScanFolder
         | Step::Upload
@@ -83,7 +91,13 @@ fn status_of(step: Step) -> RobotStatus {
         | Step::FindComment
         | Step::MoveStage
         | Step::Notify
-        | Step::AnswerRobot => RobotStatus::Waiting,
+        | Step::AnswerRobot
+        | Step::TellSigner
+        | Step::AwaitSigner
+        | Step::SendSignature
+        | Step::SaveSignature
+        | Step::FindSave
+        | Step::FetchArchive => RobotStatus::Waiting,
     }
 }
 

@@ -4,14 +4,16 @@
 //! after a long standstill: ask the service first (it may be signed long since), then the deadline, then remind.
 
 use super::super::state::{Occasion, Step, Timer, TimerKind, WaitWork, Waiting};
+use super::super::words;
 use super::{Draft, IllegalEvent};
 use crate::domain::{Failure, FailureClass, Text, Timestamp};
+use crate::saga::retry::Schedule;
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     pub(super) fn wait(&mut self) {
         self.settled();
         let (now, policy) = (self.cx.now, self.cx.policy);
-        let poll = policy.poll.as_ref().and_then(|s| s.pause_ms(1, policy.jitter_percent, self.cx.chance));
+        let poll = self.poll_schedule().and_then(|s| s.pause_ms(1, policy.jitter_percent, self.cx.chance));
         self.enter(Step::AwaitSignature);
         self.saga().waiting = Some(Waiting {
             since: now,
@@ -25,8 +27,14 @@ impl Draft<'_> {
         self.rearm();
     }
 
+    /// Where the service can be asked, and when.
+    fn poll_schedule(&self) -> Option<&'a Schedule> {
+        let policy = self.cx.policy;
+        if self.signs_first() { Some(&policy.own.poll) } else { policy.poll.as_ref() }
+    }
+
     /// Sets the one timer of the wait to the nearest of its three reasons (SG-1).
-    fn rearm(&mut self) {
+    pub(super) fn rearm(&mut self) {
         let fallback = self.cx.now.plus_ms(self.cx.policy.deadline_ms);
         let saga = self.saga();
         saga.work = super::Work::Idle;
@@ -62,7 +70,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn do_while_waiting(&mut self, doing: WaitWork) {
+    pub(super) fn do_while_waiting(&mut self, doing: WaitWork) {
         if let Some(w) = self.saga().waiting.as_mut() {
             w.doing = doing;
         }
@@ -74,6 +82,7 @@ impl Draft<'_> {
 
     fn deadline(&mut self, w: &Waiting) {
         let days = self.cx.now.ms_since(w.since) / 86_400_000;
+        let service = words::service(&self.next.saga);
         self.park(
             "deadline",
             Text::new(
@@ -81,8 +90,8 @@ impl Draft<'_> {
                 format!("The document was not signed within {days} day(s), and no callback came."),
             ),
             Text::new(
-                "Посмотрите документ в кабинете EasyDocs. Retry продолжит ждать, cancel прекратит; уведомление о подписи или отказе продолжит работу само.",
-                "Look at the document in the EasyDocs cabinet. Retry goes on waiting, cancel stops; a callback about the signature or a refusal goes on by itself.",
+                format!("Посмотрите документ в кабинете {service}. Retry продолжит ждать, cancel прекратит; уведомление о подписи или отказе продолжит работу само."),
+                format!("Look at the document in the {service} cabinet. Retry goes on waiting, cancel stops; a callback about the signature or a refusal goes on by itself."),
             ),
             None,
         );
@@ -125,11 +134,10 @@ impl Draft<'_> {
     /// The next poll by the schedule, but not before `pause_ms` have passed.
     fn poll_later(&mut self, pause_ms: u64) {
         let (now, policy, chance) = (self.cx.now, self.cx.policy, self.cx.chance);
+        let schedule = self.poll_schedule();
         if let Some(w) = self.saga().waiting.as_mut() {
             w.polls = w.polls.saturating_add(1);
-            w.next_poll_at = policy
-                .poll
-                .as_ref()
+            w.next_poll_at = schedule
                 .and_then(|s| s.pause_ms(w.polls.saturating_add(1), policy.jitter_percent, chance))
                 .map(|ms| now.plus_ms(ms.max(pause_ms)));
         }
@@ -140,7 +148,9 @@ impl Draft<'_> {
     pub(super) fn wait_failed(&mut self, failure: &Failure) {
         match self.waiting_for() {
             WaitWork::Reminder => self.reminder_failed(failure),
-            WaitWork::Poll | WaitWork::Nothing => self.poll_later(super::failures::asked_pause_ms(failure)),
+            WaitWork::Poll | WaitWork::Nothing | WaitWork::Escalation => {
+                self.poll_later(super::failures::asked_pause_ms(failure));
+            }
         }
     }
 

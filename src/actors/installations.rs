@@ -19,11 +19,12 @@ mod upkeep;
 use super::bindings::{self, Binding, EventMode, Wants};
 use super::folder_watch::{FolderWatch, WatchedFolder};
 use super::portal_session::{PortalCaller, PortalSession};
+use super::sender_list::Senders;
 use super::session_registry::Sessions;
 use super::token_keeper::{TokenKeeper, Tokens};
 use super::{Parts, PortalSetup};
 use super::{capability_watch, owner_watch, second_channel};
-use crate::config::{Members, Network};
+use crate::config::Members;
 use crate::domain::{
     AppId, Failure, FailureClass, Installation, InstallationKey, InstallationStatus, MemberId, PortalId,
     Secret, Text, TokenPair,
@@ -89,9 +90,9 @@ pub struct AppSetup {
     /// Whether plain http is allowed.
     pub transport: Transport,
     /// Portals with an entry of their own, and where their events may come from.
-    pub named: BTreeMap<MemberId, (PortalId, Vec<Network>)>,
-    /// Where events of the others may come from; empty = anywhere.
-    pub senders: Vec<Network>,
+    pub named: BTreeMap<MemberId, (PortalId, Senders)>,
+    /// Where events of the others may come from.
+    pub senders: Senders,
     /// Asks a portal who somebody is, before it is known.
     pub make_visitor: MakeVisitor,
     /// Makes the setting of a portal.
@@ -127,8 +128,8 @@ pub struct InstalledGate {
     pub member_id: MemberId,
     /// Valid tokens.
     pub application_tokens: Vec<Secret>,
-    /// Addresses it may send from; empty = any.
-    pub senders: Vec<Network>,
+    /// Addresses it may send from.
+    pub senders: Senders,
 }
 
 /// Why a claim is not believed, or not carried out.

@@ -37,6 +37,7 @@ pub mod push_channel;
 pub mod retry_scheduler;
 mod robot_desk;
 pub mod second_channel;
+pub mod sender_list;
 pub mod session_registry;
 pub mod signing_desk;
 pub mod token_keeper;
@@ -72,6 +73,7 @@ use owner_watch::{OwnerBoard, OwnerSettings, OwnerView};
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
+use sender_list::SenderList;
 use session_registry::Sessions;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -114,6 +116,8 @@ pub struct Parts {
     pub gaps: Arc<GapReport>,
     /// Rung when something lies in a portal's offline queue.
     pub queue_bells: QueueBells,
+    /// The published addresses of senders, where a portal takes no others.
+    pub sender_list: Option<Arc<SenderList>>,
     /// What the portals can do.
     pub capabilities: Arc<CapabilityBoard>,
     /// What is known of the people behind the portals' credentials.
@@ -251,6 +255,7 @@ impl Engine {
         let decisions = Arbiter::new();
         let remotes = Arbiter::new();
         let sessions = Sessions::new(parts.circuit);
+        sender_list::start(&parts, &remotes.handle());
         let mut by_webhook = Vec::new();
         for portal in portals {
             let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
@@ -279,6 +284,11 @@ impl Engine {
         }
         let arbiters = [decisions.handle(), remotes.handle()].into();
         Self { parts, runner, ingresses, scheduler, sessions, installations, arbiters }
+    }
+
+    /// The published addresses of senders, where a portal takes no others.
+    pub fn sender_list(&self) -> Option<Arc<SenderList>> {
+        self.parts.sender_list.clone()
     }
 
     /// The installations of our applications.
@@ -401,6 +411,7 @@ impl Engine {
         reasons.extend(self.installations.complaints());
         reasons.extend(self.parts.budgets.alarms());
         reasons.extend(self.parts.owners.alarms());
+        reasons.extend(self.sender_list().and_then(|list| list.complaint()));
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -490,6 +501,7 @@ impl Engine {
             metrics.set_circuit(&remote, state);
         }
         self.parts.gaps.tick(now);
+        sender_list::measure(&self.parts);
         if let Ok(due) = self.parts.store.next_due().await {
             let lag = due.map_or(0, |due| now.ms_since(due));
             metrics.set_timer_lag(Duration::from_millis(lag));

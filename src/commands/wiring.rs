@@ -11,6 +11,7 @@ use crate::actors::offline_queue::QueueBells;
 use crate::actors::owner_watch::{Expiry, OwnerSettings};
 use crate::actors::portal_session::Budgets;
 use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode};
+use crate::actors::sender_list::{SenderList, SenderListSettings, Senders};
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text, Timestamp};
@@ -333,6 +334,7 @@ pub fn parts(
 ) -> Result<Parts, WiringError> {
     let first = config.portals.first();
     let gaps = Arc::new(GapReport::new(gap_settings(config), clock.now(), metrics.clone()));
+    let senders = sender_list_if_used(config, &clock)?;
     Ok(Parts {
         store,
         clock,
@@ -348,6 +350,7 @@ pub fn parts(
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
         budgets: Budgets::default(),
+        sender_list: senders,
         capabilities: Arc::default(),
         owners: Arc::default(),
         work_arrived: Arc::new(Notify::new()),
@@ -726,6 +729,7 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
                 portals: config.portals.iter().map(portal_gate).collect(),
             },
             easydocs: Some(http::EasydocsSettings {
+                senders: e.callback_from.clone(),
                 per_minute: NonZeroU32::new(e.limits.callback_per_minute).unwrap_or(NonZeroU32::MIN),
                 protocol: Arc::new(easydocs_settings(config)?),
             }),
@@ -740,11 +744,51 @@ pub fn zone(config: &Config) -> jiff::tz::TimeZone {
     jiff::tz::TimeZone::get(&config.time.zone).unwrap_or(jiff::tz::TimeZone::UTC)
 }
 
+/// From where a portal takes events.
+pub fn senders(portal: &config::PortalConfig) -> Senders {
+    Senders { networks: portal.events_from.clone(), rule: portal.senders }
+}
+
+/// The published list of senders.
+///
+/// # Errors
+/// [`WiringError`] if no HTTP client can be made.
+pub fn sender_list(config: &Config) -> Result<SenderListSettings, WiringError> {
+    let list = &config.sender_list;
+    Ok(SenderListSettings {
+        url: list.url.clone(),
+        http: HttpClient::new(&HttpSettings {
+            read_timeout: SENDER_LIST_TIMEOUT,
+            total_timeout: SENDER_LIST_TIMEOUT,
+            ..HttpSettings::default()
+        })?,
+        refresh_ms: list.refresh.as_ms(),
+        grace_ms: list.grace.as_ms(),
+        data_dir: config.data_dir.clone(),
+    })
+}
+
+/// Nobody waits for the list: the next look comes soon.
+const SENDER_LIST_TIMEOUT: Duration = Duration::from_secs(20);
+
+fn sender_list_if_used(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<SenderList>>, WiringError> {
+    let of_apps = config.apps.iter().map(|app| &app.portal);
+    let is_used =
+        config.portals.iter().chain(of_apps).any(|portal| portal.senders == config::SenderRule::Published);
+    match is_used {
+        true => Ok(Some(Arc::new(SenderList::open(sender_list(config)?, clock.clone())))),
+        false => Ok(None),
+    }
+}
+
 fn portal_gate(portal: &config::PortalConfig) -> http::PortalGate {
     http::PortalGate {
         id: portal.id.clone(),
         member_id: portal.member_id.clone(),
         application_tokens: portal.application_tokens.iter().map(|t| t.secret().clone()).collect(),
-        senders: portal.events_from.clone(),
+        senders: senders(portal),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::wiring::{self, PortalKit, WiringError};
 use crate::actors::installations::{AppSetup, Apps, MakePortal, MakeVisitor, Transport};
-use crate::config::{AppConfig, Config, Network, PortalConfig, SecretRef};
+use crate::config::{AppConfig, Config, PortalConfig, SecretRef};
 use crate::domain::{MemberId, PortalId};
 use crate::providers::bitrix24::AppAccess;
 use crate::providers::bitrix24::oauth::{ClientKeys, OauthClient};
@@ -111,7 +111,7 @@ fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> 
     let entries = entries(config, app);
     let named = entries
         .iter()
-        .map(|(member, entry)| (member.clone(), (entry.id.clone(), entry.events_from.clone())))
+        .map(|(member, entry)| (member.clone(), (entry.id.clone(), wiring::senders(entry))))
         .collect();
     Ok(AppSetup {
         id: app.id.clone(),
@@ -121,14 +121,10 @@ fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> 
         keep_alive_ms: app.keep_alive.as_ms(),
         transport: if app.dangerous_allow_http { Transport::HttpToLoopback } else { Transport::HttpsOnly },
         named,
-        senders: senders(&app.portal),
+        senders: wiring::senders(&app.portal),
         make_visitor: make_visitor(config, &entries, &app.portal)?,
         make_portal: make_portal(config, &entries, &app.portal)?,
     })
-}
-
-fn senders(portal: &PortalConfig) -> Vec<Network> {
-    portal.events_from.clone()
 }
 
 /// Portals with an entry of their own for this application.

@@ -4,6 +4,7 @@
 //! callbacks are signed are all configurable. What a key's default rests on is said in `default.toml`.
 
 use super::closed_network::CaFile;
+use super::network::Network;
 use super::secret_ref::SecretRef;
 use super::units::{Period, Size};
 use schemars::JsonSchema;
@@ -44,6 +45,8 @@ pub struct EasydocsConfig {
     pub status: StatusConfig,
     /// How a document is found by our id, if it can be.
     pub search: SearchConfig,
+    /// Addresses from which callbacks may come. Empty: any, the signature decides.
+    pub callback_from: Vec<Network>,
     /// What callbacks look like.
     pub callback: CallbackConfig,
     /// How callbacks are signed.

@@ -24,6 +24,7 @@ mod retry;
 mod rule;
 mod schema;
 mod secret_ref;
+mod sender_list;
 mod server;
 mod show;
 mod source;
@@ -52,6 +53,7 @@ pub use retry::{CircuitConfig, RetryConfig};
 pub use rule::{CrmItemSource, Delivery, Existing, Folders, Occasion, Recipient, RuleConfig, Trigger};
 pub use schema::schema;
 pub use secret_ref::{SecretRef, SecretSource};
+pub use sender_list::{SenderListConfig, SenderRule};
 pub use server::{LanguageCode, LogConfig, LogFormat, OperatorConfig, PublicConfig, StoreConfig, TimeConfig};
 pub use source::{DEFAULT_TOML, Origins};
 pub use units::{InvalidPeriod, InvalidSize, Period, Size};
@@ -86,6 +88,8 @@ pub struct Config {
     pub idocs: Option<IdocsConfig>,
     /// How long our own signers have.
     pub signing_page: SigningPageConfig,
+    /// The published list of senders of events.
+    pub sender_list: SenderListConfig,
     /// Repetition of failed calls.
     pub retry: RetryConfig,
     /// Our applications in Bitrix24.

@@ -5,6 +5,7 @@ use super::closed_network::{CaFile, ExtraAuthConfig};
 use super::network::Network;
 use super::problem::bilingual;
 use super::secret_ref::SecretRef;
+use super::sender_list::SenderRule;
 use super::units::Period;
 use crate::domain::{AppId, PortalId};
 use jiff::civil::Date;
@@ -39,6 +40,8 @@ pub struct PortalConfig {
     pub application_tokens: Vec<SecretRef>,
     /// Addresses from which its events may come. Empty: any, the token decides.
     pub events_from: Vec<Network>,
+    /// Whether only the published servers of the vendor, and `events_from`, may send.
+    pub senders: SenderRule,
     /// How many requests the portal takes.
     pub rate: Rate,
     /// First pause after QUERY_LIMIT_EXCEEDED; it doubles with each further one.

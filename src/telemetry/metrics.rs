@@ -81,6 +81,9 @@ struct Ingress {
     ack_seconds: Histograms<SourceLabels>,
     refused: Family<RefusalLabels, Counter>,
     triggers: Family<TriggerLabels, Counter>,
+    sender_list_addresses: Gauge,
+    sender_list_counts: Gauge,
+    sender_list_age_seconds: FloatGauge,
     requests: Family<HttpLabels, Counter>,
     request_seconds: Histograms<RouteLabels>,
 }
@@ -251,6 +254,12 @@ impl Metrics {
     /// A request was refused and left no trace but this.
     pub fn refused(&self, source: NoticeSource, reason: RefusalReason) {
         self.ingress.refused.get_or_create(&RefusalLabels { source, reason }).inc();
+    }
+    /// The published list of senders: its length, whether it counts, how old it is.
+    pub fn set_sender_list(&self, addresses: u64, counts: bool, age: Duration) {
+        self.ingress.sender_list_addresses.set(clamp(addresses));
+        self.ingress.sender_list_counts.set(i64::from(counts));
+        self.ingress.sender_list_age_seconds.set(age.as_secs_f64());
     }
     /// A rule looked at a file or an event.
     pub fn triggered(&self, trigger: TriggerKind, outcome: TriggerOutcome) {
@@ -513,6 +522,24 @@ impl Ingress {
                 "trigger_files",
                 "Files and events that rules looked at, by trigger and outcome; healed ones were missed by events and found by looking",
                 Family::default(),
+            ),
+            sender_list_addresses: put(
+                r,
+                "ingress_sender_list_addresses",
+                "Addresses and ranges in the published list of senders, where one is used",
+                Gauge::default(),
+            ),
+            sender_list_counts: put(
+                r,
+                "ingress_sender_list_counts",
+                "1 if the published list of senders is used and counts, 0 if not",
+                Gauge::default(),
+            ),
+            sender_list_age_seconds: put(
+                r,
+                "ingress_sender_list_age_seconds",
+                "Age of the published list of senders, where one is used",
+                FloatGauge::default(),
             ),
             requests: put(
                 r,

@@ -1,7 +1,9 @@
 //! Rules about portals.
 
 use super::{PlainHttp, Report, is_plain_name, scheme_complaint};
-use crate::config::{Config, ExplicitRate, Period, PortalConfig, Rate, SecondChannelMode, SecretRef};
+use crate::config::{
+    Config, ExplicitRate, Period, PortalConfig, Rate, SecondChannelMode, SecretRef, SenderRule,
+};
 use crate::domain::MemberId;
 use url::Url;
 
@@ -23,6 +25,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
             format!("there are more than {PORTALS_MAX} portals: divide them between services"),
         );
     }
+    check_sender_list(config, report);
     for (index, portal) in config.portals.iter().enumerate() {
         let key = format!("portals[{index}]");
         check_id(&key, portal, &config.portals[..index], report);
@@ -269,6 +272,25 @@ fn check_second_channel(key: &str, portal: &PortalConfig, report: &mut Report) {
             format!("{key}.second_channel.mode"),
             "второй канал выключен: событие, которое Битрикс24 потеряет, не будет замечено никем; верните \"auto\"",
             "the second channel is off: an event that Bitrix24 loses is noticed by nobody; set it to \"auto\"",
+        );
+    }
+}
+
+/// The list of senders, where somebody uses it.
+fn check_sender_list(config: &Config, report: &mut Report) {
+    let list = &config.sender_list;
+    report.service_url("sender_list.url", &list.url, PlainHttp::from(list.dangerous_allow_http));
+    // more often than once a minute is against the vendor's wish; a sandbox has none
+    let least = if list.dangerous_allow_http { Period::from_ms(50) } else { Period::from_secs(60) };
+    report.period("sender_list.refresh", list.refresh, least..=Period::from_secs(86_400));
+    report.period("sender_list.grace", list.grace, list.refresh..=Period::from_secs(30 * 86_400));
+    let of_apps = config.apps.iter().map(|app| &app.portal);
+    let is_used = config.portals.iter().chain(of_apps).any(|portal| portal.senders == SenderRule::Published);
+    if is_used && config.public.trusted_proxies.is_empty() {
+        report.warning(
+            "public.trusted_proxies",
+            "портал принимает события только с адресов Битрикс24: если перед edobridge стоит прокси, впишите его сюда, иначе все события придут с его адреса и будут отвергнуты",
+            "a portal takes events from Bitrix24's addresses only: if a proxy stands before edobridge, name it here, or all events come from its address and are refused",
         );
     }
 }

@@ -31,6 +31,7 @@ pub mod operating;
 pub mod push;
 pub mod registration;
 pub mod robots;
+pub mod sender_nodes;
 pub mod transfer;
 pub mod wire;
 

@@ -12,5 +12,6 @@ pub mod owner;
 pub mod portal;
 pub mod public_address;
 pub mod rules;
+pub mod senders;
 pub mod store;
 pub mod visitor;

@@ -3,6 +3,7 @@
 
 mod support;
 
+use edobridge::actors::sender_list::Listed;
 use edobridge::commands::wiring;
 use edobridge::config::{Config, Environment, Severity};
 use edobridge::providers::bitrix24::account;
@@ -233,6 +234,8 @@ fn install(stage: &Stage, spec: &AppSpec) {
     stage.world.install_app(&spec.client_id).expect("it is registered");
     let page = block_on(stage.world.open_frame(&spec.client_id, &FrameSpec::main_page())).expect("installed");
     assert_eq!(page.status, 200, "{}", page.body);
+    // what the page's BX24.installFinish does: until then the portal keeps and sends no events
+    stage.world.finish_install(&spec.client_id).expect("it is installed");
 }
 
 const BOX_SECRET: &str = "directory-of-the-company-7";
@@ -372,5 +375,177 @@ fn plain_http_to_a_box_needs_its_dangerous_key_and_is_warned_of() {
     let app = InProcess::start(&stage);
     stage.drop_file("договор.pdf", pdf(6, 900));
     wait_for("the signed copy", || !stage.signed_copies().is_empty());
+    app.stop();
+}
+
+// ---- who may send -----------------------------------------------------------------------------------------------
+
+fn metric(app: &InProcess, line: &str) -> Option<f64> {
+    let text = app.engine.metrics().encode();
+    text.lines().find_map(|one| one.strip_prefix(line)?.trim().parse().ok())
+}
+
+fn refused_senders(app: &InProcess) -> f64 {
+    metric(app, "edobridge_ingress_refused_total{source=\"bitrix24\",reason=\"sender\"}").unwrap_or(0.0)
+}
+
+fn listed(app: &InProcess) -> Option<Listed> {
+    app.engine.sender_list().map(|list| list.verdict("127.0.0.1".parse().expect("an address")))
+}
+
+fn copy_of(stage: &Stage, name: &str) -> bool {
+    stage.signed_copies().iter().any(|file| file.name == name)
+}
+
+#[test]
+fn only_published_senders_get_in_and_a_list_whose_source_is_down_goes_on_counting() {
+    let stage = Stage::new(&Setting::default());
+    let list = format!(
+        "[sender_list]\nurl = \"{}webhook/app.json\"\nrefresh = \"100ms\"\ndangerous_allow_http = true\n[[portals]]",
+        stage.world.bitrix_url()
+    );
+    rewrite(
+        &stage,
+        &[("[portals.timeouts]", "senders = \"published\"\n[portals.timeouts]"), ("[[portals]]", &list)],
+    );
+    let app = InProcess::start(&stage);
+    wait_for("the list is there", || listed(&app) == Some(Listed::Yes));
+    stage.drop_file("первый.pdf", pdf(7, 900));
+    wait_for("the first copy", || copy_of(&stage, "первый_signed.pdf"));
+    stage.world.set_sender_nodes(&["203.0.113.7", "198.51.100.0/24"]);
+    wait_for("the new list counts", || listed(&app) == Some(Listed::No));
+    let before = refused_senders(&app);
+    stage.drop_file("чужой.pdf", pdf(8, 900));
+    wait_for("the event is refused", || refused_senders(&app) > before);
+    // the source goes down: the list that is known goes on counting
+    let looks = count(&stage, "sender.nodes");
+    stage.world.add_fault(Fault::always("sender.nodes", FaultKind::status(503, "DOWN"))).expect("set");
+    wait_for("some looks in vain", || count(&stage, "sender.nodes") >= looks + 3);
+    assert_eq!(listed(&app), Some(Listed::No));
+    assert_eq!(metric(&app, "edobridge_ingress_sender_list_counts"), Some(1.0));
+    assert_eq!(stage.world.documents().len(), 1, "what was refused has left nothing");
+    app.stop();
+    // a restart while the source is down changes nothing; a box that posts by itself is let in by its own range
+    rewrite(
+        &stage,
+        &[("senders = \"published\"", "senders = \"published\"\nevents_from = [\"127.0.0.0/8\"]")],
+    );
+    let app = InProcess::start(&stage);
+    assert_eq!(listed(&app), Some(Listed::No), "the kept list counts from the start");
+    stage.drop_file("свой.pdf", pdf(9, 900));
+    wait_for("the box's own event", || copy_of(&stage, "свой_signed.pdf"));
+    app.stop();
+}
+
+// ---- no inbound address at all ----------------------------------------------------------------------------------
+
+/// A rule that wants the file of a deal in the stage C1:SIGN.
+const DEALS: &str = r#"[[rules]]
+id = "deals"
+portal = "main"
+route_id = "route-2"
+trigger = { kind = "deal_stage", stages = ["C1:SIGN"], file_field = "UF_CRM_CONTRACT" }
+deliver_to = @FOLDER@
+"#;
+
+/// Nobody can reach us: neither the portal nor EasyDocs, which is asked for the status.
+fn closed_stage(second_channel: &str) -> Stage {
+    let setting = Setting { more: DEALS.to_owned(), status: true, watched: true, ..Setting::default() };
+    let stage = Stage::new(&setting);
+    let channel = format!("[portals.second_channel]\n{second_channel}\n[portals.timeouts]");
+    let base = format!("base_url = \"http://{}/\"", stage.public);
+    rewrite(
+        &stage,
+        &[
+            ("@FOLDER@", &stage.folder.to_string()),
+            ("[portals.timeouts]", &channel),
+            (&base, "base_url = \"http://127.0.0.1:1/\""),
+        ],
+    );
+    stage.world.set_event_target(None);
+    stage.world.set_callback_url(None);
+    stage
+        .world
+        .put_item_file(DEAL, "ufCrmContract", "contract.pdf", pdf(10, 900))
+        .expect("the deal is there");
+    stage
+}
+
+fn heard_anything(app: &InProcess) -> bool {
+    let accepted = |source: &str| {
+        let line = format!("edobridge_ingress_notices_total{{source=\"{source}\",outcome=\"accepted\"}}");
+        metric(app, &line).unwrap_or(0.0)
+    };
+    accepted("bitrix24") + accepted("easydocs") > 0.0
+}
+
+#[test]
+fn a_portal_that_can_only_be_polled_brings_a_document_through_by_the_sweep() {
+    let stage = closed_stage("sweep_interval = \"200ms\"\nsweep_overlap = \"10s\"");
+    let token = format!("application_tokens = [\"{}\"]\n", stage.secrets().application_token);
+    rewrite(&stage, &[(&token, "")]);
+    let app = InProcess::start(&stage);
+    wait_for("the sweep has looked", || portal(&stage)["channel"]["looked_at"].is_string());
+    stage.world.move_item(DEAL, "C1:SIGN").expect("the deal is there");
+    wait_for("the signed copy", || !stage.signed_copies().is_empty());
+    assert!(!heard_anything(&app), "nobody has told us anything");
+    let channel = portal(&stage)["channel"].clone();
+    assert_eq!((&channel["mode"], &channel["running"]), (&"auto".into(), &serde_json::json!(["sweep"])));
+    assert!(channel["found_at"].is_string() && channel["failure"].is_null(), "{channel}");
+    let output = Command::new(env!("CARGO_BIN_EXE_edobridge"))
+        .args(["doctor", "--json", "--config"])
+        .arg(&stage.config_path)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("второй канал (auto): sweep"), "{text}");
+    app.stop();
+}
+
+#[test]
+fn an_application_whose_portal_cannot_reach_us_brings_a_document_through_by_the_offline_queue() {
+    let stage = closed_stage("offline_interval = \"200ms\"\nsweep_interval = \"1h\"");
+    let spec = as_application(&stage, "", "");
+    let app = InProcess::start(&stage);
+    // the administrator's browser stands in the same network as we do
+    install(&stage, &spec);
+    wait_for("the offline events are bound", || !offline_marks(&stage).is_empty());
+    wait_for("the queue is read", || portal(&stage)["channel"]["looked_at"].is_string());
+    stage.world.move_item(DEAL, "C1:SIGN").expect("the deal is there");
+    wait_for("the signed copy", || !stage.signed_copies().is_empty());
+    assert!(!heard_anything(&app), "nobody has told us anything");
+    assert!(count(&stage, "event.offline.get") > 0);
+    app.stop();
+}
+
+// ---- the mark of our own changes --------------------------------------------------------------------------------
+
+/// The connectors under which offline events are bound.
+fn offline_marks(stage: &Stage) -> Vec<String> {
+    let apps = stage.world.apps();
+    apps.into_iter().flat_map(|app| app.offline_events).map(|(_, connector)| connector).collect()
+}
+
+#[test]
+fn events_are_bound_under_our_mark_only_while_the_plan_has_it() {
+    let stage = closed_stage("offline_interval = \"200ms\"\nsweep_interval = \"1h\"");
+    rewrite(&stage, &[("capability_check_interval = \"0s\"", "capability_check_interval = \"1s\"")]);
+    let spec = as_application(&stage, "", "auth_connector = \"edobridge\"");
+    stage.world.set_feature("rest_auth_connector", false);
+    let app = InProcess::start(&stage);
+    install(&stage, &spec);
+    let all_are = |mark: &str| {
+        let marks = offline_marks(&stage);
+        !marks.is_empty() && marks.iter().all(|one| one == mark)
+    };
+    wait_for("the events are bound without a mark", || all_are(""));
+    assert!(features(&stage).contains(&("own_changes_mark".to_owned(), "otherwise".to_owned())));
+    stage.world.set_feature("rest_auth_connector", true);
+    wait_for("the events are bound anew under the mark", || all_are("edobridge"));
+    stage.world.move_item(DEAL, "C1:SIGN").expect("the deal is there");
+    wait_for("the signed copy", || !stage.signed_copies().is_empty());
+    stage.world.set_feature("rest_auth_connector", false);
+    wait_for("and back", || all_are(""));
     app.stop();
 }

@@ -16,10 +16,15 @@ use crate::saga::document::Rule;
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// What all portals can do.
 #[derive(Debug, Default)]
-pub struct CapabilityBoard(Mutex<BTreeMap<PortalId, Entry>>);
+pub struct CapabilityBoard {
+    portals: Mutex<BTreeMap<PortalId, Entry>>,
+    /// Rung when the plan of a portal has changed: what was bound under the old one must be bound anew.
+    news: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -46,7 +51,12 @@ pub struct CapabilityView {
 
 impl CapabilityBoard {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<PortalId, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.portals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the plan of a portal has changed.
+    pub(super) async fn plan_changed(&self) {
+        self.news.notified().await;
     }
 
     /// Recalls what the store knows of these portals. What cannot be read is asked for anew.
@@ -92,6 +102,10 @@ impl CapabilityBoard {
         let mut entries = self.entries();
         let entry = entries.entry(portal.clone()).or_default();
         let before = std::mem::take(&mut entry.shortfalls);
+        let plan = entry.map.as_ref().map(|map| map.features.clone());
+        if plan.is_some_and(|plan| plan != map.features) {
+            self.news.notify_one();
+        }
         entry.map = Some(Arc::new(map));
         entry.unread = None;
         entry.follow(portal, rules);

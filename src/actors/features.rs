@@ -181,11 +181,10 @@ fn shortfall(map: &CapabilityMap, feature: Feature, events: &[String]) -> Option
         Feature::Items if speaks_old(map) => {
             denied(map, needs(feature)).map(|cause| (Standing::Otherwise, cause))
         }
-        Feature::Notices
-            if map.lacks(SYSTEM_NOTICE) && map.presence(OLD_NOTICE) == Some(Presence::Available) =>
-        {
-            Some((Standing::Otherwise, Cause::Methods(vec![SYSTEM_NOTICE])))
-        }
+        Feature::Notices if map.lacks(SYSTEM_NOTICE) => match map.lacks(OLD_NOTICE) {
+            true => Some((Standing::Off, Cause::Methods(vec![SYSTEM_NOTICE, OLD_NOTICE]))),
+            false => Some((Standing::Otherwise, Cause::Methods(vec![SYSTEM_NOTICE]))),
+        },
         Feature::OfflineQueue => denied(map, needs(feature)).map(|cause| (by_sweep(map), cause)),
         Feature::Push => denied(map, needs(feature)).map(|cause| (Standing::Otherwise, cause)),
         Feature::Drive

@@ -105,6 +105,7 @@ impl ItemSweep {
         match self.round().await {
             Ok(found) => {
                 self.parts.metrics.channel_looked(portal, label);
+                self.parts.channels.looked(&self.portal, self.parts.clock.now(), found);
                 if found > 0 {
                     tracing::info!(portal, found, "a sweep found changes that a rule wants");
                 }
@@ -112,7 +113,9 @@ impl ItemSweep {
             }
             Err(error) => {
                 self.parts.metrics.channel_failed(portal, label);
-                tracing::warn!(portal, reason = %error_chain(&error), "a sweep failed");
+                let reason = error_chain(&error);
+                self.parts.channels.failed(&self.portal, &reason);
+                tracing::warn!(portal, %reason, "a sweep failed");
                 Looked::InVain
             }
         }

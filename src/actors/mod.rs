@@ -12,6 +12,7 @@ mod batch_room;
 pub mod bindings;
 pub mod capability_board;
 pub mod capability_watch;
+pub mod channel_board;
 pub mod circuit;
 mod crash_point;
 pub mod document_saga;
@@ -60,6 +61,7 @@ use crate::telemetry::metrics::Metrics;
 use actix::prelude::*;
 use capability_board::{CapabilityBoard, CapabilityView};
 use capability_watch::CapabilitySettings;
+use channel_board::{ChannelBoard, ChannelView};
 use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
@@ -118,6 +120,8 @@ pub struct Parts {
     pub queue_bells: QueueBells,
     /// The published addresses of senders, where a portal takes no others.
     pub sender_list: Option<Arc<SenderList>>,
+    /// How the second channels are doing.
+    pub channels: ChannelBoard,
     /// What the portals can do.
     pub capabilities: Arc<CapabilityBoard>,
     /// What is known of the people behind the portals' credentials.
@@ -228,6 +232,8 @@ pub struct PortalView {
     pub owner: Option<OwnerView>,
     /// What it can do; none before it is known at all.
     pub capability: Option<CapabilityView>,
+    /// How its second channels are doing.
+    pub channel: Option<ChannelView>,
 }
 
 /// Whether the engine can take work.
@@ -446,6 +452,7 @@ impl Engine {
                 installation: installed.iter().find(|it| it.portal == id).cloned(),
                 owner,
                 capability: self.parts.capabilities.view(&id),
+                channel: self.parts.channels.of(&id),
                 id: view.id,
                 address: view.address,
                 bucket_level: view.bucket_level,

@@ -17,6 +17,7 @@ use super::portal_session::PortalCaller;
 use super::{Parts, error_chain};
 use crate::domain::{Failure, FailureClass, PortalId, Timestamp};
 use crate::providers::bitrix24::BitrixTrigger;
+use crate::providers::bitrix24::capabilities::{FEATURE_CONNECTOR, FEATURE_RESERVES};
 use crate::providers::bitrix24::offline::{self, Features, Fetch, Package, QueueRow};
 use crate::saga::document::rule::{self, GeneratedFacts};
 use crate::store::{NewNotice, NoticeKind, StoreError};
@@ -141,7 +142,9 @@ impl OfflineQueue {
             // A portal that refuses is asked more and more rarely, at most ten times the interval apart.
             let stretch = u64::from(known.failures.min(10)).max(1);
             let pause = Duration::from_millis(self.interval_ms * stretch);
-            drop(tokio::time::timeout(pause, bell.notified()).await);
+            if tokio::time::timeout(pause, bell.notified()).await.is_ok() {
+                self.parts.channels.woken(&self.portal, self.parts.clock.now());
+            }
         }
     }
 
@@ -154,6 +157,7 @@ impl OfflineQueue {
             Ok(rows) => {
                 known.failures = 0;
                 self.parts.metrics.channel_looked(self.portal.as_str(), label);
+                self.parts.channels.looked(&self.portal, self.parts.clock.now(), rows);
                 if rows > 0 {
                     tracing::info!(portal = %self.portal, rows, "events were fetched from the offline queue");
                 }
@@ -165,6 +169,7 @@ impl OfflineQueue {
                 let (failures, reason) = (known.failures, error_chain(&error));
                 tracing::warn!(portal = %self.portal, failures, %reason, "the offline queue was not read");
                 self.sweep_instead(known).await;
+                self.parts.channels.failed(&self.portal, &reason);
             }
         }
     }
@@ -182,9 +187,16 @@ impl OfflineQueue {
         }
     }
 
+    /// Whether a later look at the plan has not seen otherwise.
+    fn still_holds(&self, features: Features) -> bool {
+        let Some(map) = self.parts.capabilities.of(&self.portal) else { return true };
+        map.feature(FEATURE_RESERVES).is_none_or(|reserves| reserves == features.reserves)
+            && map.feature(FEATURE_CONNECTOR).is_none_or(|connector| connector == features.connector)
+    }
+
     async fn features(&self, known: &mut Knowledge) -> Result<Features, QueueError> {
         match known.features {
-            Some((features, at)) if at.elapsed() < FEATURES_FOR => Ok(features),
+            Some((features, at)) if at.elapsed() < FEATURES_FOR && self.still_holds(features) => Ok(features),
             Some(_) | None => {
                 let features = offline::features(&self.caller).await?;
                 known.features = Some((features, Instant::now()));

@@ -227,6 +227,7 @@ fn portal_sheet(portal: &PortalLine, output: &Output) -> String {
         (output.word("вебхук действует до", "webhook expires"), expiry(portal)),
         (output.word("внимание", "attention"), concerns(portal, output)),
         (output.word("умеет портал", "the portal can"), capability(portal, output)),
+        (output.word("второй канал", "second channel"), channel(portal, output)),
     ])
 }
 
@@ -276,6 +277,24 @@ fn concerns(portal: &PortalLine, output: &Output) -> String {
     concerns.map(|concern| output.words(&concern.text)).collect::<Vec<_>>().join(" ")
 }
 
+fn channel(portal: &PortalLine, output: &Output) -> String {
+    let Some(line) = &portal.channel else { return String::new() };
+    if let Some(why) = &line.idle {
+        return format!("{}: {}", line.mode, output.words(why));
+    }
+    let moment = |at: &Option<String>| at.as_ref().map_or_else(|| "—".to_owned(), |at| output.moment(at));
+    let failure = line.failure.iter().map(|why| format!("\n✗ {why}")).collect::<String>();
+    format!(
+        "{}: {}; {} {}, {} {}{failure}",
+        line.mode,
+        line.running.join(", "),
+        output.word("смотрел", "looked"),
+        moment(&line.looked_at),
+        output.word("разбужен", "woken"),
+        moment(&line.woken_at),
+    )
+}
+
 /// Names of features that the portal cannot do; `portals show` says why.
 fn switched_off(portal: &PortalLine) -> String {
     let features = portal.capability.iter().flat_map(|known| &known.features);
@@ -302,7 +321,9 @@ fn last_error(portal: &PortalLine, output: &Output) -> String {
 mod tests {
     use super::super::output::Format;
     use super::*;
-    use crate::http::operator_view::{BlockedMethod, CapabilityLine, ConcernLine, FeatureLine, OwnerLine};
+    use crate::http::operator_view::{
+        BlockedMethod, CapabilityLine, ChannelLine, ConcernLine, FeatureLine, OwnerLine,
+    };
 
     #[test]
     fn a_portal_shows_its_pauses_and_an_unknown_one_those_that_there_are() {
@@ -338,10 +359,24 @@ mod tests {
                 }],
                 unread: None,
             }),
+            channel: Some(ChannelLine {
+                mode: "sweep".into(),
+                running: vec!["sweep".into()],
+                idle: None,
+                interval_ms: Some(180_000),
+                looked_at: Some("2026-02-03T04:05:06Z".into()),
+                found_at: None,
+                woken_at: None,
+                failure: Some("no rights".into()),
+            }),
         };
         let shown = portal_sheet(&portal, &output);
         assert!(shown.contains("Anna (id 17)") && shown.contains("soon over"), "{shown}");
         assert!(shown.contains("2027-01-31") && shown.contains("✗ no comments"), "{shown}");
+        assert!(
+            shown.contains("sweep: sweep; looked 2026-02-03") && shown.contains("✗ no rights"),
+            "{shown}"
+        );
         assert!(shown.contains("crm.item.get → 2026-02-03 04:05:06") && shown.contains("12.3"), "{shown}");
         let portals = PortalList { items: vec![portal] };
         assert_eq!(show(&portals, &GapList::default(), "other", None, &output), ExitStatus::Misuse);

@@ -2,6 +2,7 @@
 
 use super::doctor::checks::needs::Needs;
 use crate::actors::capability_watch::CapabilitySettings;
+use crate::actors::channel_board::ChannelBoard;
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::features::WayIn;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
@@ -351,6 +352,7 @@ pub fn parts(
         circuit: circuit(config),
         budgets: Budgets::default(),
         sender_list: senders,
+        channels: ChannelBoard::default(),
         capabilities: Arc::default(),
         owners: Arc::default(),
         work_arrived: Arc::new(Notify::new()),

@@ -3,6 +3,7 @@
 use super::document_view::{DocumentCard, DocumentLine, rfc3339};
 use crate::actors::PortalView;
 use crate::actors::capability_board::CapabilityView;
+use crate::actors::channel_board::ChannelView;
 use crate::actors::features::Shortfall;
 use crate::actors::installations::InstallationView;
 use crate::actors::owner_watch::{Concern, OwnerView};
@@ -186,6 +187,9 @@ pub struct PortalLine {
     /// What the portal can do; none before it is known at all.
     #[serde(default)]
     pub capability: Option<CapabilityLine>,
+    /// How its second channels are doing.
+    #[serde(default)]
+    pub channel: Option<ChannelLine>,
 }
 
 /// An installation of one of our applications. No secrets.
@@ -284,6 +288,42 @@ impl From<OwnerView> for OwnerLine {
     }
 }
 
+/// The second channels of a portal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelLine {
+    /// `auto`, `sweep`, `both`, `off`.
+    pub mode: String,
+    /// What runs: `offline_queue`, `sweep`, `push`.
+    pub running: Vec<String>,
+    /// Why nothing runs.
+    pub idle: Option<Text>,
+    /// Pause between two looks, in milliseconds.
+    pub interval_ms: Option<u64>,
+    /// When a channel looked last and saw.
+    pub looked_at: Option<String>,
+    /// When it brought something last.
+    pub found_at: Option<String>,
+    /// When an event or the push server woke it last.
+    pub woken_at: Option<String>,
+    /// Why the last look saw nothing.
+    pub failure: Option<String>,
+}
+
+impl From<ChannelView> for ChannelLine {
+    fn from(view: ChannelView) -> Self {
+        Self {
+            mode: view.mode.name().to_owned(),
+            running: view.running.into_iter().map(str::to_owned).collect(),
+            idle: view.idle,
+            interval_ms: view.interval_ms,
+            looked_at: view.looked_at.map(rfc3339),
+            found_at: view.found_at.map(rfc3339),
+            woken_at: view.woken_at.map(rfc3339),
+            failure: view.failure,
+        }
+    }
+}
+
 /// What a portal can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapabilityLine {
@@ -345,6 +385,7 @@ impl From<PortalView> for PortalLine {
             installation: portal.installation.map(InstallationLine::from),
             owner: portal.owner.map(OwnerLine::from),
             capability: portal.capability.map(CapabilityLine::from),
+            channel: portal.channel.map(ChannelLine::from),
         }
     }
 }

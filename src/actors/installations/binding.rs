@@ -111,7 +111,12 @@ impl Registry {
         }
         let has_plan = match self.plan_has_marks(it) {
             Some(known) => known,
-            None => offline::features(caller).await?.connector,
+            None => match offline::features(caller).await {
+                Ok(features) => features.connector,
+                // a portal that will never say has no plan for it
+                Err(failure) if failure.class == FailureClass::Permanent => false,
+                Err(failure) => return Err(failure),
+            },
         };
         if let Some(client) = self.notes().clients.get(&it.key) {
             client.mark_own_changes(if has_plan { OwnMark::Sent } else { OwnMark::Withheld });

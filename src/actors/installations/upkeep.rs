@@ -6,7 +6,11 @@ impl Registry {
     pub(super) async fn upkeep_for_ever(self: Arc<Self>) {
         while !self.parts.is_draining() {
             self.upkeep();
-            drop(tokio::time::timeout(UPKEEP_EVERY, self.wake.notified()).await);
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = self.parts.capabilities.plan_changed() => {}
+                () = tokio::time::sleep(UPKEEP_EVERY) => {}
+            }
         }
     }
 

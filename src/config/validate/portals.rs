@@ -2,7 +2,7 @@
 
 use super::{PlainHttp, Report, is_plain_name, scheme_complaint};
 use crate::config::{
-    Config, ExplicitRate, Period, PortalConfig, Rate, SecondChannelMode, SecretRef, SenderRule,
+    Config, ExplicitRate, Period, PortalConfig, Rate, SecondChannelMode, SecretRef, SenderRule, Trigger,
 };
 use crate::domain::MemberId;
 use url::Url;
@@ -296,8 +296,23 @@ fn check_sender_list(config: &Config, report: &mut Report) {
 }
 
 fn check_senders(key: &str, portal: &PortalConfig, config: &Config, report: &mut Report) {
-    let waits_for_events =
-        config.rules.iter().find(|rule| rule.portal == portal.id && rule.trigger.needs_events());
+    // what a sweep finds needs no events: a portal that cannot reach us at all is lived with
+    let is_swept = portal.second_channel.mode != SecondChannelMode::Off;
+    let is_found = |trigger: &Trigger| is_swept && trigger.is_swept();
+    let of_portal =
+        || config.rules.iter().filter(|rule| rule.portal == portal.id && rule.trigger.needs_events());
+    let waits_for_events = of_portal().find(|rule| !is_found(&rule.trigger));
+    if let Some(rule) = of_portal().find(|rule| is_found(&rule.trigger))
+        && portal.application_tokens.is_empty()
+        && portal.app.is_none()
+    {
+        let every = portal.second_channel.sweep_interval;
+        report.warning(
+            format!("{key}.application_tokens"),
+            format!("правило `{}` ждёт событий, а токенов нет: изменения найдёт только обход, раз в {every}. Так и должно быть, если портал не может обратиться к нам; иначе добавьте токен из настроек исходящего вебхука", rule.id),
+            format!("the rule `{}` waits for events, and there are no tokens: only a sweep finds what has changed, every {every}. That is as it should be where the portal cannot reach us; else add the token from the settings of the outgoing webhook", rule.id),
+        );
+    }
     if let Some(rule) = waits_for_events
         && portal.application_tokens.is_empty()
         && portal.app.is_none()

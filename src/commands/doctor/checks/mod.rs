@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod capabilities;
+pub mod channel;
 pub mod clock;
 pub mod configuration;
 pub mod data_dir;

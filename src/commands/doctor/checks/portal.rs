@@ -41,6 +41,7 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
     let Some(way_in) = &entry.webhook_url else {
         return application::check_portal(examination, entry, &notes).await;
     };
+    application::check_channel(examination, entry, &notes).await;
     if !way_in.is_resolved() {
         return notes.add(unread_secret("webhook"));
     }

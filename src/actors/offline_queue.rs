@@ -35,6 +35,8 @@ pub const CONTENT_TYPE: &str = "application/vnd.edobridge.offline-package+json";
 const FETCHES_AT_ONCE: usize = 10;
 /// How long the answer about the plan counts, so that a changed plan is noticed within a day.
 const FEATURES_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// The registrations follow a change of the queue within a look or so: one sweep now, one at the next look.
+const SWEEPS_AFTER_CHANGE: u8 = 2;
 /// Pause before rows that the portal has deleted already are offered to a failing store again.
 const STORE_PAUSE: Duration = Duration::from_millis(crate::limits::SCAN_INTERVAL_MS);
 
@@ -114,10 +116,14 @@ pub struct OfflineQueue {
 /// What one task knows between its looks.
 struct Knowledge {
     features: Option<(Features, Instant)>,
+    /// The features at the last look that told them.
+    last: Option<Features>,
     /// Whether there may be reservations that nobody remembers.
     forgotten: bool,
     swept: Option<Instant>,
     failures: u32,
+    /// Sweeps that are due because the queue was changed for another: rows of the former one are read by nobody.
+    sweeps_due: u8,
 }
 
 impl OfflineQueue {
@@ -136,7 +142,14 @@ impl OfflineQueue {
     /// Reads until the process stops.
     pub async fn run(self) {
         let bell = self.parts.queue_bells.of(&self.portal);
-        let mut known = Knowledge { features: None, forgotten: true, swept: None, failures: 0 };
+        let mut known = Knowledge {
+            features: None,
+            last: None,
+            forgotten: true,
+            swept: None,
+            failures: 0,
+            sweeps_due: 0,
+        };
         while !self.parts.is_draining() {
             self.look(&mut known).await;
             // A portal that refuses is asked more and more rarely, at most ten times the interval apart.
@@ -156,6 +169,10 @@ impl OfflineQueue {
         match self.drain(known).await {
             Ok(rows) => {
                 known.failures = 0;
+                if known.sweeps_due > 0 {
+                    known.sweeps_due -= 1;
+                    self.sweep.look().await;
+                }
                 self.parts.metrics.channel_looked(self.portal.as_str(), label);
                 self.parts.channels.looked(&self.portal, self.parts.clock.now(), rows);
                 if rows > 0 {
@@ -199,6 +216,9 @@ impl OfflineQueue {
             Some((features, at)) if at.elapsed() < FEATURES_FOR && self.still_holds(features) => Ok(features),
             Some(_) | None => {
                 let features = offline::features(&self.caller).await?;
+                if known.last.replace(features).is_some_and(|last| last.connector != features.connector) {
+                    known.sweeps_due = SWEEPS_AFTER_CHANGE;
+                }
                 known.features = Some((features, Instant::now()));
                 Ok(features)
             }

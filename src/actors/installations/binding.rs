@@ -20,7 +20,7 @@ impl Registry {
         let wanted = bindings::wanted(Wants { portal: &it.portal, rules: &self.parts.rules });
         let mut views = Vec::new();
         let mut tried = Tried::All;
-        let there = match self.there(&caller, &wanted, &mark).await {
+        let (there, events) = match self.there(&caller, &wanted, &mark).await {
             Ok(there) => there,
             Err(failure) => {
                 tracing::warn!(installation = %it.key, code = %failure.code, "bindings cannot be read, will try again");
@@ -51,6 +51,11 @@ impl Registry {
             }
             views.push(BindingView { label: binding.label(), problem });
         }
+        // last, so that there is always a queue that takes what changes
+        if let Err(failure) = self.unbind_other_marks(&caller, &events, &wanted, &mark).await {
+            tracing::warn!(installation = %it.key, code = %failure.code, "events under another mark were not unbound");
+            tried = Tried::Later;
+        }
         let mut notes = self.notes();
         notes.bindings.insert(it.key.clone(), views);
         notes.marked.insert(it.key.clone(), mark);
@@ -61,16 +66,15 @@ impl Registry {
         tried
     }
 
-    /// Labels of what the portal has already. Robots are put again each time: their properties may have changed.
+    /// Labels of what the portal has already, and its events. Robots are put again each time: their properties may have changed.
     pub(super) async fn there(
         &self,
         caller: &PortalCaller,
         wanted: &[Binding],
         mark: &str,
-    ) -> Result<BTreeSet<String>, Failure> {
+    ) -> Result<(BTreeSet<String>, Vec<EventEntry>), Failure> {
         let mut there = BTreeSet::new();
         let events = registration::events(caller).await?;
-        self.unbind_other_marks(caller, &events, wanted, mark).await?;
         let places = if wanted.iter().any(|binding| matches!(binding, Binding::Placement { .. })) {
             registration::placements(caller).await?
         } else {
@@ -99,7 +103,7 @@ impl Registry {
                 there.insert(binding.label());
             }
         }
-        Ok(there)
+        Ok((there, events))
     }
 
     /// The mark under which offline events are bound: `auth_connector`, or nothing where the plan has none. The queue is

@@ -10,6 +10,7 @@ use super::document_saga::HandleError;
 use super::fair_turns::{FairTurns, Turn};
 use super::features::{Feature, SYSTEM_NOTICE};
 use super::folder;
+use super::item_work::delivery_of;
 use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
 use super::session_registry::Sessions;
@@ -17,6 +18,7 @@ use crate::domain::{
     AttemptToken, CrmItem, Failure, FailureClass, FailureKind, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
 use crate::limits;
+use crate::providers::bitrix24::crm::Item;
 use crate::providers::bitrix24::item_access::ItemAccess;
 use crate::providers::bitrix24::notify::NoticeMethod;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
@@ -54,12 +56,14 @@ pub struct Order {
 
 /// Runs effects on an arbiter of their own, so that a slow remote holds up no decision.
 pub struct EffectRunner {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
     arbiter: ArbiterHandle,
     portals: Sessions,
     easydocs: Arc<easydocs::Client>,
     easydocs_circuit: Arc<Mutex<Circuit>>,
     signing_calls: FairTurns,
+    idocs_circuit: Arc<Mutex<Circuit>>,
+    pub(super) idocs_calls: FairTurns,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
 }
 
@@ -77,6 +81,8 @@ impl EffectRunner {
             portals,
             easydocs,
             signing_calls: FairTurns::new(parts.signing_calls_max),
+            idocs_circuit: Arc::new(Mutex::new(Circuit::new(parts.circuit))),
+            idocs_calls: FairTurns::new(parts.idocs.as_ref().map_or(1, |idocs| idocs.calls_max)),
             running: Mutex::new(HashSet::new()),
             parts,
         }
@@ -96,6 +102,9 @@ impl EffectRunner {
     pub fn circuits(&self) -> Vec<(String, CircuitView)> {
         let view = |c: &Mutex<Circuit>| c.lock().unwrap_or_else(PoisonError::into_inner).view();
         let mut all = vec![("easydocs".to_owned(), view(&self.easydocs_circuit))];
+        if self.parts.idocs.is_some() {
+            all.push(("idocs".to_owned(), view(&self.idocs_circuit)));
+        }
         all.extend(self.portals.circuits().into_iter().map(|(id, view)| (id.to_string(), view)));
         all
     }
@@ -167,11 +176,13 @@ impl EffectRunner {
 
     /// Through the circuit of the remote, and what it said about the remote's health.
     async fn perform(&self, order: &Order) -> Result<Answer, Failure> {
-        let (name, circuit) = if order.effect.is_for_signing_service() {
-            ("EasyDocs", self.easydocs_circuit.clone())
-        } else {
-            let entry = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
-            ("Битрикс24", entry.circuit)
+        let (name, circuit) = match provider_of(&order.effect) {
+            Provider::Easydocs => ("EasyDocs", self.easydocs_circuit.clone()),
+            Provider::Idocs => ("iDocs", self.idocs_circuit.clone()),
+            Provider::Bitrix24 => {
+                let entry = self.portals.get(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
+                ("Битрикс24", entry.circuit)
+            }
         };
         {
             let mut circuit = circuit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -278,7 +289,7 @@ impl EffectRunner {
         }
     }
 
-    fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
+    pub(super) fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
         let session = self.portals.session(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
         Ok(PortalWork {
             parts: &self.parts,
@@ -364,14 +375,8 @@ impl PortalWork<'_> {
 
     /// What the rule wants of the delivery, without what this portal cannot do at all. The signed file itself is never
     /// dropped: a comment that is its only place is tried, and a person hears of the failure.
-    pub(super) fn delivery(
-        &self,
-        rule: &Rule,
-        responsible: Option<u64>,
-        creator: Option<u64>,
-        stage: Option<String>,
-    ) -> Delivery {
-        let mut delivery = Delivery { item_stage: stage, ..rule.delivery(responsible, creator) };
+    pub(super) fn delivery(&self, rule: &Rule, read: Option<&Item>, creator: Option<u64>) -> Delivery {
+        let mut delivery = delivery_of(rule, read, creator);
         let is_off = |feature| self.parts.capabilities.is_off(&self.portal, feature);
         let has_another_place = delivery.drive == DriveCopy::Wanted || delivery.field.is_some();
         if is_off(Feature::Timeline) && has_another_place {
@@ -407,7 +412,7 @@ impl PortalWork<'_> {
                 }
             }
             if !files.is_empty() {
-                let delivery = self.delivery(rule, read.assigned_by, None, read.stage_id);
+                let delivery = self.delivery(rule, Some(&read), None);
                 return Ok(Answer::ItemWanted { item, files, delivery });
             }
         }
@@ -466,8 +471,8 @@ impl PortalWork<'_> {
             return Ok(no_rule_for(&facts));
         };
         let crm_item = rule.item_of(&facts.name);
-        let (responsible, stage) = self.item_facts(rule, crm_item).await?;
-        let delivery = self.delivery(rule, responsible, facts.created_by, stage);
+        let read = self.item_facts(rule, crm_item).await?;
+        let delivery = self.delivery(rule, read.as_ref(), facts.created_by);
         let max = rule.size_max;
         let (bytes, _) = self.download(&info.download_url, max).await?;
         if facts.size_bytes.is_some_and(|size| size != bytes.size_bytes) {
@@ -496,19 +501,18 @@ impl PortalWork<'_> {
         }
     }
 
-    /// Who is responsible for the item and where it stands, asked only if the rule tells that person or moves it.
+    /// The item, read only if the rule tells its responsible user, moves it or finds the counterparty in it.
     pub(super) async fn item_facts(
         &self,
         rule: &Rule,
         item: Option<CrmItem>,
-    ) -> Result<(Option<u64>, Option<String>), Failure> {
-        let wanted = rule.notify.contains(&rule::Addressee::Responsible) || rule.into_item.moves();
+    ) -> Result<Option<Item>, Failure> {
+        let wanted = rule.notify.contains(&rule::Addressee::Responsible)
+            || rule.into_item.moves()
+            || rule.counterparty_fields().next().is_some();
         match item.filter(|_| wanted) {
-            Some(item) => {
-                let read = self.items.get(&self.caller, item).await?;
-                Ok((read.assigned_by, read.stage_id))
-            }
-            None => Ok((None, None)),
+            Some(item) => Ok(Some(self.items.get(&self.caller, item).await?)),
+            None => Ok(None),
         }
     }
 
@@ -544,7 +548,7 @@ impl PortalWork<'_> {
         if !rule.wants(&facts) {
             return Ok(no_rule_for(&facts));
         }
-        let delivery = self.delivery(rule, read.assigned_by, None, read.stage_id);
+        let delivery = self.delivery(rule, Some(&read), None);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
     }
 
@@ -698,10 +702,14 @@ fn unknown_portal(portal: &PortalId) -> Failure {
     )
 }
 
-fn spool_failed(error: crate::store::SpoolError) -> Failure {
+pub(super) fn spool_failed(error: crate::store::SpoolError) -> Failure {
     Failure::new(FailureClass::Transient, FailureKind::Local, "spool", error.text())
 }
 
 fn provider_of(effect: &Effect) -> Provider {
-    if effect.is_for_signing_service() { Provider::Easydocs } else { Provider::Bitrix24 }
+    match effect {
+        Effect::Own(own) if own.is_for_signing_service() => Provider::Idocs,
+        _ if effect.is_for_signing_service() => Provider::Easydocs,
+        _ => Provider::Bitrix24,
+    }
 }

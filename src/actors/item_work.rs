@@ -5,6 +5,7 @@ use super::effect_runner::{PortalWork, local, not_wanted};
 use super::own_write;
 use super::portal_session::{Learned, Transfer};
 use crate::domain::{CrmItem, Failure, FailureClass, FailureKind, SpoolFile, Text};
+use crate::providers::bitrix24::crm::Item;
 use crate::providers::bitrix24::documentgenerator::{self, GeneratedDocument, Pdf};
 use crate::providers::bitrix24::item_access::{self, Change};
 use crate::providers::bitrix24::item_fields::{self, FieldState, Written};
@@ -14,7 +15,7 @@ use crate::saga::document::rule::{self, GeneratedFacts, Rule, SourceFacts};
 use crate::saga::document::stage::{self, StageMove};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
-    Answer, EventToken, ItemPick, NamedFile, RobotHeard, RobotReply, Source, WantedFile, words,
+    Answer, Delivery, EventToken, ItemPick, NamedFile, RobotHeard, RobotReply, Source, WantedFile, words,
 };
 use serde_json::json;
 
@@ -197,7 +198,7 @@ impl PortalWork<'_> {
                 format!("Field {field} of item {item} has no file that was not sent for signature yet."),
             ));
         }
-        let delivery = self.delivery(rule, read.assigned_by, None, read.stage_id);
+        let delivery = self.delivery(rule, Some(&read), None);
         Ok(Answer::ItemWanted { item, files, delivery })
     }
 
@@ -218,7 +219,7 @@ impl PortalWork<'_> {
             ));
         }
         let read = self.items.get(&self.caller, item).await?;
-        let delivery = self.delivery(rule, read.assigned_by, None, read.stage_id);
+        let delivery = self.delivery(rule, Some(&read), None);
         Ok(Answer::DocumentPicked { document_id: latest.id, delivery })
     }
 
@@ -248,8 +249,8 @@ impl PortalWork<'_> {
             size_bytes: Some(bytes.size_bytes),
             ..SourceFacts::default()
         };
-        let (responsible, stage) = self.item_facts(rule, document.item).await?;
-        let delivery = self.delivery(rule, responsible, None, stage);
+        let read = self.item_facts(rule, document.item).await?;
+        let delivery = self.delivery(rule, read.as_ref(), None);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: document.item })
     }
 
@@ -307,6 +308,15 @@ impl PortalWork<'_> {
 
     pub(super) async fn is_generated_taken(&self, document_id: u64) -> Result<bool, Failure> {
         self.is_claimed(&source_claim(&self.portal, &Source::Generated { document_id })).await
+    }
+}
+
+/// How the rule wants it, for the item as it is now.
+pub(super) fn delivery_of(rule: &Rule, read: Option<&Item>, creator: Option<u64>) -> Delivery {
+    Delivery {
+        item_stage: read.and_then(|item| item.stage_id.clone()),
+        signer: rule.signer_for(|field| read.and_then(|item| item.text(field))),
+        ..rule.delivery(read.and_then(|item| item.assigned_by), creator)
     }
 }
 

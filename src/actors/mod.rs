@@ -23,7 +23,7 @@ pub mod folder;
 pub mod folder_watch;
 pub mod found;
 pub mod gap_report;
-mod idocs_work;
+pub mod idocs_work;
 pub mod installations;
 pub mod item_reader;
 mod item_rules;
@@ -41,6 +41,8 @@ pub mod second_channel;
 pub mod sender_list;
 pub mod session_registry;
 pub mod signing_desk;
+pub mod signing_links;
+pub mod signing_room;
 pub mod token_keeper;
 pub mod trigger;
 pub mod webhook_ingress;
@@ -54,7 +56,7 @@ use crate::providers::bitrix24::budget::LeakyBucket;
 use crate::providers::easydocs;
 use crate::providers::url_rules::Origin;
 use crate::saga::document::rule::rule_for_field;
-use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, Policy, Rule, Source};
+use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, OwnEvent, Policy, Rule, Source};
 use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
 use crate::telemetry::metrics::CircuitState;
 use crate::telemetry::metrics::Metrics;
@@ -67,6 +69,7 @@ use document_saga::HandleError;
 use effect_runner::EffectRunner;
 use folder_watch::WatchedFolder;
 use gap_report::{Gap, GapReport, GapTotals};
+use idocs_work::IdocsParts;
 use installations::{Apps, InstallationView, Registry};
 use item_reader::ItemReader;
 use notice_router::NoticeRouter;
@@ -102,6 +105,8 @@ pub struct Parts {
     pub rules: Vec<Rule>,
     /// How EasyDocs speaks.
     pub easydocs: Arc<easydocs::Settings>,
+    /// iDocs, if it is configured.
+    pub idocs: Option<IdocsParts>,
     /// Where EasyDocs sends its callbacks, if it is told per document.
     pub callback_url: Option<String>,
     /// `CLIENT_ID` of our notices: by webhook the TAG works only with one (Bitrix24 docs, `im.notify.system.add`).
@@ -331,6 +336,18 @@ impl Engine {
     /// [`OperateError`], with words for that person.
     pub async fn operate(&self, id: SagaId, action: OperatorAction) -> Result<Record, OperateError> {
         let deliver = Deliver { saga: id, event: Event::Operator(action), notice: None };
+        match self.scheduler.send(deliver).await {
+            Ok(outcome) => outcome.map_err(operate_error),
+            Err(_) => Err(OperateError::Unavailable { reason: stopping() }),
+        }
+    }
+
+    /// Tells a document of a fact about our own signature; durable when it returns.
+    ///
+    /// # Errors
+    /// [`OperateError`], with words for a person.
+    pub async fn tell_own(&self, id: SagaId, event: OwnEvent) -> Result<Record, OperateError> {
+        let deliver = Deliver { saga: id, event: Event::Own(event), notice: None };
         match self.scheduler.send(deliver).await {
             Ok(outcome) => outcome.map_err(operate_error),
             Err(_) => Err(OperateError::Unavailable { reason: stopping() }),

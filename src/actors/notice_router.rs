@@ -15,9 +15,10 @@ use crate::domain::{CrmItem, NoticeId, PortalId, SagaId, Text};
 use crate::limits;
 use crate::providers::bitrix24::{BitrixTrigger, IncomingEvent};
 use crate::providers::easydocs::callback::{self, Callback};
+use crate::providers::idocs::events;
 use crate::saga::document::rule::{self, GeneratedFacts, Trigger as RuleTrigger};
-use crate::saga::document::transition::{reading_claim_of, source_claim};
-use crate::saga::document::{Claim, Event, Source};
+use crate::saga::document::transition::{own_document_claim, reading_claim_of, source_claim};
+use crate::saga::document::{Claim, Event, OwnEvent, Source};
 use crate::store::{Fate, Notice, NoticeKind, StoreError};
 use crate::telemetry::metrics::{NoticeOutcome, TriggerKind, TriggerOutcome};
 use actix::prelude::*;
@@ -109,6 +110,7 @@ impl NoticeRouter {
             NoticeKind::SecondChannel => self.found(&notice, scheduler).await,
             NoticeKind::OfflinePackage => self.clear_reservation(&notice).await,
             NoticeKind::EasyDocsCallback => settled(self.easydocs_callback(&notice, scheduler).await),
+            NoticeKind::IdocsCallback => settled(self.idocs_callback(&notice, scheduler).await),
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
                 settled(self.trigger(&notice, scheduler).await)
             }
@@ -425,6 +427,35 @@ impl NoticeRouter {
         }
     }
 
+    // ---- iDocs ---------------------------------------------------------------------------------------------
+
+    /// A hint: the document it names is asked for its status.
+    async fn idocs_callback(
+        &self,
+        notice: &Notice,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Result<(), RouteError> {
+        let Some(idocs) = &self.parts.idocs else {
+            return self.park(notice, unreadable("iDocs не настроен", "iDocs is not configured"), None).await;
+        };
+        let hint = match events::parse_event(idocs.client.settings(), &notice.body) {
+            Ok(hint) => hint,
+            Err(error) => {
+                return self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await;
+            }
+        };
+        // Documents that people send in the cabinet are not ours, and their hints come here too.
+        let Some(saga) = self.parts.store.claimed(&own_document_claim(&hint.document_id)).await? else {
+            return self.done(notice, "filtered").await;
+        };
+        let deliver = Deliver { saga, event: Event::Own(OwnEvent::StatusHint), notice: Some(notice.id) };
+        match scheduler.send(deliver).await? {
+            Ok(_) => Ok(()),
+            Err(HandleError::NotFound(_)) => self.done(notice, "forgotten").await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn document_of(&self, callback: &Callback) -> Result<Option<SagaId>, RouteError> {
         let by_id = Claim::ProviderDocument(callback.document_id.clone());
         if let Some(saga) = self.parts.store.claimed(&by_id).await? {
@@ -443,7 +474,9 @@ fn kind_of(kind: NoticeKind) -> TriggerKind {
         NoticeKind::FieldFile | NoticeKind::SecondChannel | NoticeKind::OfflinePackage => {
             TriggerKind::DealStage
         }
-        NoticeKind::BitrixEvent | NoticeKind::EasyDocsCallback => TriggerKind::FileEvent,
+        NoticeKind::BitrixEvent | NoticeKind::EasyDocsCallback | NoticeKind::IdocsCallback => {
+            TriggerKind::FileEvent
+        }
         NoticeKind::Operator | NoticeKind::Robot => TriggerKind::Request,
     }
 }

@@ -212,6 +212,7 @@ pub(super) fn source_of(kind: NoticeKind) -> NoticeSource {
         | NoticeKind::SecondChannel
         | NoticeKind::OfflinePackage => NoticeSource::Bitrix24,
         NoticeKind::EasyDocsCallback => NoticeSource::Easydocs,
+        NoticeKind::IdocsCallback => NoticeSource::Idocs,
         NoticeKind::Operator => NoticeSource::Operator,
     }
 }

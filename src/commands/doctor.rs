@@ -19,7 +19,9 @@ use super::{Context, problem_view};
 use crate::config::{Config, Loaded};
 use crate::domain::{Clock, Text};
 use crate::telemetry::SystemClock;
-use checks::{application, clock, configuration, data_dir, easydocs, portal, public_address, senders, store};
+use checks::{
+    application, clock, configuration, data_dir, easydocs, idocs, portal, public_address, senders, store,
+};
 use clap::Args;
 use finding::{Finding, Notebook};
 use futures_util::future::LocalBoxFuture;
@@ -189,6 +191,9 @@ fn plan(examination: &Examination, reach: Reach) -> Vec<Check<'_>> {
         checks.push(check(senders::title(), |notes| Box::pin(senders::check(examination, notes))));
     }
     checks.push(check(easydocs::title(), |notes| Box::pin(easydocs::check(examination, notes))));
+    if examination.config().idocs.is_some() {
+        checks.push(check(idocs::title(), |notes| Box::pin(idocs::check(examination, notes))));
+    }
     checks.push(check(public_address::title(), |notes| Box::pin(public_address::check(examination, notes))));
     checks
 }

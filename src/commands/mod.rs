@@ -24,9 +24,11 @@ pub mod running_service;
 pub mod sandbox;
 pub mod serve;
 pub mod service;
+pub mod signing_link_key;
 pub mod table;
 pub mod wiring;
 pub mod wiring_apps;
+pub mod wiring_idocs;
 
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;

@@ -1,5 +1,5 @@
-//! `edobridge sandbox`: an emulated Bitrix24 portal with its authorisation and push servers, and EasyDocs, for whoever
-//! wants to try or to integrate.
+//! `edobridge sandbox`: an emulated Bitrix24 portal with its authorisation and push servers, EasyDocs and iDocs, for
+//! whoever wants to try or to integrate.
 //!
 //! Starts the emulator with a few things in it, says where everything is, how to configure edobridge for it and which
 //! buttons there are, and runs until Ctrl-C. All its state is in memory. Its keys are printed on purpose: they open
@@ -39,7 +39,7 @@ const RESPONSIBLE: u64 = 1;
 /// The shortest file that a PDF reader opens without complaint about its head.
 const SAMPLE_PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n";
 
-/// Эмулятор портала Bitrix24 и EasyDocs. / Run an emulated Bitrix24 portal and EasyDocs.
+/// Эмулятор портала Bitrix24, EasyDocs и iDocs. / Run an emulated Bitrix24 portal, EasyDocs and iDocs.
 ///
 /// Prints a configuration for edobridge and the buttons of the emulator as curl commands, and runs until Ctrl-C.
 ///
@@ -50,6 +50,9 @@ const SAMPLE_PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
 /// client_secret are printed, buttons install, open, update and remove it. The portal has an authorisation server
 /// (codes, tokens), events of applications with tokens, an offline queue, robots and workflows, generated documents
 /// with a late PDF, and a push server.
+///
+/// iDocs has an account with a token, two employees and one counterparty for whatever BIN is named: it receives what
+/// our signer has signed, and signs or refuses. A button makes the CMS that a person's key would make.
 #[derive(Debug, Clone, Args)]
 #[command(
     after_long_help = AFTER_LONG_HELP
@@ -61,6 +64,9 @@ pub struct SandboxArgs {
     /// Where EasyDocs listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8025")]
     pub easydocs: SocketAddr,
+    /// Where iDocs and its webhooks listen [default: four ports above the portal].
+    #[arg(long, value_name = "ADDR")]
+    pub idocs: Option<SocketAddr>,
     /// Where the authorisation server listens [default: two ports above the portal].
     #[arg(long, value_name = "ADDR")]
     pub oauth: Option<SocketAddr>,
@@ -114,12 +120,15 @@ Buttons are pressed with curl, under /_sandbox/ at any of the addresses:
   generated, robots, workflows         documents with a late PDF, robots on items, what became of workflows
   offline, push                        the offline queue, the push server and what it says of itself
   portal                               cloud or box and what it lacks, limits, OVERLOAD_LIMIT, lost events, lives of tokens
-  rename, outage                       a new address by 302; closed ports (bitrix24, easydocs, oauth, push)
+  rename, outage                       a new address by 302; closed ports (bitrix24, easydocs, idocs, oauth, push)
+  idocs, idocs/settings                iDocs: what a witness sees, how it behaves where its guide is silent
+  idocs/documents/ID/VERB              sign, refuse, recall, expire, status, webhook; cms: what a person's key makes
 
 A fault names a call as the ledger prints it: any REST method (disk.*, crm.item.update), download,
 upload.second_step, batch, oauth.token, oauth.authorize, oauth.app.info, push.poll, easydocs.create,
-easydocs.download, and the calls of the sandbox itself: event, robot, callback. Its kinds: refuse, cut_before,
-cut_after, status, status_after, html, html_after, truncated, slow, slow_before, duplicate, empty_body.";
+easydocs.download, idocs.create, idocs.route, idocs.content, idocs.save and others of idocs.*, and the calls of the
+sandbox itself: event, robot, callback, idocs.webhook. Its kinds: refuse, cut_before, cut_after, status, status_after,
+html, html_after, truncated, slow, slow_before, duplicate, empty_body.";
 
 /// What becomes of documents by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -278,6 +287,7 @@ fn options(args: &SandboxArgs) -> SandboxOptions {
         easydocs_addr: args.easydocs,
         oauth_addr: beside(args.oauth, args.bitrix, 2),
         push_addr: beside(args.push, args.bitrix, 3),
+        idocs_addr: beside(args.idocs, args.bitrix, 4),
         traits: match args.portal {
             PortalArg::Cloud => PortalTraits::cloud(),
             PortalArg::OldBox => PortalTraits::old_box(),
@@ -328,6 +338,7 @@ struct Keys {
     webhook_secret: String,
     application_token: String,
     easydocs_api_key: String,
+    idocs_token: String,
     callback_secret: String,
     control_key: Option<String>,
 }
@@ -339,6 +350,7 @@ impl Keys {
             webhook_secret: text(&options.webhook_secret),
             application_token: text(&options.application_token),
             easydocs_api_key: text(&options.easydocs_api_key),
+            idocs_token: text(&options.idocs_token),
             callback_secret: text(&options.callback_secret),
             control_key: options.control_key.as_ref().map(text),
         }
@@ -351,6 +363,8 @@ struct Brochure {
     bitrix_url: Url,
     webhook_url: Url,
     easydocs_url: Url,
+    idocs_url: Url,
+    idocs_webhooks_url: Url,
     oauth_url: Url,
     member_id: String,
     client_id: String,
@@ -375,6 +389,8 @@ impl Brochure {
             bitrix_url: sandbox.bitrix_url(),
             webhook_url: sandbox.webhook_url(),
             easydocs_url: sandbox.easydocs_url(),
+            idocs_url: sandbox.idocs_url(),
+            idocs_webhooks_url: sandbox.world().idocs_webhooks_url(),
             oauth_url: sandbox.oauth_url(),
             member_id: sandbox.world().member_id(),
             client_id: app.client_id.clone(),
@@ -521,6 +537,23 @@ notify = ["responsible"]
                 "lose the next two events",
                 format!("{curl} -d '{{\"lose_events\":2}}' '{control}/portal'"),
             ),
+            button(
+                "iDocs: контрагент подписывает или отказывает",
+                "iDocs: the counterparty signs or refuses",
+                format!(
+                    "{curl} -X POST '{control}/idocs/documents/ID/sign'    # or: {curl} -d '{{\"reason\":\"нет\"}}' '{control}/idocs/documents/ID/refuse'"
+                ),
+            ),
+            button(
+                "iDocs: подписать за нашего человека без NCALayer (CMS в base64)",
+                "iDocs: sign for our person without NCALayer (CMS in base64)",
+                format!("{curl} -d '{{\"form\":\"attached\"}}' '{control}/idocs/documents/ID/cms'"),
+            ),
+            button(
+                "iDocs: ссылка на подписание устарела",
+                "iDocs: the content to sign has expired",
+                format!("{curl} -X POST '{control}/idocs/documents/ID/expire'"),
+            ),
             button("что где лежит", "what is where", format!("{curl} '{control}/state'")),
             button("что произошло", "what has happened", format!("{curl} '{control}/ledger'")),
         ]
@@ -540,7 +573,8 @@ notify = ["responsible"]
         };
         heading("Эмулятор работает", "The sandbox is running");
         console.line(console.table(&[], self.addresses(console.language())));
-        if !(args.bitrix.ip().is_loopback() && args.easydocs.ip().is_loopback()) {
+        let idocs = args.idocs.unwrap_or(args.bitrix);
+        if ![args.bitrix, args.easydocs, idocs].iter().all(|address| address.ip().is_loopback()) {
             let warning = console.word(&OPEN_TO_ALL.text()).to_owned();
             console.line(console.paint(Style::Warning, &warning));
         }
@@ -586,6 +620,9 @@ notify = ["responsible"]
             ),
             (Text::new("EasyDocs", "EasyDocs"), self.easydocs_url.to_string()),
             (Text::new("ключ API EasyDocs", "API key of EasyDocs"), self.keys.easydocs_api_key.clone()),
+            (Text::new("iDocs", "iDocs"), self.idocs_url.to_string()),
+            (Text::new("вебхуки iDocs", "webhooks of iDocs"), self.idocs_webhooks_url.to_string()),
+            (Text::new("токен iDocs", "token of iDocs"), self.keys.idocs_token.clone()),
             (
                 Text::new("секрет подписи callback", "secret of callback signatures"),
                 self.keys.callback_secret.clone(),
@@ -608,8 +645,8 @@ impl Fixed {
 }
 
 const OPEN_TO_ALL: Fixed = Fixed {
-    ru: "Внимание: адрес виден из сети, а ключи вебхука и EasyDocs у эмулятора известны всем. Не кладите в него настоящие документы.",
-    en: "Warning: the address is open to the network, and everybody knows the sandbox's keys of webhook and EasyDocs. Put no real documents into it.",
+    ru: "Внимание: адрес виден из сети, а ключи вебхука, EasyDocs и iDocs у эмулятора известны всем. Не кладите в него настоящие документы.",
+    en: "Warning: the address is open to the network, and everybody knows the sandbox's keys of webhook, EasyDocs and iDocs. Put no real documents into it.",
 };
 
 const NEEDS_KEY: Fixed = Fixed {
@@ -694,6 +731,7 @@ mod tests {
         let line = |more: &[&str]| options(&Line::parse_from(["sandbox"].iter().chain(more)).args);
         assert_eq!(line(&[]).oauth_addr, "127.0.0.1:8026".parse().unwrap());
         assert_eq!(line(&[]).push_addr, "127.0.0.1:8027".parse().unwrap());
+        assert_eq!(line(&[]).idocs_addr, "127.0.0.1:8028".parse().unwrap());
         assert_eq!(line(&["--bitrix", "127.0.0.1:0"]).push_addr.port(), 0);
         assert_eq!(line(&["--oauth", "127.0.0.1:9000"]).oauth_addr.port(), 9_000);
         assert_eq!(line(&["--portal", "old-box"]).traits, PortalTraits::old_box());

@@ -1,6 +1,7 @@
 //! From the configuration to the values that the parts take: the only place where the two meet.
 
 use super::doctor::checks::needs::Needs;
+use super::wiring_idocs;
 use crate::actors::capability_watch::CapabilitySettings;
 use crate::actors::channel_board::ChannelBoard;
 use crate::actors::circuit::CircuitSettings;
@@ -26,8 +27,9 @@ use crate::providers::bitrix24::{Client, WebhookUrlError};
 use crate::providers::easydocs::{self, settings};
 use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
 use crate::providers::url_rules::{Origin, UrlRefused};
+use crate::saga::document::own_signature::{Counterparty, CounterpartyKind, OwnSigner};
 use crate::saga::document::rule::EVERY_PORTAL;
-use crate::saga::document::rule::{Addressee, IntoItem, ItemRule, Rule, Trigger};
+use crate::saga::document::rule::{Addressee, IntoItem, ItemRule, OwnSignerRule, Rule, Trigger};
 use crate::saga::document::transition::OwnPolicy;
 use crate::saga::document::{CommentFile, DriveCopy, Occasion, Policy};
 use crate::saga::retry::Schedule;
@@ -77,18 +79,21 @@ pub fn policy(config: &Config) -> Policy {
         pdf_pause_ms: retry.pdf_pause.as_ms(),
         pdf_wait_ms: retry.pdf_wait.as_ms(),
         language: config.language.into(),
-        own: own_policy(),
+        own: own_policy(config),
     }
 }
 
-/// Where our own signer signs first.
-fn own_policy() -> OwnPolicy {
-    const HOUR: u64 = 3_600_000;
+/// Where our own signer signs first. Without the section no rule leads there.
+fn own_policy(config: &Config) -> OwnPolicy {
+    let idocs = config.idocs.as_ref();
     OwnPolicy {
-        number_template: "{short}".to_owned(),
-        poll: Schedule::endless([60_000, 300_000, HOUR]),
-        reminders_ms: vec![24 * HOUR, 72 * HOUR],
-        escalation_ms: 96 * HOUR,
+        number_template: idocs.map_or_else(|| "{short}".to_owned(), |i| i.document_number_template.clone()),
+        poll: Schedule::endless(idocs.map_or_else(|| vec![60_000], |i| pauses(&i.poll))),
+        reminders_ms: pauses(&config.signing_page.signer_reminders),
+        escalation_ms: config.signing_page.signer_deadline.as_ms(),
+        counterparty_reminders_ms: idocs.map(|i| pauses(&i.reminders)).unwrap_or_default(),
+        deadline_ms: idocs.map_or(config.easydocs.deadline, |i| i.deadline).as_ms(),
+        settle_ms: idocs.map_or(config.easydocs.settle, |i| i.settle).as_ms(),
     }
 }
 
@@ -106,10 +111,12 @@ const THROTTLED_MS: u64 = 10_000;
 fn lease_ms(config: &Config) -> u64 {
     let apps = config.apps.iter().map(|app| &app.portal);
     let portals = config.portals.iter().chain(apps).map(|p| p.timeouts.transfer.as_ms());
-    portals.chain([config.easydocs.timeouts.transfer.as_ms()]).max().unwrap_or(0) * 2 + 60_000
+    let services =
+        config.idocs.iter().map(|idocs| idocs.timeouts.transfer).chain([config.easydocs.timeouts.transfer]);
+    portals.chain(services.map(Period::as_ms)).max().unwrap_or(0) * 2 + 60_000
 }
 
-fn pauses(periods: &[Period]) -> Vec<u64> {
+pub(super) fn pauses(periods: &[Period]) -> Vec<u64> {
     periods.iter().map(|p| p.as_ms()).collect()
 }
 
@@ -140,10 +147,40 @@ pub fn circuit(config: &Config) -> CircuitSettings {
 
 /// The rules, as the flow reads them.
 pub fn rules(config: &Config) -> Vec<Rule> {
-    config.rules.iter().map(rule).collect()
+    config.rules.iter().map(|one| rule(config, one)).collect()
 }
 
-fn rule(rule: &config::RuleConfig) -> Rule {
+/// Who of ours signs first: only where the rule names iDocs.
+fn own_signer(config: &Config, rule: &config::RuleConfig) -> Option<OwnSignerRule> {
+    if !rule.service.capabilities().needs_signing_page() {
+        return None;
+    }
+    let known = config.idocs.as_ref().and_then(|idocs| idocs.signer(&rule.signer));
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let kind = if rule.counterparty_is_individual {
+        CounterpartyKind::Individual
+    } else {
+        CounterpartyKind::Company
+    };
+    Some(OwnSignerRule {
+        signer: OwnSigner {
+            name: rule.signer.clone(),
+            employee_id: known.map(|signer| signer.employee_id.clone()).unwrap_or_default(),
+            user: known.and_then(|signer| signer.bitrix_user),
+            escalate_to: known.map(|signer| signer.escalate_to.clone()).unwrap_or_default(),
+            group: rule.document_group.clone(),
+            counterparty: Counterparty {
+                bin: rule.counterparty_bin.clone(),
+                email: rule.counterparty_email.clone(),
+                kind,
+            },
+        },
+        bin_field: given(&rule.counterparty_bin_field),
+        email_field: given(&rule.counterparty_email_field),
+    })
+}
+
+fn rule(config: &Config, rule: &config::RuleConfig) -> Rule {
     Rule {
         id: rule.id.clone(),
         portal: rule.portal.clone(),
@@ -167,6 +204,7 @@ fn rule(rule: &config::RuleConfig) -> Rule {
             config::Delivery::Same | config::Delivery::Folder(_) => DriveCopy::Wanted,
         },
         into_item: into_item(rule),
+        signer: own_signer(config, rule),
     }
 }
 
@@ -304,6 +342,15 @@ pub enum WiringError {
     /// The made seal key cannot be read or made.
     #[error("the seal key is not usable")]
     SealKeyFile(#[from] crate::store::SealKeyError),
+    /// iDocs is not configured well.
+    #[error("the section idocs is not usable")]
+    Idocs(#[from] crate::providers::idocs::client::SettingsError),
+    /// The template of a route is not readable.
+    #[error("idocs.route.template is not usable")]
+    Route(#[from] crate::providers::idocs::route::BadRouteTemplate),
+    /// The key of the signing links cannot be read or made.
+    #[error("the key of the signing links is not usable")]
+    LinkKey(#[from] super::signing_link_key::LinkKeyError),
     /// The operator's token cannot be read or made.
     #[error("the operator's token is not usable")]
     Token(#[from] http::operator_token::TokenError),
@@ -345,6 +392,7 @@ pub fn parts(
         policy: policy(config),
         rules: rules(config),
         easydocs: Arc::new(easydocs_settings(config)?),
+        idocs: wiring_idocs::parts(config)?,
         callback_url: callback_url(config),
         notify_client_id: first.map_or_else(|| "edobridge".to_owned(), |p| p.notify_client_id.clone()),
         signing_calls_max: config.easydocs.limits.concurrent_calls as usize,
@@ -588,7 +636,7 @@ pub fn easydocs_client(config: &Config) -> Result<easydocs::Client, WiringError>
     Ok(easydocs::Client::new(http, easydocs_settings(config)?)?)
 }
 
-fn origins(key: &'static str, urls: &[url::Url]) -> Result<Vec<Origin>, WiringError> {
+pub(super) fn origins(key: &'static str, urls: &[url::Url]) -> Result<Vec<Origin>, WiringError> {
     let parse =
         |url: &url::Url| Origin::parse(url.as_str()).map_err(|source| WiringError::Origin { key, source });
     urls.iter().map(parse).collect()
@@ -735,6 +783,7 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
                 per_minute: NonZeroU32::new(e.limits.callback_per_minute).unwrap_or(NonZeroU32::MIN),
                 protocol: Arc::new(easydocs_settings(config)?),
             }),
+            idocs: wiring_idocs::door(config)?,
         },
         operator: http::OperatorSettings { listen: config.operator.listen, token, zone: zone(config) },
     })

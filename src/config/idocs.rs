@@ -25,7 +25,7 @@ pub struct IdocsConfig {
     pub token: Option<SecretRef>,
     /// `Content-Type` of JSON requests.
     pub content_type: String,
-    /// Id of the employee in whose name documents are created; empty: the signer of the rule.
+    /// Id of the employee in whose name documents are created; empty: not sent, the service decides.
     pub author_employee_id: String,
     /// Number of a document; must contain `{short}`, by which a document is found whose create went unanswered.
     pub document_number_template: String,
@@ -58,6 +58,8 @@ pub struct IdocsConfig {
     pub webhook: IdocsWebhook,
     /// The past statuses of a document, if they can be read.
     pub history: IdocsHistory,
+    /// What only V1 needs.
+    pub v1: IdocsV1,
     /// Bounds.
     pub limits: IdocsLimits,
     /// How long we wait.
@@ -260,6 +262,16 @@ pub struct IdocsHistory {
     pub fields: IdocsEventFields,
 }
 
+/// What only V1 needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdocsV1 {
+    /// The member `Type` of a sending; empty: not sent.
+    pub document_type: String,
+    /// JSON pointer to the document's id in the answer about a process.
+    pub document_id: String,
+}
+
 /// Bounds towards iDocs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -304,6 +316,12 @@ pub struct SigningPageConfig {
     pub signer_deadline: Period,
     /// How long a link to the signing page works, at most; it never outlives the bytes that it shows.
     pub link_ttl: Period,
+    /// The signing agent on the signer's own computer, as their browser reaches it.
+    pub agent_url: Url,
+    /// Submissions a minute from one address; more get 429.
+    pub submissions_per_minute: u32,
+    /// Largest submission: up to 20 signatures, each of which may carry its content.
+    pub submission_bytes: Size,
 }
 
 /// How `service` of a rule is spelled, for the schema.

@@ -42,8 +42,8 @@ pub use easydocs::{
 pub use environment::{ENV_PREFIX, Environment};
 pub use idocs::{
     IdocsBulk, IdocsCms, IdocsConfig, IdocsDownload, IdocsEventFields, IdocsHistory, IdocsLimits, IdocsQuery,
-    IdocsRoute, IdocsRoutePreset, IdocsSigner, IdocsStatuses, IdocsTimeouts, IdocsUpload, IdocsVersion,
-    IdocsWebhook, SigningPageConfig,
+    IdocsRoute, IdocsRoutePreset, IdocsSigner, IdocsStatuses, IdocsTimeouts, IdocsUpload, IdocsV1,
+    IdocsVersion, IdocsWebhook, SigningPageConfig,
 };
 pub use network::{InvalidNetwork, Network};
 pub use pattern::{NamePattern, NameTemplate};

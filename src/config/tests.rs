@@ -757,7 +757,7 @@ fn every_broken_rule_about_idocs_is_a_sentence_with_its_line() {
         (
             section("document_number_template = \"{short}-{deal}\""),
             "6: idocs.document_number_template:",
-            "{name} and {date} only",
+            "{name} and {portal} only",
         ),
         (section("base_url = \"http://127.0.0.1:1/\""), "6: idocs.base_url:", "https://"),
         (section("base_url = \"https://x.example/api/v3\""), "6: idocs.base_url:", "remove /api/"),

@@ -9,7 +9,7 @@ use super::settings::{
 };
 use super::signing_page::{self, SignatureApi, SigningParts};
 use super::slow_clients::{self, Connections};
-use super::{bitrix24, easydocs, headers, install};
+use super::{bitrix24, easydocs, headers, idocs, install};
 use crate::actors::Engine;
 use crate::domain::{Secret, Text};
 use crate::telemetry::metrics::Metrics;
@@ -289,10 +289,19 @@ pub fn public_doors(reception: &Reception, settings: &PublicSettings) -> PublicD
             settings.trusted_proxies.clone(),
         ))
     });
+    let idocs = settings.idocs.clone().map(|idocs| {
+        Data::new(idocs::Door::new(
+            reception.clone(),
+            idocs,
+            settings.body_timeout,
+            settings.trusted_proxies.clone(),
+        ))
+    });
     PublicDoors {
         bitrix: Data::new(bitrix24::Door::new(reception.clone(), settings)),
         apps: None,
         easydocs,
+        idocs,
         signing: None,
         signatures: None,
     }

@@ -22,6 +22,7 @@ pub mod error;
 pub mod gap_view;
 pub mod headers;
 pub mod health;
+mod idocs;
 pub mod install;
 pub mod intake;
 pub mod listener;
@@ -45,6 +46,6 @@ pub(crate) mod test_support;
 
 pub use listener::{ListenError, Running, serve, serve_with};
 pub use settings::{
-    BitrixSettings, EasydocsSettings, OperatorSettings, PortalGate, PublicSettings, Settings,
+    BitrixSettings, EasydocsSettings, IdocsSettings, OperatorSettings, PortalGate, PublicSettings, Settings,
 };
 pub use signing_page::{SigningParts, SigningSettings};

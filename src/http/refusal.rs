@@ -60,6 +60,7 @@ pub fn door_name(door: NoticeSource) -> &'static str {
     match door {
         NoticeSource::Bitrix24 => "bitrix24",
         NoticeSource::Easydocs => "easydocs",
+        NoticeSource::Idocs => "idocs",
         NoticeSource::Operator => "operator",
         NoticeSource::SigningPage => "signing_page",
     }

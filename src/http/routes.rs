@@ -4,7 +4,7 @@ use super::admin::{self, Desk};
 use super::error::{ApiError, Code};
 use super::settings::OPERATOR_BODY_BYTES_MAX;
 use super::{
-    bitrix24, budget_view, easydocs, gap_view, health, install, maintenance, oauth, pages, robots,
+    bitrix24, budget_view, easydocs, gap_view, health, idocs, install, maintenance, oauth, pages, robots,
     signing_page,
 };
 use crate::actors::Engine;
@@ -31,6 +31,8 @@ pub const BITRIX_OAUTH: &str = "/bitrix/oauth";
 pub const BITRIX_ROBOT: &str = "/bitrix/robot/{code}";
 /// Callbacks of EasyDocs.
 pub const EASYDOCS_CALLBACK: &str = "/easydocs/callback";
+/// Notices of iDocs; `{secret}` is what nobody can guess.
+pub const IDOCS_CALLBACK: &str = "/idocs/callback/{secret}";
 
 /// The page where our own signer signs.
 pub const SIGN_PAGE: &str = "/sign/{token}";
@@ -91,6 +93,8 @@ pub struct PublicDoors {
     pub apps: Option<Data<install::Door>>,
     /// `POST /easydocs/callback`.
     pub easydocs: Option<Data<easydocs::Door>>,
+    /// `POST /idocs/callback/{secret}`.
+    pub idocs: Option<Data<idocs::Door>>,
     /// `/sign/…`; none where nobody of ours signs.
     pub signing: Option<Data<signing_page::Door>>,
     /// Signatures made elsewhere, where they are taken on this listener; the operator's one has them otherwise.
@@ -112,6 +116,10 @@ pub fn public(config: &mut ServiceConfig, doors: &PublicDoors) {
     if let Some(door) = &doors.easydocs {
         config.app_data(door.clone());
         config.service(resource(EASYDOCS_CALLBACK, "POST").route(web::post().to(easydocs::callback)));
+    }
+    if let Some(door) = &doors.idocs {
+        config.app_data(door.clone());
+        config.service(resource(IDOCS_CALLBACK, "POST").route(web::post().to(idocs::callback)));
     }
     if let Some(door) = &doors.signing {
         signing(config, door);

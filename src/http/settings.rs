@@ -42,6 +42,19 @@ pub struct PublicSettings {
     pub bitrix: BitrixSettings,
     /// `POST /easydocs/callback`; none = the path does not exist.
     pub easydocs: Option<EasydocsSettings>,
+    /// `POST /idocs/callback/{secret}`; none = the path does not exist.
+    pub idocs: Option<IdocsSettings>,
+}
+
+/// The door for hints of iDocs.
+#[derive(Debug, Clone)]
+pub struct IdocsSettings {
+    /// Hints a minute from one source address.
+    pub per_minute: NonZeroU32,
+    /// The last part of the path.
+    pub path_secret: Secret,
+    /// How they are read.
+    pub protocol: Arc<crate::providers::idocs::Settings>,
 }
 
 /// The door for events of Bitrix24.

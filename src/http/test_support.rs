@@ -78,6 +78,7 @@ pub fn public_settings() -> PublicSettings {
             }],
         },
         easydocs: None,
+        idocs: None,
     }
 }
 

@@ -17,6 +17,7 @@ pub mod bitrix24;
 pub mod cms;
 pub mod easydocs;
 pub mod http_client;
+pub mod idocs;
 pub mod redaction;
 pub mod remote;
 pub mod spool_io;

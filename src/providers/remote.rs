@@ -11,6 +11,8 @@ pub enum Remote {
     BitrixOauth,
     /// EasyDocs.
     EasyDocs,
+    /// iDocs.
+    Idocs,
 }
 
 /// Whether a repeat of the call could do something twice.
@@ -50,6 +52,7 @@ impl Remote {
                 Text::new("Сервер авторизации Bitrix24", "The Bitrix24 authorisation server")
             }
             Remote::EasyDocs => Text::new("Сервис EasyDocs", "EasyDocs"),
+            Remote::Idocs => Text::new("Сервис iDocs", "iDocs"),
         }
     }
 

@@ -130,25 +130,25 @@ impl FramedFile {
     }
 
     /// The file at its beginning.
-    async fn reader(&self) -> io::Result<Reader> {
+    async fn reader(&self) -> io::Result<Box<Reader>> {
         let file = File::open(&self.file.path).await?;
         let found = file.metadata().await?.len();
         if found != self.file.facts.size_bytes {
             let expected = self.file.facts.size_bytes;
             return Err(damaged(&format!("the file has {found} bytes instead of {expected}")));
         }
-        Ok(Reader {
+        Ok(Box::new(Reader {
             file,
             left: self.file.facts.size_bytes,
             hasher: Sha256::new(),
             expected: self.file.facts.digest,
             coding: self.coding,
-        })
+        }))
     }
 }
 
 /// Beginning, file, end.
-type Frame = (Bytes, Reader, Bytes);
+type Frame = (Bytes, Box<Reader>, Bytes);
 
 enum Sending {
     /// What is still to come, the next at the end.
@@ -156,7 +156,7 @@ enum Sending {
         frames: Vec<Frame>,
     },
     File {
-        reader: Reader,
+        reader: Box<Reader>,
         suffix: Bytes,
         frames: Vec<Frame>,
     },

@@ -22,7 +22,7 @@
 //! | `POST /_sandbox/rename` | rename the portal |
 //! | `POST /_sandbox/outage` `{side, ms}` | close a side's ports for a while |
 //!
-//! [`super::buttons`] has those of applications, the CRM, robots, the offline queue and the push server.
+//! [`super::idocs::buttons`] has those of iDocs, [`super::buttons`] those of applications, the CRM, robots, the offline queue and the push server.
 //!
 //! With a key ([`super::SandboxOptions::control_key`]) every call must carry it in `X-Sandbox-Key`; without one the
 //! sandbox listens on loopback only. Control calls are not in the ledger and no fault strikes them.
@@ -35,6 +35,7 @@ use super::callbacks::CallbackSpec;
 use super::documents::Script;
 use super::faults::Fault;
 use super::front::{Head, Reply, Request, pause};
+use super::idocs;
 use super::ledger::Side;
 use super::world::{Reach, World, WorldError};
 use crate::domain::CrmItem;
@@ -107,6 +108,7 @@ async fn press(world: &Arc<World>, request: &Request) -> Result<Value, Refusal> 
             Ok(json!({"url": world.authorize_url(id, &state)}))
         }
         ("GET", ["faults"]) => Ok(world.faults_json()),
+        ("GET", ["idocs", path @ ..]) => idocs::buttons::show(world, path).ok_or(Refusal::NoSuchPath),
         ("GET", path) => buttons::show(world, path).ok_or(Refusal::NoSuchPath),
         ("DELETE", ["faults"]) => {
             world.clear_faults();
@@ -117,6 +119,7 @@ async fn press(world: &Arc<World>, request: &Request) -> Result<Value, Refusal> 
         ("DELETE", ["files", id]) => world.remove(parsed_id(id)?).map(|()| done()).map_err(Refusal::from),
         ("POST", ["deals", id, "files"]) => add_deal_file(world, request, id),
         ("POST", ["documents", id, verb]) => document_verb(world, request, id, verb),
+        ("POST", ["idocs", path @ ..]) => idocs::buttons::press(world, request, path),
         ("POST", ["rename"]) => Ok(json!({"bitrix_url": world.rename_portal()})),
         ("POST", path) => match buttons::press(world, request, path).await {
             Some(pressed) => pressed,

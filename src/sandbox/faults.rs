@@ -18,7 +18,7 @@ pub const FAULTS_MAX: usize = 1_000;
 pub struct Fault {
     /// Name of the call as the ledger prints it (`disk.file.get`, `download`, `upload.second_step`,
     /// `easydocs.create`, `easydocs.download`, `oauth.token`, `oauth.authorize`, `oauth.app.info`, `push.poll`,
-    /// `callback`, `event`, `robot`); `disk.*` for all that begin so, `*` for all.
+    /// `callback`, `event`, `robot`, those of `idocs.*`); `disk.*` for all that begin so, `*` for all.
     pub target: String,
     /// Which of the matching calls are struck.
     #[serde(default)]
@@ -74,7 +74,7 @@ impl OnCalls {
 
 /// What happens to a struck call. "The effect" is what the call was meant to do.
 ///
-/// For the calls that the sandbox itself makes (`callback`, `event`, `robot`): `Refuse` and `CutBefore` lose the
+/// For the calls that the sandbox itself makes (`callback`, `event`, `robot`, `idocs.webhook`): `Refuse` and `CutBefore` lose the
 /// delivery, `CutAfter` delivers it and forgets the answer, `Slow` and `SlowBefore` deliver it late, `Duplicate`
 /// delivers it twice; the other kinds do nothing there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,10 +146,10 @@ impl FaultKind {
 pub struct ErrorAnswer {
     /// HTTP status.
     pub status: u16,
-    /// The code: `error` on both sides.
+    /// The code: `error`, in iDocs `errorCode`.
     #[serde(default)]
     pub error: String,
-    /// The words: `error_description` on the portal, `message` in EasyDocs.
+    /// The words: `error_description` on the portal, `message` in EasyDocs, `errorDescription` in iDocs.
     #[serde(default)]
     pub description: String,
     /// Seconds for a `Retry-After` header; Bitrix24 is not known to send one.

@@ -2,7 +2,7 @@
 //!
 //! A small HTTP/1.1 server of its own, because a fault must be able to close or reset a connection at any moment,
 //! break an answer in its middle or leave a port closed, which a framework does not let one do. It knows no method
-//! of Bitrix24 or EasyDocs: a [`Site`] names the call and answers it.
+//! of Bitrix24 or the signing services: a [`Site`] names the call and answers it.
 //!
 //! Invariants: every request that was answered or cut has exactly one ledger entry (control calls have none); a
 //! fault "before" leaves the world unchanged; after a cut the connection is closed.
@@ -10,7 +10,7 @@
 use super::faults::{ErrorAnswer, FaultKind};
 use super::ledger::{Note, Side};
 use super::world::World;
-use super::{bitrix24, control, easydocs, oauth, push};
+use super::{bitrix24, control, easydocs, idocs, oauth, push};
 use actix_web::rt::net::{TcpListener, TcpStream};
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::Value;
@@ -45,12 +45,14 @@ pub(crate) enum Site {
     OAuth,
     /// The push server.
     Push,
+    /// The other signing service, with its webhooks' host.
+    IDocs,
 }
 
 impl Site {
     /// All of them, in the order of their gates.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Portal, Self::RenamedPortal, Self::EasyDocs, Self::OAuth, Self::Push];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Portal, Self::RenamedPortal, Self::EasyDocs, Self::OAuth, Self::Push, Self::IDocs];
 
     pub(crate) fn side(self) -> Side {
         match self {
@@ -58,6 +60,7 @@ impl Site {
             Self::EasyDocs => Side::EasyDocs,
             Self::OAuth => Side::OAuth,
             Self::Push => Side::Push,
+            Self::IDocs => Side::IDocs,
         }
     }
 
@@ -67,6 +70,7 @@ impl Site {
             Self::EasyDocs => easydocs::call_name(head),
             Self::OAuth => oauth::call_name(head),
             Self::Push => push::call_name(head),
+            Self::IDocs => idocs::call_name(head),
         }
     }
 
@@ -76,6 +80,7 @@ impl Site {
             Self::EasyDocs => easydocs::answer(world, request).await,
             Self::OAuth => oauth::answer(world, request),
             Self::Push => push::answer(world, request).await,
+            Self::IDocs => idocs::answer(world, request).await,
         }
     }
 }
@@ -497,6 +502,7 @@ fn error_reply(site: Site, answer: &ErrorAnswer) -> Reply {
         Site::Portal | Site::RenamedPortal | Site::Push => bitrix24::error_reply(answer),
         Site::OAuth => oauth::error_reply(answer),
         Site::EasyDocs => easydocs::error_reply(answer),
+        Site::IDocs => idocs::error_reply(answer),
     }
 }
 

@@ -23,6 +23,9 @@ pub enum Side {
     Bitrix24,
     /// The signing service; `callback` is a call that the service makes.
     EasyDocs,
+    /// The other signing service; `idocs.webhook` is a call that it makes.
+    #[serde(rename = "idocs")]
+    IDocs,
     /// The authorisation server of the portal.
     #[serde(rename = "oauth")]
     OAuth,

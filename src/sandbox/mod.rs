@@ -1,5 +1,5 @@
-//! The emulated outside world: one Bitrix24 portal with its authorisation and push servers, and EasyDocs, as real HTTP
-//! servers on loopback, for the demo, for tests over real sockets, and for integrators (`edobridge sandbox`).
+//! The emulated outside world: one Bitrix24 portal with its authorisation and push servers, EasyDocs and iDocs, as real
+//! HTTP servers on loopback, for the demo, for tests over real sockets, and for integrators (`edobridge sandbox`).
 //!
 //! Written from the references alone. It shares no wire code with the adapters and knows nothing of the rest of the
 //! crate but `domain`: were a spelling shared, it would be wrong on both sides and no test would notice.
@@ -10,6 +10,8 @@
 //! | `bitrix24/` | the portal: methods by family, limits, events, applications, robots |
 //! | `oauth`, `push` | the authorisation server, the push server |
 //! | `easydocs`, `documents`, `callbacks` | the signing service |
+//! | `idocs/` | the other signing service |
+//! | `signer` | a person with a key, for tests and the demo |
 //! | `faults`, `ledger` | what goes wrong on order, what happened |
 //! | `items` | the CRM as people change it |
 //! | `world` | the handle: what people do, what a witness sees |
@@ -21,7 +23,9 @@
 pub mod callbacks;
 pub mod documents;
 pub mod faults;
+pub mod idocs;
 pub mod ledger;
+pub mod signer;
 pub mod views;
 pub mod world;
 
@@ -49,8 +53,10 @@ pub use control::KEY_HEADER;
 pub use documents::{Chosen, Outcome, Script, signed_copy};
 pub use easydocs::{Capability, EasyDocsOptions};
 pub use faults::{ErrorAnswer, Fault, FaultKind, OnCalls};
+pub use idocs::{IDocsDocument, IDocsOptions, IDocsView, WebhookSpec};
 pub use ledger::{LedgerEntry, Side};
 pub use push::{PushControl, PushVersion};
+pub use signer::ScriptedSigner;
 pub use world::{Reach, World, WorldError};
 
 use crate::domain::Secret;
@@ -144,6 +150,8 @@ pub struct SandboxOptions {
     pub bitrix_addr: SocketAddr,
     /// Where the signing service listens; port 0 takes a free one.
     pub easydocs_addr: SocketAddr,
+    /// Where iDocs and its webhooks' host listen; port 0 takes a free one.
+    pub idocs_addr: SocketAddr,
     /// Where the authorisation server listens; port 0 takes a free one.
     pub oauth_addr: SocketAddr,
     /// Where the push server listens; port 0 takes a free one.
@@ -160,6 +168,8 @@ pub struct SandboxOptions {
     pub application_token: Secret,
     /// The bearer key of EasyDocs.
     pub easydocs_api_key: Secret,
+    /// The bearer token of iDocs.
+    pub idocs_token: Secret,
     /// The key of the callbacks' signature.
     pub callback_secret: Secret,
     /// What the buttons (`/_sandbox/`) ask for; none: nothing, which is allowed on loopback only.
@@ -178,6 +188,8 @@ pub struct SandboxOptions {
     pub callback_policy: CallbackPolicy,
     /// What the signing service offers.
     pub easydocs: EasyDocsOptions,
+    /// How iDocs behaves.
+    pub idocs: IDocsOptions,
 }
 
 impl Default for SandboxOptions {
@@ -186,6 +198,7 @@ impl Default for SandboxOptions {
         Self {
             bitrix_addr: any_port,
             easydocs_addr: any_port,
+            idocs_addr: any_port,
             oauth_addr: any_port,
             push_addr: any_port,
             member_id: MEMBER_ID.into(),
@@ -194,6 +207,7 @@ impl Default for SandboxOptions {
             webhook_secret: Secret::new("sandboxwebhooksecret"),
             application_token: Secret::new("sandboxapplicationtoken"),
             easydocs_api_key: Secret::new("sandbox-easydocs-key"),
+            idocs_token: Secret::new("sandbox-idocs-token"),
             callback_secret: Secret::new("sandbox-callback-secret"),
             control_key: None,
             limits: Limits::default(),
@@ -203,6 +217,7 @@ impl Default for SandboxOptions {
             callback_url: None,
             callback_policy: CallbackPolicy::default(),
             easydocs: EasyDocsOptions::default(),
+            idocs: IDocsOptions::default(),
         }
     }
 }
@@ -253,6 +268,10 @@ impl Sandbox {
     /// `http://host:port/` of the signing service.
     pub fn easydocs_url(&self) -> Url {
         self.world.easydocs_url()
+    }
+    /// `http://host:port/` of iDocs.
+    pub fn idocs_url(&self) -> Url {
+        self.world.idocs_url()
     }
     /// `http://host:port/` of the authorisation server.
     pub fn oauth_url(&self) -> Url {
@@ -326,7 +345,8 @@ fn run(
 impl SandboxOptions {
     /// Whether strangers could press the buttons: they send files to wherever the buttons say.
     pub fn is_open_to_strangers(&self) -> bool {
-        let addresses = [self.bitrix_addr, self.easydocs_addr, self.oauth_addr, self.push_addr];
+        let addresses =
+            [self.bitrix_addr, self.easydocs_addr, self.oauth_addr, self.push_addr, self.idocs_addr];
         self.control_key.is_none() && addresses.iter().any(|address| !address.ip().is_loopback())
     }
 }
@@ -338,13 +358,13 @@ async fn open(options: SandboxOptions) -> io::Result<Arc<World>> {
     }
     let after_rename = SocketAddr::new(options.bitrix_addr.ip(), 0);
     let mut listeners = Vec::new();
-    let SandboxOptions { bitrix_addr, easydocs_addr, oauth_addr, push_addr, .. } = options;
-    for addr in [bitrix_addr, after_rename, easydocs_addr, oauth_addr, push_addr] {
+    let SandboxOptions { bitrix_addr, easydocs_addr, oauth_addr, push_addr, idocs_addr, .. } = options;
+    for addr in [bitrix_addr, after_rename, easydocs_addr, oauth_addr, push_addr, idocs_addr] {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         listeners.push((listener, addr));
     }
-    let origins = [0, 1, 2, 3, 4].map(|i: usize| format!("http://{}", listeners[i].1));
+    let origins = [0, 1, 2, 3, 4, 5].map(|i: usize| format!("http://{}", listeners[i].1));
     let world = Arc::new(world(options, origins)?);
     for (site, (listener, addr)) in Site::ALL.into_iter().zip(listeners) {
         actix_web::rt::spawn(front::keep(site, listener, addr, Arc::clone(&world)));
@@ -352,7 +372,7 @@ async fn open(options: SandboxOptions) -> io::Result<Arc<World>> {
     Ok(world)
 }
 
-fn world(options: SandboxOptions, origins: [String; 5]) -> io::Result<World> {
+fn world(options: SandboxOptions, origins: [String; 6]) -> io::Result<World> {
     let http = http_client(options.callback_policy.timeout)?;
     let mut portal = Portal::new(options.limits, options.links, options.echo, world::now_ms());
     portal.member_id = options.member_id;
@@ -362,6 +382,7 @@ fn world(options: SandboxOptions, origins: [String; 5]) -> io::Result<World> {
         webhook_secret: options.webhook_secret,
         application_token: options.application_token,
         easydocs_api_key: options.easydocs_api_key,
+        idocs_token: options.idocs_token,
         callback_secret: options.callback_secret,
         control_key: options.control_key,
         callback_policy: options.callback_policy,
@@ -370,6 +391,7 @@ fn world(options: SandboxOptions, origins: [String; 5]) -> io::Result<World> {
     let beginning = Beginning {
         portal,
         easydocs: options.easydocs,
+        idocs: options.idocs,
         event_target: options.event_target,
         callback_url: options.callback_url,
     };

@@ -17,6 +17,7 @@ use super::documents::{Document, Documents, NewDocument, SIGNED, Script};
 use super::easydocs::EasyDocsOptions;
 use super::faults::{Fault, FaultKind, Faults};
 use super::front::{Reply, Site};
+use super::idocs;
 use super::ledger::{Ledger, LedgerEntry, Note, Side};
 use super::views::{CommentView, DocumentView, FileView, FolderView, NoticeView};
 use super::{Limits, Mode};
@@ -51,7 +52,7 @@ pub enum WorldError {
     TooManyFaults,
 }
 
-fn missing(what: &'static str, id: impl ToString) -> WorldError {
+pub(super) fn missing(what: &'static str, id: impl ToString) -> WorldError {
     WorldError::Missing { what, id: id.to_string() }
 }
 
@@ -71,11 +72,12 @@ pub(crate) struct Setting {
     pub(crate) webhook_secret: Secret,
     pub(crate) application_token: Secret,
     pub(crate) easydocs_api_key: Secret,
+    pub(crate) idocs_token: Secret,
     pub(crate) callback_secret: Secret,
     pub(crate) control_key: Option<Secret>,
     pub(crate) callback_policy: CallbackPolicy,
     /// `http://host:port` of each site, in the order of [`Site::ALL`].
-    pub(crate) origins: [String; 5],
+    pub(crate) origins: [String; 6],
 }
 
 /// Whether a side can be reached at all.
@@ -107,12 +109,14 @@ struct State {
     event_target: Option<Url>,
     callback_url: Option<Url>,
     easydocs: EasyDocsOptions,
+    idocs: idocs::Account,
 }
 
 /// Everything that [`super::SandboxOptions`] sets and that may change later.
 pub(crate) struct Beginning {
     pub(crate) portal: Portal,
     pub(crate) easydocs: EasyDocsOptions,
+    pub(crate) idocs: idocs::IDocsOptions,
     pub(crate) event_target: Option<Url>,
     pub(crate) callback_url: Option<Url>,
 }
@@ -121,7 +125,7 @@ pub(crate) struct Beginning {
 pub struct World {
     setting: Setting,
     state: Mutex<State>,
-    gates: [Gate; 5],
+    gates: [Gate; 6],
     runtime: Handle,
     http: reqwest::Client,
     /// Turns of the platform's queue server.
@@ -137,7 +141,7 @@ impl World {
         runtime: Handle,
         http: reqwest::Client,
     ) -> Self {
-        let Beginning { portal, easydocs, event_target, callback_url } = beginning;
+        let Beginning { portal, easydocs, idocs, event_target, callback_url } = beginning;
         let state = State {
             portal,
             documents: Documents::new(),
@@ -146,6 +150,7 @@ impl World {
             event_target,
             callback_url,
             easydocs,
+            idocs: idocs::Account::new(idocs),
         };
         let gates = Site::ALL.map(|_| Gate::new());
         let queue = Semaphore::new(QUEUE_CALLS_MAX);
@@ -182,6 +187,9 @@ impl World {
     }
     pub(crate) fn easydocs_api_key(&self) -> &str {
         self.setting.easydocs_api_key.expose()
+    }
+    pub(crate) fn idocs_token(&self) -> &str {
+        self.setting.idocs_token.expose()
     }
     pub(crate) fn callback_secret(&self) -> &str {
         self.setting.callback_secret.expose()
@@ -254,6 +262,10 @@ impl World {
 
     pub(crate) fn with_documents<R>(&self, f: impl FnOnce(&mut Documents) -> R) -> R {
         f(&mut self.state().documents)
+    }
+
+    pub(crate) fn with_idocs<R>(&self, f: impl FnOnce(&mut idocs::Account) -> R) -> R {
+        f(&mut self.state().idocs)
     }
 
     /// Runs one call against the locked portal, then writes its lines and sends what it set off.
@@ -663,7 +675,8 @@ impl World {
         let folders = self.folders();
         let files: Vec<FileView> = folders.iter().flat_map(|folder| self.files(folder.id)).collect();
         json!({
-            "bitrix_url": self.bitrix_url(), "easydocs_url": self.easydocs_url(), "event_target": self.event_target(),
+            "bitrix_url": self.bitrix_url(), "easydocs_url": self.easydocs_url(),
+            "idocs_url": self.idocs_url(), "idocs": self.idocs(), "event_target": self.event_target(),
             "folders": folders, "files": files, "documents": self.documents(), "notices": self.all_notices(),
             "comments": self.all_comments(), "oauth_url": self.oauth_url(), "apps": self.apps(),
             "workflows": self.workflows(), "offline": self.offline_rows(), "calls": self.calls(), "faults": self.faults_json(),

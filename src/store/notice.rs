@@ -26,11 +26,13 @@ pub enum NoticeKind {
     SecondChannel,
     /// A reservation in a portal's offline queue that is still to be cleared there.
     OfflinePackage,
+    /// A hint of iDocs that a document's status has changed.
+    IdocsCallback,
 }
 
 impl NoticeKind {
     /// Every kind, in stored order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BitrixEvent,
         Self::EasyDocsCallback,
         Self::FolderFile,
@@ -39,6 +41,7 @@ impl NoticeKind {
         Self::Robot,
         Self::SecondChannel,
         Self::OfflinePackage,
+        Self::IdocsCallback,
     ];
     /// Stable name for metrics, logs and the API.
     pub fn name(self) -> &'static str {
@@ -51,6 +54,7 @@ impl NoticeKind {
             Self::Robot => "robot",
             Self::SecondChannel => "second_channel",
             Self::OfflinePackage => "offline_package",
+            Self::IdocsCallback => "idocs_callback",
         }
     }
 }

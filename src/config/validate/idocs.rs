@@ -2,7 +2,7 @@
 
 use super::{EmptyPointer, PlainHttp, Report};
 use crate::config::{
-    Config, CrmItemSource, IdocsConfig, IdocsRoutePreset, IdocsSigner, Period, RuleConfig, Size,
+    Config, CrmItemSource, IdocsConfig, IdocsRoutePreset, IdocsSigner, IdocsVersion, Period, RuleConfig, Size,
 };
 use crate::domain::SigningService;
 
@@ -22,7 +22,7 @@ const DOCUMENT_GROUPS: [&str; 10] = [
 
 /// The longest number and name of a document (the guide).
 const NUMBER_CHARS_MAX: usize = 256;
-/// What `{short}`, `{name}` and `{date}` may need in the worst case is cut to fit; the fixed part must leave them room.
+/// What `{short}`, `{name}` and `{portal}` may need in the worst case is cut to fit; the fixed part must leave them room.
 const TEMPLATE_CHARS_MAX: usize = 200;
 /// More people than one company lets sign.
 const SIGNERS_MAX: usize = 200;
@@ -113,11 +113,11 @@ fn check_naming(idocs: &IdocsConfig, report: &mut Report) {
     let mut rest = template.as_str();
     while let Some((_, tail)) = rest.split_once('{') {
         let name = tail.split_once('}').map(|(name, _)| name);
-        if !matches!(name, Some("short" | "name" | "date")) {
+        if !matches!(name, Some("short" | "name" | "portal")) {
             report.error(
                 "idocs.document_number_template",
-                "в шаблоне номера бывают только {short}, {name} и {date}",
-                "a template of a number may have {short}, {name} and {date} only",
+                "в шаблоне номера бывают только {short}, {name} и {portal}",
+                "a template of a number may have {short}, {name} and {portal} only",
             );
         }
         rest = tail;
@@ -317,6 +317,7 @@ fn check_history(idocs: &IdocsConfig, report: &mut Report) {
         report.path("idocs.history.period_path", &history.period_path, Some("{from}"));
         report.path("idocs.history.period_path", &history.period_path, Some("{to}"));
     }
+    report.pointer("idocs.v1.document_id", &idocs.v1.document_id, EmptyPointer::Refused);
     report.pointer("idocs.history.items", &history.items, EmptyPointer::Allowed);
     report.pointer("idocs.history.fields.document_id", &history.fields.document_id, EmptyPointer::Refused);
     report.pointer("idocs.history.fields.status", &history.fields.status, EmptyPointer::Refused);
@@ -450,6 +451,13 @@ pub(super) fn check_rule(
             format!("{key}.route_id"),
             "iDocs не знает маршрутов по номеру: уберите route_id",
             "iDocs knows no routes by id: remove route_id",
+        );
+    }
+    if idocs.api_version == IdocsVersion::V1 {
+        report.error(
+            "idocs.api_version",
+            "по правилам документы идут только через V3: интерфейс V1 не знает черновиков; попросите у iDocs токен V3",
+            "documents of rules go through V3 only: the interface V1 knows no drafts; ask iDocs for a token of V3",
         );
     }
     check_counterparty(key, rule, from_item, report);

@@ -49,7 +49,7 @@ pub async fn by_operator(
     let accepted = match look(door, &task, body.to_vec()).await? {
         Looked::Stored => true,
         Looked::Fits(signed) => {
-            let answer = door.desk.submit_by_operator(signed).await;
+            let answer = door.desk.submit_by_operator(*signed).await;
             answer.map_err(|refusal| ApiError::from(Unfit::Refused(refusal)))?.repeated
         }
     };

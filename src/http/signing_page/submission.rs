@@ -106,7 +106,7 @@ pub(super) enum Unfit {
 #[derive(Debug)]
 pub(super) enum Looked {
     /// It fits, and has to be stored.
-    Fits(SignedDocument),
+    Fits(Box<SignedDocument>),
     /// It is the one that is stored already.
     Stored,
 }
@@ -127,7 +127,7 @@ pub(super) async fn take(
         };
         rows.push(match looked {
             Ok(Looked::Fits(signed)) => {
-                fitting.push((rows.len(), signed));
+                fitting.push((rows.len(), *signed));
                 DocumentAnswer::accepted(document, false)
             }
             Ok(Looked::Stored) => DocumentAnswer::accepted(document, true),
@@ -213,7 +213,7 @@ fn look_at(
     let wanted = Wanted { encapsulation: task.encapsulate, signer: &task.signer, patterns };
     let mut content = File::open(&source.path).map_err(|error| Unfit::Cms(CmsError::Content(error)))?;
     let checked = cms::check(&bytes, &wanted, &mut content).map_err(Unfit::Cms)?;
-    Ok(Looked::Fits(SignedDocument::new(&task.unit, bytes, checked.evidence)))
+    Ok(Looked::Fits(Box::new(SignedDocument::new(&task.unit, bytes, checked.evidence))))
 }
 
 /// The same refusals as an operator is told them.

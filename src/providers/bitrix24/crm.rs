@@ -59,6 +59,16 @@ impl Item {
         [field, camel.as_str()].into_iter().find(|name| self.fields.contains_key(*name)).map(str::to_owned)
     }
 
+    /// The text or number in a field, given as in [`Item::files`]; none if it is empty or not there.
+    pub fn text(&self, field: &str) -> Option<String> {
+        let value = self.fields.get(field).or_else(|| self.fields.get(&camel(field)))?;
+        match value {
+            Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
     /// The files in a field, given by its original name (`UF_CRM_CONTRACT`) or in camel case; in their order.
     /// None if the item has no such field.
     pub fn files(&self, field: &str) -> Option<Vec<CrmFile>> {

@@ -1,5 +1,6 @@
 //! Which trigger at which origin sends which file along which route: matching, as pure functions.
 
+use super::own_signature::OwnSigner;
 use super::state::{CommentFile, Delivery, DriveCopy, Occasion};
 use crate::domain::{CrmItem, PortalId, file_name};
 
@@ -116,6 +117,19 @@ pub struct Rule {
     pub drive: DriveCopy,
     /// What happens to the CRM item.
     pub into_item: IntoItem,
+    /// Who of ours signs first, where the service wants that.
+    pub signer: Option<OwnSignerRule>,
+}
+
+/// Who of ours signs first, and where the counterparty is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnSignerRule {
+    /// The signer; the counterparty as far as the rule itself names it.
+    pub signer: OwnSigner,
+    /// The field of the CRM item that holds the counterparty's number instead.
+    pub bin_field: Option<String>,
+    /// The field that holds the counterparty's e-mail instead.
+    pub email_field: Option<String>,
 }
 
 /// What happens to the CRM item when the document has come to its end.
@@ -155,6 +169,25 @@ impl Rule {
         included && !excluded && sized
     }
 
+    /// The fields of the CRM item that must be read to know the counterparty.
+    pub fn counterparty_fields(&self) -> impl Iterator<Item = &str> {
+        let fields = self.signer.iter().flat_map(|own| [&own.bin_field, &own.email_field]);
+        fields.flatten().map(String::as_str)
+    }
+
+    /// Our signer, with the counterparty as the item's fields name it.
+    pub fn signer_for(&self, field: impl Fn(&str) -> Option<String>) -> Option<Box<OwnSigner>> {
+        let own = self.signer.as_ref()?;
+        let mut signer = own.signer.clone();
+        if let Some(bin) = own.bin_field.as_deref().and_then(&field) {
+            signer.counterparty.bin = bin.chars().filter(char::is_ascii_digit).collect();
+        }
+        if let Some(email) = own.email_field.as_deref().and_then(&field) {
+            email.trim().clone_into(&mut signer.counterparty.email);
+        }
+        Some(Box::new(signer))
+    }
+
     /// How a file is to be handled, with people resolved. The item's stage is the caller's to fill in.
     pub fn delivery(&self, responsible: Option<u64>, creator: Option<u64>) -> Delivery {
         let mut notify: Vec<u64> = Vec::new();
@@ -183,7 +216,7 @@ impl Rule {
             stage_on_refused: self.into_item.stage_on_refused.clone(),
             stages_from: self.into_item.stages_from.clone(),
             item_stage: None,
-            signer: None,
+            signer: self.signer_for(|_| None),
         }
     }
 
@@ -431,6 +464,7 @@ mod tests {
             item: ItemRule::None,
             drive: DriveCopy::default(),
             into_item: IntoItem::default(),
+            signer: None,
         }
     }
 

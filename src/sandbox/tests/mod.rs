@@ -6,6 +6,7 @@ mod control;
 mod crm;
 mod faults;
 mod front;
+mod idocs;
 mod portal;
 mod signing;
 

@@ -35,6 +35,8 @@ label_values! {
         Bitrix24 = "bitrix24",
         /// Callbacks of EasyDocs.
         Easydocs = "easydocs",
+        /// iDocs.
+        Idocs = "idocs",
         /// The admin API and the command line.
         Operator = "operator",
         /// Signatures from the signing page.
@@ -141,6 +143,8 @@ label_values! {
         Bitrix24 = "bitrix24",
         /// The signing service.
         Easydocs = "easydocs",
+        /// The signing service of Kazakhstan.
+        Idocs = "idocs",
     }
 }
 

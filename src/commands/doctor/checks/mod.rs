@@ -8,6 +8,7 @@ pub mod configuration;
 pub mod data_dir;
 pub mod disk_sync;
 pub mod easydocs;
+pub mod idocs;
 pub mod needs;
 pub mod owner;
 pub mod portal;

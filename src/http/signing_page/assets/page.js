@@ -15,6 +15,7 @@ const signButton = document.getElementById('sign');
 const renewBox = document.getElementById('renew-box');
 const renewButton = document.getElementById('renew');
 const status = document.getElementById('status');
+let isOver = false; // the link opens nothing any more
 const how = {
   iin: main.dataset.iin,
   bin: main.dataset.bin,
@@ -73,6 +74,7 @@ function markSigned(doc) {
   doc.content = null;
   doc.element.dataset.state = 'signed';
   if (doc.box) doc.box.checked = false;
+  doc.element.querySelector('.view')?.remove();
   tellAt(doc, 'ok', say.signed);
 }
 
@@ -212,6 +214,7 @@ function conclude(docs, outcomes) {
   const signed = docs.filter((doc) => doc.isSigned).length;
   if (signed < docs.length) {
     const only = docs.length === 1 ? docs[0].outcome.textContent : '';
+    if (documents.length === 1) tellAt(documents[0], '', ''); // once is enough
     tell('bad', only || say.partly(signed, docs.length));
   } else if (outcomes.length === 1 && docs.length === 1 && outcomes[0].isRepeated) {
     tell('ok', say.doneRepeated);
@@ -227,6 +230,7 @@ function explain(error) {
   } else if (error instanceof LinkError) {
     tell('bad', error.words);
     status.dataset.reason = error.code;
+    isOver = true;
     if (error.code === 'expired' && renewBox) renewBox.hidden = false;
   } else if (error instanceof Unreached) {
     tell('bad', error.message);
@@ -253,7 +257,7 @@ async function act() {
   } finally {
     setBusy(false);
     signButton.textContent = unsent().length > 0 ? say.sendAgain : say.signAgain;
-    signButton.hidden = open().length === 0;
+    signButton.hidden = isOver || open().length === 0;
     status.focus();
   }
 }
@@ -273,7 +277,9 @@ async function renew() {
 for (const moment of document.querySelectorAll('time[datetime]')) {
   const at = new Date(moment.dateTime);
   if (!Number.isNaN(at.valueOf())) {
-    moment.textContent = at.toLocaleString(language, { dateStyle: 'long', timeStyle: 'short' });
+    // browsers know no names of Kazakh months; numbers are written as in Russian
+    const [locale, dateStyle] = language === 'kk' ? ['ru', 'short'] : [language, 'long'];
+    moment.textContent = at.toLocaleString(locale, { dateStyle, timeStyle: 'short' });
   }
 }
 signButton?.addEventListener('click', act);

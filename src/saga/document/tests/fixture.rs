@@ -65,6 +65,9 @@ pub fn policy() -> Policy {
             poll: Schedule::endless([HOUR, 6 * HOUR]),
             reminders_ms: vec![DAY, 3 * DAY],
             escalation_ms: 4 * DAY,
+            counterparty_reminders_ms: vec![DAY, 3 * DAY],
+            deadline_ms: 14 * DAY,
+            settle_ms: 15 * SECOND,
         },
     }
 }

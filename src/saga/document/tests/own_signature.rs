@@ -40,6 +40,19 @@ fn the_signer_gets_a_link_and_the_timeline_says_whose_turn_it_is() {
 }
 
 #[test]
+fn a_document_without_a_counterparty_is_stopped_before_anything_is_sent() {
+    let mut nobody = own_delivery();
+    if let Some(signer) = nobody.signer.as_mut() {
+        signer.counterparty.bin = "12345".into();
+    }
+    let story = Story::own(policy()).answers(source_fetched_for(nobody, Some(FOLDER)));
+    let story = story.then([DeadLetter(Step::FetchSource, "no_counterparty")]);
+    // The item was mended: it is read again.
+    let story = story.person(retry()).then([Ordered("fetch_source")]);
+    story.answers(source_fetched_for(own_delivery(), Some(FOLDER))).then([Ordered("upload_blob")]);
+}
+
+#[test]
 fn a_comment_in_between_that_cannot_be_written_holds_up_nothing() {
     given(Step::PrepareContent)
         .goes_on()

@@ -176,16 +176,22 @@ impl Draft<'_> {
         if look == Step::FindDocument && !self.cx.policy.search_available {
             self.grace();
         } else {
-            self.later(self.cx.policy.settle_ms);
+            self.later(self.settle_ms());
         }
         Ok(())
+    }
+
+    fn settle_ms(&self) -> u64 {
+        let policy = self.cx.policy;
+        let at_service = matches!(self.next.saga.step, Step::FindDraft | Step::FindSave);
+        if at_service { policy.own.settle_ms } else { policy.settle_ms }
     }
 
     /// A look found nothing: look again after a pause, then repeat the write; after too many rounds ask a person.
     pub(super) fn not_found(&mut self, write: Step) -> Result<(), IllegalEvent> {
         self.saga().looks += 1;
         if self.next.saga.looks < self.cx.policy.looks {
-            self.later(self.cx.policy.settle_ms);
+            self.later(self.settle_ms());
             return Ok(());
         }
         if self.next.saga.rounds >= self.cx.policy.rounds_max {

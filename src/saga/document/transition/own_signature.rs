@@ -42,6 +42,12 @@ pub struct OwnPolicy {
     pub reminders_ms: Vec<u64>,
     /// When somebody else is told that our signer does not sign.
     pub escalation_ms: u64,
+    /// Reminders while the counterparty is waited for, counted from the start of that wait, growing.
+    pub counterparty_reminders_ms: Vec<u64>,
+    /// When a waiting document becomes a dead letter: counted for each of the two waits.
+    pub deadline_ms: u64,
+    /// Pause before a look, so that a request that is still being worked on can become visible.
+    pub settle_ms: u64,
 }
 
 /// The signer and what has been done, both of which these steps need.
@@ -151,12 +157,33 @@ impl Draft<'_> {
     /// The file is here: number and date are fixed, and then everything begins.
     pub(super) fn begin_own_signature(&mut self) -> Result<(), IllegalEvent> {
         let now = self.cx.now;
+        if !self.next.saga.delivery.signer.as_deref().is_some_and(knows_counterparty) {
+            self.no_counterparty();
+            return Ok(());
+        }
         if self.next.saga.own.is_none() {
             let number = number_of(&self.cx.policy.own.number_template, &self.next.saga);
             let own = OwnSignature { number, dated: now, ..OwnSignature::default() };
             self.saga().own = Some(Box::new(own));
         }
         self.go(Step::UploadBlob)
+    }
+
+    /// Found before anybody signs. The retry reads the item anew.
+    fn no_counterparty(&mut self) {
+        self.enter(Step::FetchSource);
+        self.park(
+            "no_counterparty",
+            Text::new(
+                "Неизвестно, кому отправить: БИН (ИИН) контрагента не состоит из 12 цифр.",
+                "It is unknown whom to send it to: the counterparty's BIN (IIN) is not 12 digits.",
+            ),
+            Text::new(
+                "Заполните поле карточки, названное в counterparty_bin_field правила (или сам counterparty_bin), и выполните retry.",
+                "Fill the item's field that counterparty_bin_field of the rule names (or counterparty_bin itself), and retry.",
+            ),
+            None,
+        );
     }
 
     pub(super) fn own_answered(&mut self, answer: &OwnAnswer) -> Result<(), IllegalEvent> {
@@ -356,7 +383,7 @@ impl Draft<'_> {
                 polls: 0,
                 next_reminder_at: policy.own.reminders_ms.first().map(|ms| now.plus_ms(*ms)),
                 reminders: 0,
-                deadline_at: Some(now.plus_ms(policy.own.escalation_ms.min(policy.deadline_ms))),
+                deadline_at: Some(now.plus_ms(policy.own.escalation_ms.min(policy.own.deadline_ms))),
                 doing: WaitWork::Nothing,
             });
         }
@@ -404,7 +431,7 @@ impl Draft<'_> {
             self.do_while_waiting(WaitWork::Escalation);
             return self.start();
         }
-        let end = w.since.plus_ms(self.cx.policy.deadline_ms);
+        let end = w.since.plus_ms(self.cx.policy.own.deadline_ms);
         if end > self.cx.now {
             if let Some(w) = self.saga().waiting.as_mut() {
                 w.deadline_at = Some(end);
@@ -829,6 +856,12 @@ impl Draft<'_> {
 
 /// Marks a refused save in the last failure, so that the look that follows knows why it looks.
 const REFUSED_SAVE: &str = "save_refused:";
+
+/// BIN and IIN have 12 digits (iDocs guide).
+fn knows_counterparty(signer: &OwnSigner) -> bool {
+    let bin = &signer.counterparty.bin;
+    bin.len() == 12 && bin.bytes().all(|b| b.is_ascii_digit())
+}
 
 /// `{short}` is what makes it unique.
 fn number_of(template: &str, saga: &DocumentSaga) -> String {

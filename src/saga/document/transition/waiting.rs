@@ -14,14 +14,15 @@ impl<'a> Draft<'a> {
         self.settled();
         let (now, policy) = (self.cx.now, self.cx.policy);
         let poll = self.poll_schedule().and_then(|s| s.pause_ms(1, policy.jitter_percent, self.cx.chance));
+        let (reminders, deadline) = (self.reminders_ms(), self.deadline_ms());
         self.enter(Step::AwaitSignature);
         self.saga().waiting = Some(Waiting {
             since: now,
             next_poll_at: poll.map(|ms| now.plus_ms(ms)),
             polls: 0,
-            next_reminder_at: policy.reminders_ms.first().map(|ms| now.plus_ms(*ms)),
+            next_reminder_at: reminders.first().map(|ms| now.plus_ms(*ms)),
             reminders: 0,
-            deadline_at: Some(now.plus_ms(policy.deadline_ms)),
+            deadline_at: Some(now.plus_ms(deadline)),
             doing: WaitWork::Nothing,
         });
         self.rearm();
@@ -33,9 +34,19 @@ impl<'a> Draft<'a> {
         if self.signs_first() { Some(&policy.own.poll) } else { policy.poll.as_ref() }
     }
 
+    fn reminders_ms(&self) -> &'a [u64] {
+        let policy = self.cx.policy;
+        if self.signs_first() { &policy.own.counterparty_reminders_ms } else { &policy.reminders_ms }
+    }
+
+    fn deadline_ms(&self) -> u64 {
+        let policy = self.cx.policy;
+        if self.signs_first() { policy.own.deadline_ms } else { policy.deadline_ms }
+    }
+
     /// Sets the one timer of the wait to the nearest of its three reasons (SG-1).
     pub(super) fn rearm(&mut self) {
-        let fallback = self.cx.now.plus_ms(self.cx.policy.deadline_ms);
+        let fallback = self.cx.now.plus_ms(self.deadline_ms());
         let saga = self.saga();
         saga.work = super::Work::Idle;
         let due = saga.waiting.as_mut().and_then(|w| {
@@ -99,7 +110,7 @@ impl<'a> Draft<'a> {
 
     /// Sends one reminder for all that are due: after a standstill people are not told twice in a row.
     fn remind(&mut self, w: &Waiting) -> Result<(), IllegalEvent> {
-        let times = &self.cx.policy.reminders_ms;
+        let times = self.reminders_ms();
         let due = times.iter().take_while(|ms| w.since.plus_ms(**ms) <= self.cx.now).count();
         let sent = (w.reminders + 1).max(u32::try_from(due).unwrap_or(u32::MAX));
         let next = times.get(sent as usize).map(|ms| w.since.plus_ms(*ms));

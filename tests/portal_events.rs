@@ -219,7 +219,7 @@ fn a_workflow_whose_call_was_lost_is_told_once_and_shown_until_somebody_stops_it
     wait_for("the notice", || world.notices(INSTALLER).len() == 1);
     let notice = world.notices(INSTALLER)[0].text.clone();
     assert!(notice.contains(&lost) && !notice.contains(&heard), "{notice}");
-    assert_eq!(it.hanging(), [lost.clone()]);
+    assert_eq!(it.hanging(), std::slice::from_ref(&lost));
     assert_eq!(
         it.metric("edobridge_portal_hanging_workflows"),
         "edobridge_portal_hanging_workflows{portal=\"main\"} 1"
@@ -232,7 +232,7 @@ fn a_workflow_whose_call_was_lost_is_told_once_and_shown_until_somebody_stops_it
     // after a restart nobody is told again
     let told = world.ledger_of("im.notify.system.add").len();
     let service = InProcess::start(&it.stage);
-    wait_for("it is known again", || it.hanging() == [lost.clone()]);
+    wait_for("it is known again", || it.hanging() == std::slice::from_ref(&lost));
     let looks = it.looks();
     wait_for("a look", || it.looks() > looks + 1);
     assert_eq!(world.ledger_of("im.notify.system.add").len(), told);

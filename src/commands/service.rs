@@ -81,7 +81,7 @@ impl Service {
         let easydocs = Arc::new(wiring::easydocs_client(config)?);
         let apps = wiring_apps::apps(config, &store).await?;
         let engine = Engine::start(parts.clone(), portals, easydocs, wiring::watches(config), apps);
-        let signing = wiring_idocs::signing(config, &engine, &parts);
+        let signing = wiring_idocs::signing(config, &engine, &parts)?;
         let doors = http::serve_with(engine.clone(), wiring::http_settings(config)?, signing)?;
         if let Some(client) = idocs {
             wiring_idocs::subscribe(config, client);

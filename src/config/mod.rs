@@ -25,6 +25,7 @@ mod schema;
 mod secret_ref;
 mod server;
 mod show;
+mod signing_page;
 mod source;
 mod units;
 mod validate;
@@ -51,6 +52,7 @@ pub use rule::{CrmItemSource, Delivery, Existing, Folders, Occasion, Recipient, 
 pub use schema::schema;
 pub use secret_ref::{SecretRef, SecretSource};
 pub use server::{LanguageCode, LogConfig, LogFormat, OperatorConfig, PublicConfig, StoreConfig, TimeConfig};
+pub use signing_page::PageLanguage;
 pub use source::{DEFAULT_TOML, Origins};
 pub use units::{InvalidPeriod, InvalidSize, Period, Size};
 

@@ -489,6 +489,7 @@ dangerous_allow_http = true          # loopback only
 id = "sandbox"
 webhook_url = "{webhook_url}"
 application_tokens = ["{application_token}"]
+administrators = [{RESPONSIBLE}]
 rate = "{plan}"
 dangerous_allow_http = true          # loopback only
 

@@ -56,7 +56,7 @@ portal = "main"
 service = "idocs"
 signer = "Директор"
 document_group = "Legal"
-counterparty_bin_field = "ufCrmBin"
+counterparty_bin_field = "UF_CRM_BIN"
 counterparty_email = "office@example.kz"
 trigger = {{ kind = "folder", folder_id = KZ_FOLDER, interval = "300ms", existing = "send" }}
 notify = [{director}]
@@ -149,7 +149,17 @@ impl Play {
     /// The document that waits for the director, once its link is there.
     fn waiting(&self) -> DocumentSaga {
         let mut found = None;
+        let mut seen = String::new();
         wait_for("the director is asked", || {
+            let stands = |saga: &DocumentSaga| {
+                format!("{:?} {:?} {:?}", saga.step, saga.dead_letter, saga.last_failure)
+            };
+            let now: Vec<String> = self.sagas().iter().map(stands).collect();
+            let now = now.join("; ");
+            if now != seen {
+                eprintln!("{now}");
+                seen = now;
+            }
             found = self.sagas().into_iter().find(|saga| saga.step == Step::AwaitSigner);
             found.is_some() && self.link().is_some()
         });
@@ -346,7 +356,7 @@ fn what_is_given_to_sign_must_hold_what_was_sent() {
     let history = |play: &Play| {
         let id = saga.id;
         let service = play.service.as_ref().expect("it runs");
-        let lines = service.ask(|engine| async move { engine.store().history(id).await });
+        let lines = service.ask(|engine| async move { engine.store().history(id, 100).await });
         lines.expect("the history").into_iter().map(|line| line.what).collect::<Vec<_>>()
     };
     assert!(history(&play).contains(&"content_ready".to_owned()), "{:?}", history(&play));

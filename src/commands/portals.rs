@@ -224,6 +224,7 @@ fn portal_sheet(portal: &PortalLine, output: &Output) -> String {
         (output.word("действуем от имени", "acts as"), owner(portal, output)),
         (output.word("вебхук действует до", "webhook expires"), expiry(portal)),
         (output.word("внимание", "attention"), concerns(portal, output)),
+        (output.word("зависшие процессы", "hanging workflows"), hanging(portal, output)),
     ])
 }
 
@@ -273,6 +274,12 @@ fn concerns(portal: &PortalLine, output: &Output) -> String {
     concerns.map(|concern| output.words(&concern.text)).collect::<Vec<_>>().join(" ")
 }
 
+/// One line for each workflow whose call was lost.
+fn hanging(portal: &PortalLine, output: &Output) -> String {
+    let hanging = portal.workflows.iter().flat_map(|workflows| &workflows.hanging);
+    hanging.map(|one| output.words(&one.text)).collect::<Vec<_>>().join("\n")
+}
+
 fn last_error(portal: &PortalLine, output: &Output) -> String {
     portal.last_error.as_ref().map(|text| output.words(text).to_owned()).unwrap_or_default()
 }
@@ -297,6 +304,7 @@ mod tests {
             circuit: "closed".into(),
             last_error: None,
             installation: None,
+            workflows: None,
             owner: Some(OwnerLine {
                 user_id: Some(17),
                 name: Some("Anna".into()),

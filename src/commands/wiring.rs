@@ -10,6 +10,7 @@ use crate::actors::offline_queue::QueueBells;
 use crate::actors::owner_watch::{Expiry, OwnerSettings};
 use crate::actors::portal_session::Budgets;
 use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode};
+use crate::actors::workflow_watch::WorkflowSettings;
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text, Timestamp};
@@ -29,8 +30,8 @@ use crate::saga::retry::Schedule;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::telemetry::Metrics;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -401,6 +402,8 @@ pub fn parts(
         circuit: circuit(config),
         budgets: Budgets::default(),
         owners: Arc::default(),
+        workflows: Arc::default(),
+        installations: OnceLock::new(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
@@ -429,8 +432,9 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
     let mut setups = Vec::new();
     for portal in config.portals.iter().filter(|portal| portal.webhook_url.is_some()) {
         let moved_to = store.portal(&portal.id).await?.and_then(|state| state.moved_to);
-        let client = Arc::new(portal_client(portal, moved_to.as_deref())?);
-        setups.push(portal_kit(config, portal)?.setup(portal.id.clone(), client, portal.member_id.clone()));
+        let kit = portal_kit(config, portal)?;
+        let client = Arc::new(client_over(kit.http.clone(), portal, moved_to.as_deref())?);
+        setups.push(kit.setup(portal.id.clone(), client, portal.member_id.clone()));
     }
     Ok(setups)
 }
@@ -450,6 +454,15 @@ pub fn owner(portal: &config::PortalConfig, config: &Config) -> OwnerSettings {
         interval_ms: Some(portal.owner_check_interval.as_ms()).filter(|ms| *ms > 0),
         expires: portal.webhook_expires.and_then(expiry),
         scopes: Needs::of(&rules).scopes.into_iter().map(str::to_owned).collect(),
+        administrators: portal.administrators.clone(),
+    }
+}
+
+/// How workflows of a portal that hang are looked for.
+fn workflows(portal: &config::PortalConfig) -> WorkflowSettings {
+    WorkflowSettings {
+        interval_ms: Some(portal.workflow_check_interval.as_ms()).filter(|ms| *ms > 0),
+        silent_ms: portal.workflow_silent_after.as_ms(),
         administrators: portal.administrators.clone(),
     }
 }
@@ -498,6 +511,7 @@ pub struct PortalKit {
     administrators: Vec<u64>,
     channel: ChannelSettings,
     owner: OwnerSettings,
+    workflows: WorkflowSettings,
 }
 
 impl PortalKit {
@@ -511,6 +525,7 @@ impl PortalKit {
             administrators: self.administrators.clone(),
             channel: self.channel.clone(),
             owner: self.owner.clone(),
+            workflows: self.workflows.clone(),
             pauses: self.pauses,
             transfers_max: self.transfers_max,
             allowed_origins: self.allowed_origins.clone(),
@@ -541,6 +556,7 @@ pub fn portal_kit(config: &Config, portal: &config::PortalConfig) -> Result<Port
         administrators: portal.administrators.clone(),
         channel: channel(portal)?,
         owner: owner(portal, config),
+        workflows: workflows(portal),
     })
 }
 
@@ -559,9 +575,17 @@ fn portal_http(portal: &config::PortalConfig) -> Result<HttpClient, WiringError>
 /// # Errors
 /// [`WiringError`] for a webhook address that cannot be used, or a portal that has none.
 pub fn portal_client(portal: &config::PortalConfig, moved_to: Option<&str>) -> Result<Client, WiringError> {
+    client_over(portal_http(portal)?, portal, moved_to)
+}
+
+fn client_over(
+    http: HttpClient,
+    portal: &config::PortalConfig,
+    moved_to: Option<&str>,
+) -> Result<Client, WiringError> {
     let refused = |source| WiringError::Webhook { portal: portal.id.clone(), source };
     let webhook = portal.webhook_url.as_ref().ok_or_else(|| refused(WebhookUrlError::Path))?;
-    Client::new(portal_http(portal)?, webhook.secret(), moved_to).map_err(refused)
+    Client::new(http, webhook.secret(), moved_to).map_err(refused)
 }
 
 /// A client of EasyDocs.

@@ -11,6 +11,7 @@ pub mod installation;
 pub mod portal;
 pub mod portal_owner;
 pub mod portal_usage;
+pub mod portal_workflows;
 pub mod secret;
 pub mod signer_text;
 pub mod signing;

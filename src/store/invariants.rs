@@ -9,10 +9,11 @@ use super::records::{ClaimState, ClaimV1, MetaV1, OutboxV1, Record, SagaClaimsV1
 use super::snapshot::Walk;
 use super::spool::Spool;
 use super::view::{Direction, View, ViewError};
-use super::{portal_owner, portal_usage};
+use super::{portal_owner, portal_usage, portal_workflows};
 use crate::domain::portal::PortalState;
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::HourUsage;
+use crate::domain::portal_workflows::WorkflowRecord;
 use crate::domain::{NoticeId, SagaId, SpoolFile};
 use crate::saga::document::{DocumentSaga, HistoryEntry, Work};
 use bytes::Bytes;
@@ -159,6 +160,9 @@ impl Check<'_> {
             Tree::Meta => self.readable::<MetaV1>(tree, key, value),
             Tree::Portal if portal_usage::is_hour(key) => self.readable::<HourUsage>(tree, key, value),
             Tree::Portal if portal_owner::is_owner(key) => self.readable::<OwnerRecord>(tree, key, value),
+            Tree::Portal if portal_workflows::is_workflows(key) => {
+                self.readable::<WorkflowRecord>(tree, key, value);
+            }
             Tree::Portal => self.readable::<PortalState>(tree, key, value),
             Tree::Installation => {
                 self.readable::<super::portal_installations::InstallationV1>(tree, key, value);

@@ -26,6 +26,7 @@ use super::portal_installations::InstallationV1;
 use crate::domain::portal::PortalState;
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::HourUsage;
+use crate::domain::portal_workflows::WorkflowRecord;
 use crate::domain::{AttemptToken, SagaId, Timestamp};
 use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
 use bincode::Options;
@@ -74,11 +75,13 @@ pub enum Kind {
     PortalUsage = 21,
     /// The last look at the owner of a portal's credential.
     PortalOwner = 22,
+    /// What is known of the workflows of a portal that our robots made wait.
+    PortalWorkflows = 24,
 }
 
 impl Kind {
     /// Every kind with the newest version that this program reads and writes.
-    pub const ALL: [(Self, u16); 13] = [
+    pub const ALL: [(Self, u16); 14] = [
         (Self::Document, 2),
         (Self::History, 1),
         (Self::Notice, 1),
@@ -92,6 +95,7 @@ impl Kind {
         (Self::Installation, 1),
         (Self::PortalUsage, 1),
         (Self::PortalOwner, 1),
+        (Self::PortalWorkflows, 1),
     ];
     /// The stored number.
     pub fn code(self) -> u16 {
@@ -179,6 +183,7 @@ first_version! {
     InstallationV1 => Installation,
     HourUsage => PortalUsage,
     OwnerRecord => PortalOwner,
+    WorkflowRecord => PortalWorkflows,
 }
 
 /// Who holds a claim.
@@ -371,6 +376,7 @@ mod tests {
         keeps_its_bytes(&samples().installation());
         keeps_its_bytes(&samples().portal_usage());
         keeps_its_bytes(&samples().portal_owner());
+        keeps_its_bytes(&samples().portal_workflows());
     }
 
     /// A document of version 1 becomes the same document with none of the later wishes.
@@ -498,6 +504,7 @@ mod tests {
             round_trip(samples.installation());
             round_trip(samples.portal_usage());
             round_trip(samples.portal_owner());
+            round_trip(samples.portal_workflows());
         }
 
         #[test]

@@ -10,6 +10,11 @@ impl Registry {
         }
     }
 
+    /// Has the next look taken now.
+    pub fn look_now(&self) {
+        self.wake.notify_one();
+    }
+
     /// Each portal in a task of its own: one that does not answer holds up no other.
     pub(super) fn upkeep(self: &Arc<Self>) {
         for keeper in self.keepers() {
@@ -65,6 +70,7 @@ impl Registry {
         notes.unbound.remove(key);
         notes.bindings.remove(key);
         notes.clients.remove(key);
+        notes.watched.remove(key);
         tracing::warn!(installation = %key, "an installation was forgotten");
         Ok(true)
     }

@@ -67,3 +67,38 @@ fn check_patterns(key: &str, patterns: &[String], report: &mut Report) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PageLanguage;
+
+    fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::defaults();
+        change(&mut config);
+        let mut report = Report::default();
+        check(&config, &mut report);
+        report.findings.into_iter().map(|finding| finding.key).collect()
+    }
+
+    #[test]
+    fn the_defaults_are_fit_and_each_bad_value_is_named() {
+        assert!(keys(|_| {}).is_empty());
+        for url in
+            ["ws://127.0.0.1:13579/", "wss://agent.example.kz/", "wss://a@127.0.0.1/", "wss://127.0.0.1/?x"]
+        {
+            let url = url.parse().unwrap();
+            assert_eq!(keys(|c| c.signing_page.agent_url = url), ["signing_page.agent_url"]);
+        }
+        let twice = vec![PageLanguage::Kk, PageLanguage::Kk];
+        assert_eq!(keys(|c| c.signing_page.languages = twice), ["signing_page.languages"]);
+        assert_eq!(keys(|c| c.signing_page.languages = Vec::new()), ["signing_page.languages"]);
+        let patterns = vec!["serialNumber=IIN############".to_owned(), "IIN".to_owned()];
+        assert_eq!(keys(|c| c.signing_page.subject_iin = patterns), ["signing_page.subject_iin[1]"]);
+        assert_eq!(keys(|c| c.signing_page.subject_bin = Vec::new()), ["signing_page.subject_bin"]);
+        assert_eq!(
+            keys(|c| c.signing_page.submissions_per_minute = 0),
+            ["signing_page.submissions_per_minute"]
+        );
+    }
+}

@@ -14,7 +14,7 @@ use edobridge::providers::bitrix24::registration::bind_event;
 use edobridge::providers::http_client::{HttpClient, HttpSettings};
 use edobridge::providers::url_rules::Origin;
 use edobridge::saga::document::Step;
-use edobridge::sandbox::{AppSpec, EventSpec, Fault, FaultKind};
+use edobridge::sandbox::{AppSpec, Echo, EventSpec, Fault, FaultKind};
 use edobridge::store::{DocumentFilter, Store};
 use edobridge::telemetry::{Metrics, SystemClock};
 use futures_util::future::BoxFuture;
@@ -156,15 +156,20 @@ fn a_bulk_edit_of_ten_thousand_deals_is_worked_off_in_a_few_requests_and_leaves_
         .world
         .put_item_file(meant, "ufCrmContract", "contract.pdf", pdf(1, 2_000))
         .expect("the deal is there");
+    // The echo of our own upload may overtake the upload's answer; it then is a document that ends as ignored, and no
+    // business of this test.
+    stage.world.set_echo(Echo::Off);
     let app = InProcess::start(&stage);
     let bodies: Vec<String> = (0..STORM).map(|n| update(&stage, deal(1_000 + n), n)).collect();
     send_all(&stage, &bodies);
     wait_for("the inbox is worked off", || inbox(&app) == 0);
     wait_for("the one meant deal is signed", || delivered(&app) == 1);
-    // A change of the meant deal by ourselves may have it read once more: that ends as not wanted.
     let all = documents(&app);
-    let meant = all.iter().filter(|(step, _)| *step != Step::Ignored).count();
-    assert!(meant == 1 && all.len() <= 2, "unwanted deals leave no documents behind: {all:?}");
+    assert_eq!(
+        all,
+        [(Step::Delivered, "contract.pdf".to_owned())],
+        "unwanted deals leave no documents behind"
+    );
     let calls = stage.world.calls();
     let count = |call: &str| calls.get(call).copied().unwrap_or(0);
     assert!(count("crm.item.list") <= 2 * STORM / 50, "{calls:?}");
@@ -174,8 +179,7 @@ fn a_bulk_edit_of_ten_thousand_deals_is_worked_off_in_a_few_requests_and_leaves_
     let filtered = r#"edobridge_trigger_files_total{trigger="deal_stage",outcome="filtered"} "#;
     let line = text.lines().find(|line| line.starts_with(filtered)).expect("unwanted deals are counted");
     let counted: u64 = line.trim_start_matches(filtered).parse().expect("a number");
-    // A notice that is offered again just when it is settled costs a second reading, and nothing else.
-    assert!((STORM - 1..STORM + STORM / 20).contains(&counted), "{counted} items were found unwanted");
+    assert_eq!(counted, STORM - 1, "each unwanted deal is judged once");
     app.stop();
 }
 

@@ -6,6 +6,7 @@
 use super::Parts;
 use super::folder;
 use super::portal_session::{PortalCaller, PortalSession};
+use super::session_registry::Tenure;
 use super::trigger::{self, Trigger};
 use crate::domain::{Failure, PortalId, Timestamp};
 use crate::limits;
@@ -46,6 +47,7 @@ pub enum Existing {
 pub struct FolderWatch {
     parts: Arc<Parts>,
     session: Addr<PortalSession>,
+    tenure: Tenure,
     folder: WatchedFolder,
 }
 
@@ -65,9 +67,14 @@ impl From<Failure> for PollError {
 }
 
 impl FolderWatch {
-    /// A poller of `folder` through `session`.
-    pub fn new(parts: Arc<Parts>, session: Addr<PortalSession>, folder: WatchedFolder) -> Self {
-        Self { parts, session, folder }
+    /// A poller of `folder` through `session`, for as long as `tenure` lasts.
+    pub fn new(
+        parts: Arc<Parts>,
+        session: Addr<PortalSession>,
+        tenure: Tenure,
+        folder: WatchedFolder,
+    ) -> Self {
+        Self { parts, session, tenure, folder }
     }
 }
 
@@ -80,7 +87,9 @@ impl Actor for FolderWatch {
             caller: PortalCaller::background(self.session.clone()),
             folder: self.folder.clone(),
         };
-        ctx.spawn(async move { poller.run().await }.into_actor(self));
+        let work = self.tenure.clone().through(poller.run()).into_actor(self);
+        // an actor with nothing to do would stay for ever
+        ctx.spawn(work.map(|(), _, ctx| ctx.stop()));
     }
 }
 

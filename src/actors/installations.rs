@@ -8,22 +8,31 @@
 //! application token) stops its calls and forgets it some days later. Payments and confirmations come without any
 //! proof: they only make us ask.
 //!
-//! Invariants: **IN-1** nothing of a claim is kept before `app.info` has confirmed it; **IN-2** an installation is on
+//! Events about an installation come once, as all events do: they are written into the inbox, sealed, before anything
+//! is asked about them, and leave it when they are carried out or refuted.
+//!
+//! Invariants: **IN-1** nothing of a claim takes effect before `app.info` has confirmed it; **IN-2** an installation is on
 //! disk before its session starts; **IN-3** one installation is changed by one caller at a time.
 
 mod authorisation;
 mod binding;
 mod claims;
+mod inbox;
 mod upkeep;
+
+pub use inbox::WorkedOff;
 
 use super::bindings::{self, Binding, EventMode, Wants};
 use super::folder_watch::{FolderWatch, WatchedFolder};
+use super::owner_watch::OwnerSettings;
 use super::portal_session::{PortalCaller, PortalSession};
+use super::second_channel::ChannelSettings;
 use super::sender_list::Senders;
-use super::session_registry::Sessions;
+use super::session_registry::{Sessions, Tenure};
 use super::token_keeper::{TokenKeeper, Tokens};
+use super::workflow_watch::WorkflowSettings;
 use super::{Parts, PortalSetup};
-use super::{capability_watch, owner_watch, second_channel};
+use super::{capability_watch, effect_runner::EffectRunner, owner_watch, second_channel, workflow_watch};
 use crate::config::Members;
 use crate::domain::{
     AppId, Failure, FailureClass, Installation, InstallationKey, InstallationStatus, MemberId, PortalId,
@@ -40,7 +49,7 @@ use crate::saga::document::rule::EVERY_PORTAL;
 use crate::store::{Installations, RekeyError, RekeyReport};
 use actix::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -228,10 +237,12 @@ pub struct Registry {
     sessions: Sessions,
     arbiter: ArbiterHandle,
     watches: Vec<WatchedFolder>,
+    runner: Arc<EffectRunner>,
     keepers: RwLock<BTreeMap<InstallationKey, Arc<TokenKeeper>>>,
     gates: RwLock<Arc<Vec<InstalledGate>>>,
     notes: Mutex<Notes>,
     installing: tokio::sync::Mutex<()>,
+    claims: Mutex<inbox::Pending>,
     wake: Notify,
 }
 
@@ -246,6 +257,15 @@ struct Notes {
     told: BTreeMap<InstallationKey, crate::domain::Timestamp>,
     states: Vec<Authorisation>,
     clients: BTreeMap<InstallationKey, Arc<Client>>,
+    watched: BTreeMap<InstallationKey, Watched>,
+}
+
+/// How a portal is watched: needed again when a removed application comes back.
+#[derive(Clone)]
+struct Watched {
+    channel: ChannelSettings,
+    owner: OwnerSettings,
+    workflows: WorkflowSettings,
 }
 
 /// An authorisation that was begun.
@@ -263,6 +283,7 @@ impl Registry {
         sessions: Sessions,
         arbiter: ArbiterHandle,
         watches: Vec<WatchedFolder>,
+        runner: Arc<EffectRunner>,
     ) -> Arc<Self> {
         let (list, records, installed, base_url, webhook_portals) = match apps {
             Some(apps) => {
@@ -279,12 +300,15 @@ impl Registry {
             sessions,
             arbiter,
             watches,
+            runner,
             keepers: RwLock::default(),
             gates: RwLock::default(),
             notes: Mutex::default(),
             installing: tokio::sync::Mutex::new(()),
+            claims: Mutex::default(),
             wake: Notify::new(),
         });
+        drop(registry.parts.installations.set(Arc::downgrade(&registry)));
         for installation in installed {
             registry.take_on(installation);
         }
@@ -294,6 +318,11 @@ impl Registry {
             registry.arbiter.spawn(async move { me.upkeep_for_ever().await });
         }
         registry
+    }
+
+    /// The installations of these parts; none while they are started.
+    pub fn of(parts: &Parts) -> Option<Arc<Self>> {
+        parts.installations.get().and_then(Weak::upgrade)
     }
 
     /// Starts what a recorded installation needs.
@@ -326,26 +355,58 @@ impl Registry {
         };
         let setup = (app.make_portal)(it.portal.clone(), &it.key.member_id, origin, access);
         self.notes().clients.insert(it.key.clone(), setup.client.clone());
-        let (channel, owner) = (setup.channel.clone(), setup.owner.clone());
+        let watched = Watched {
+            channel: setup.channel.clone(),
+            owner: setup.owner.clone(),
+            workflows: setup.workflows.clone(),
+        };
+        self.notes().watched.insert(it.key.clone(), watched);
         let (client, capability) = (setup.client.clone(), setup.capability);
         let parts = self.parts.clone();
         let session =
             PortalSession::start_in_arbiter(&self.arbiter, move |_| PortalSession::new(parts, setup));
-        self.watch(&it.portal, &session);
-        owner_watch::start(&self.parts, &it.portal, &session, &owner, &self.arbiter);
         self.sessions.insert(it.portal.clone(), session);
         capability_watch::start(&self.parts, &it.portal, &self.sessions, &client, capability, &self.arbiter);
-        second_channel::start(&self.parts, &it.portal, &self.sessions, &channel, &self.arbiter);
+        if it.status != InstallationStatus::Uninstalled {
+            self.start_watches(&it);
+        }
+    }
+
+    /// Starts everything that asks the portal by itself, in the portal's present tenure.
+    fn start_watches(&self, it: &Installation) {
+        let watched = self.notes().watched.get(&it.key).cloned();
+        let (Some(watched), Some(session), Some(tenure)) =
+            (watched, self.sessions.session(&it.portal), self.sessions.tenure(&it.portal))
+        else {
+            return;
+        };
+        let (parts, portal, arbiter) = (&self.parts, &it.portal, &self.arbiter);
+        self.watch(portal, &session, &tenure);
+        owner_watch::start(parts, portal, &session, tenure.clone(), &watched.owner, arbiter);
+        second_channel::start(parts, portal, &self.sessions, &watched.channel, arbiter);
+        let installer = it.user_id;
+        workflow_watch::start(
+            parts,
+            portal,
+            &session,
+            tenure,
+            &watched.workflows,
+            installer,
+            &self.runner,
+            arbiter,
+        );
     }
 
     /// Starts the polling of folders that rules name for this portal.
-    pub(super) fn watch(&self, portal: &PortalId, session: &Addr<PortalSession>) {
+    pub(super) fn watch(&self, portal: &PortalId, session: &Addr<PortalSession>, tenure: &Tenure) {
         let ours =
             |folder: &&WatchedFolder| folder.portal == *portal || folder.portal.as_str() == EVERY_PORTAL;
         for folder in self.watches.iter().filter(ours) {
             let folder = WatchedFolder { portal: portal.clone(), ..folder.clone() };
-            let (parts, session) = (self.parts.clone(), session.clone());
-            FolderWatch::start_in_arbiter(&self.arbiter, move |_| FolderWatch::new(parts, session, folder));
+            let (parts, session, tenure) = (self.parts.clone(), session.clone(), tenure.clone());
+            FolderWatch::start_in_arbiter(&self.arbiter, move |_| {
+                FolderWatch::new(parts, session, tenure, folder)
+            });
         }
     }
 

@@ -46,6 +46,7 @@ pub mod signing_room;
 pub mod token_keeper;
 pub mod trigger;
 pub mod webhook_ingress;
+pub mod workflow_watch;
 
 pub use notice_router::chain as error_chain;
 pub use webhook_ingress::AcceptError;
@@ -82,11 +83,12 @@ use sender_list::SenderList;
 use session_registry::Sessions;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use webhook_ingress::Ingresses;
+use workflow_watch::{WorkflowBoard, WorkflowSettings, WorkflowsView};
 
 /// How long a stop waits for effects under way.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -131,6 +133,10 @@ pub struct Parts {
     pub capabilities: Arc<CapabilityBoard>,
     /// What is known of the people behind the portals' credentials.
     pub owners: Arc<OwnerBoard>,
+    /// What is known of the workflows that our robots made wait.
+    pub workflows: Arc<WorkflowBoard>,
+    /// The installations, once they are started: they hold these parts themselves.
+    pub installations: OnceLock<Weak<Registry>>,
     /// Rung when something may be due. Coalesces; a lost ring costs one scan interval.
     pub work_arrived: Arc<Notify>,
     /// Set when the process is stopping.
@@ -166,6 +172,8 @@ pub struct PortalSetup {
     pub channel: ChannelSettings,
     /// How the person behind its credential is watched.
     pub owner: OwnerSettings,
+    /// How workflows that hang are looked for.
+    pub workflows: WorkflowSettings,
     /// How it is asked what it can do.
     pub capability: CapabilitySettings,
 }
@@ -235,6 +243,8 @@ pub struct PortalView {
     pub installation: Option<InstallationView>,
     /// The person behind the credential; none before the first look.
     pub owner: Option<OwnerView>,
+    /// The workflows that our robots made wait; none before the first look.
+    pub workflows: Option<WorkflowsView>,
     /// What it can do; none before it is known at all.
     pub capability: Option<CapabilityView>,
     /// How its second channels are doing.
@@ -275,8 +285,10 @@ impl Engine {
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
-            owner_watch::start(&parts, &id, &session, &owner, &remotes.handle());
             sessions.insert(id.clone(), session.clone());
+            if let Some(tenure) = sessions.tenure(&id) {
+                owner_watch::start(&parts, &id, &session, tenure, &owner, &remotes.handle());
+            }
             capability_watch::start(&parts, &id, &sessions, &client, capability, &remotes.handle());
             second_channel::start(&parts, &id, &sessions, &channel, &remotes.handle());
             by_webhook.push((id, session));
@@ -289,9 +301,12 @@ impl Engine {
             RetryScheduler::new(shared, run, router)
         });
         let ingresses = Ingresses::new(&parts);
-        let installations = Registry::start(parts.clone(), apps, sessions.clone(), remotes.handle(), watches);
+        let installations =
+            Registry::start(parts.clone(), apps, sessions.clone(), remotes.handle(), watches, runner.clone());
         for (id, session) in by_webhook {
-            installations.watch(&id, &session);
+            if let Some(tenure) = sessions.tenure(&id) {
+                installations.watch(&id, &session, &tenure);
+            }
         }
         let arbiters = [decisions.handle(), remotes.handle()].into();
         Self { parts, runner, ingresses, scheduler, sessions, installations, arbiters }
@@ -464,8 +479,9 @@ impl Engine {
         for (id, entry) in self.sessions.all() {
             let Ok(view) = entry.session.send(View).await else { continue };
             let circuit = circuits.get(id.as_str()).copied().unwrap_or(CircuitView::Closed);
-            let owner = self.parts.owners.of(&id);
+            let (owner, workflows) = (self.parts.owners.of(&id), self.parts.workflows.of(&id));
             views.push(PortalView {
+                workflows,
                 installation: installed.iter().find(|it| it.portal == id).cloned(),
                 owner,
                 capability: self.parts.capabilities.view(&id),
@@ -532,9 +548,10 @@ impl Engine {
         }
     }
 
-    /// Rings the bell: something may be due.
+    /// Rings the bell: something may be due, of documents or of installations.
     pub fn hint(&self) {
         self.parts.work_arrived.notify_one();
+        self.installations.look_now();
     }
 }
 

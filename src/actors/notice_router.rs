@@ -7,6 +7,7 @@ use super::Parts;
 use super::document_saga::HandleError;
 use super::effect_runner::{EffectRunner, status_of};
 use super::found::{Found, Subject};
+use super::installations::{Registry, WorkedOff};
 use super::item_reader::{ItemReader, Told};
 use super::offline_queue::{self, Reservation};
 use super::retry_scheduler::{Create, Deliver, RetryScheduler};
@@ -58,6 +59,9 @@ pub(super) enum RouteError {
     /// A workflow could not be answered now.
     #[error("a workflow waits for its answer: {0}")]
     Workflow(String),
+    /// A portal's word about an installation can be neither confirmed nor denied now.
+    #[error("an installation waits to be confirmed: {0}")]
+    Claim(String),
     /// A workflow can never be answered.
     #[error("a workflow cannot be answered: {}", .0.en)]
     Hopeless(Text),
@@ -109,6 +113,7 @@ impl NoticeRouter {
             NoticeKind::BitrixEvent => self.bitrix_event(&notice, scheduler).await,
             NoticeKind::SecondChannel => self.found(&notice, scheduler).await,
             NoticeKind::OfflinePackage => self.clear_reservation(&notice).await,
+            NoticeKind::AppClaim => self.app_claim(&notice).await,
             NoticeKind::EasyDocsCallback => settled(self.easydocs_callback(&notice, scheduler).await),
             NoticeKind::IdocsCallback => settled(self.idocs_callback(&notice, scheduler).await),
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
@@ -145,6 +150,25 @@ impl NoticeRouter {
             }
         }
         Routed::Later(reason)
+    }
+
+    /// What a portal says of an installation: carried out by the installations, which have written it down.
+    async fn app_claim(&self, notice: &Notice) -> Result<Routed, RouteError> {
+        match Registry::of(&self.parts) {
+            None => Err(RouteError::Claim("the service is starting".to_owned())),
+            Some(registry) => match registry.work_off(notice).await {
+                WorkedOff::InHand => Ok(Routed::Held),
+                WorkedOff::Settled(why) => {
+                    self.done(notice, why).await?;
+                    Ok(Routed::Settled)
+                }
+                WorkedOff::Hopeless(reason) => {
+                    self.park(notice, reason, None).await?;
+                    Ok(Routed::Settled)
+                }
+                WorkedOff::Later(reason) => Err(RouteError::Claim(reason)),
+            },
+        }
     }
 
     pub(super) async fn done(&self, notice: &Notice, why: &'static str) -> Result<(), RouteError> {
@@ -471,9 +495,10 @@ impl NoticeRouter {
 fn kind_of(kind: NoticeKind) -> TriggerKind {
     match kind {
         NoticeKind::FolderFile => TriggerKind::Folder,
-        NoticeKind::FieldFile | NoticeKind::SecondChannel | NoticeKind::OfflinePackage => {
-            TriggerKind::DealStage
-        }
+        NoticeKind::FieldFile
+        | NoticeKind::SecondChannel
+        | NoticeKind::OfflinePackage
+        | NoticeKind::AppClaim => TriggerKind::DealStage,
         NoticeKind::BitrixEvent | NoticeKind::EasyDocsCallback | NoticeKind::IdocsCallback => {
             TriggerKind::FileEvent
         }

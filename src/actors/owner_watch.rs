@@ -9,6 +9,7 @@
 
 use super::Parts;
 use super::portal_session::{PortalCaller, PortalSession};
+use super::session_registry::Tenure;
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::{Failure, FailureKind, PortalId, Text, Timestamp};
 use crate::providers::bitrix24::account::{self, Owner, Profile, UserLookup};
@@ -325,11 +326,12 @@ fn of_portal(portal: &PortalId, text: &Text) -> Text {
     Text::new(format!("Портал «{portal}». {}", text.ru), format!("Portal \"{portal}\". {}", text.en))
 }
 
-/// Starts the watch of `portal` in `arbiter`, if one is wanted.
+/// Starts the watch of `portal` in `arbiter`, if one is wanted, for as long as `tenure` lasts.
 pub fn start(
     parts: &Arc<Parts>,
     portal: &PortalId,
     session: &Addr<PortalSession>,
+    tenure: Tenure,
     settings: &OwnerSettings,
     arbiter: &ArbiterHandle,
 ) {
@@ -341,7 +343,7 @@ pub fn start(
         settings: settings.clone(),
         interval_ms,
     };
-    arbiter.spawn(watch.run());
+    arbiter.spawn(tenure.through(watch.run()));
 }
 
 /// The watch of one portal's owner.

@@ -38,6 +38,7 @@ impl NoticeRouter {
                 return self.park(notice, unusable(&error, &error), None).await;
             }
         };
+        self.parts.workflows.heard(&portal, &request.workflow_id);
         match request.code.as_str() {
             robots::SEND => self.send_for_signature(notice, &portal, &request, scheduler).await,
             robots::STATUS => self.tell_status(notice, &portal, &request).await,

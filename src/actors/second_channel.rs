@@ -8,7 +8,7 @@ use super::channel_board::ChannelView;
 use super::item_rules;
 use super::item_sweep::{ItemSweep, Rounds, SweepSettings};
 use super::offline_queue::OfflineQueue;
-use super::portal_session::{PortalCaller, PortalSession};
+use super::portal_session::PortalCaller;
 use super::push_channel::PushChannel;
 use super::session_registry::Sessions;
 use crate::domain::{PortalId, Text};
@@ -108,7 +108,9 @@ impl ChannelSettings {
     }
 }
 
-/// Starts the second channels of `portal` in `arbiter`. They end when the portal gets another session, or none.
+/// Starts the second channels of `portal` in `arbiter`. They last as long as the portal's
+/// present tenure: an application may be removed and come again while the process runs, and two readers of one queue
+/// would each wonder about the other's reservations.
 pub fn start(
     parts: &Arc<Parts>,
     portal: &PortalId,
@@ -122,53 +124,24 @@ pub fn start(
     if !listens {
         return;
     }
-    let Some(session) = sessions.session(portal) else { return };
-    let caller = PortalCaller::background(session.clone());
-    let watch = || Watch { sessions: sessions.clone(), portal: portal.clone(), session: session.clone() };
+    let (Some(session), Some(tenure)) = (sessions.session(portal), sessions.tenure(portal)) else { return };
+    let caller = PortalCaller::background(session);
     let sweep = |rounds| {
         let settings = SweepSettings { rounds, ..settings.sweep };
         ItemSweep::new(parts.clone(), portal.clone(), caller.clone(), settings)
     };
     if let Some(rounds) = settings.sweep_rounds() {
-        arbiter.spawn(watch().through(sweep(rounds).run()));
+        arbiter.spawn(tenure.clone().through(sweep(rounds).run()));
     }
     if settings.has_queue() {
         let instead = (sweep(Rounds::AtStart), Duration::from_millis(settings.sweep.interval_ms));
         let (connector, interval_ms) = (settings.connector.clone(), settings.offline_interval_ms);
         let queue =
             OfflineQueue::new(parts.clone(), portal.clone(), caller.clone(), connector, interval_ms, instead);
-        arbiter.spawn(watch().through(queue.run()));
+        arbiter.spawn(tenure.clone().through(queue.run()));
         if let Some(http) = settings.push.clone() {
             let push = PushChannel::new(parts.clone(), portal.clone(), caller.clone(), http);
-            arbiter.spawn(watch().through(push.run()));
-        }
-    }
-}
-
-/// How often it is looked whether a portal still has the session that a channel was started with.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
-
-/// Ends what was started for a session that is not the portal's any more: an application may be removed and come
-/// again while the process runs, and two readers of one queue would each wonder about the other's reservations.
-struct Watch {
-    sessions: Sessions,
-    portal: PortalId,
-    session: Addr<PortalSession>,
-}
-
-impl Watch {
-    async fn through(self, work: impl Future<Output = ()>) {
-        tokio::select! {
-            () = work => {}
-            () = self.replaced() => {
-                tracing::info!(portal = %self.portal, "a second channel ends with the session it was started for");
-            }
-        }
-    }
-
-    async fn replaced(&self) {
-        while self.sessions.session(&self.portal).is_some_and(|now| now == self.session) {
-            tokio::time::sleep(WATCH_EVERY).await;
+            arbiter.spawn(tenure.clone().through(push.run()));
         }
     }
 }

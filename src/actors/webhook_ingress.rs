@@ -210,7 +210,8 @@ pub(super) fn source_of(kind: NoticeKind) -> NoticeSource {
         | NoticeKind::FieldFile
         | NoticeKind::Robot
         | NoticeKind::SecondChannel
-        | NoticeKind::OfflinePackage => NoticeSource::Bitrix24,
+        | NoticeKind::OfflinePackage
+        | NoticeKind::AppClaim => NoticeSource::Bitrix24,
         NoticeKind::EasyDocsCallback => NoticeSource::Easydocs,
         NoticeKind::IdocsCallback => NoticeSource::Idocs,
         NoticeKind::Operator => NoticeSource::Operator,

@@ -142,7 +142,7 @@ pub struct RetryArgs {
     /// Tell these users of the portal instead, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "USER")]
     pub notify: Option<Vec<u64>>,
-    /// Go on without the comment or the notices, separated by commas
+    /// Go on without these parts of the delivery, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "WHAT", value_parser = announcement_names())]
     pub skip: Vec<String>,
 }

@@ -226,6 +226,7 @@ fn portal_sheet(portal: &PortalLine, output: &Output) -> String {
         (output.word("действуем от имени", "acts as"), owner(portal, output)),
         (output.word("вебхук действует до", "webhook expires"), expiry(portal)),
         (output.word("внимание", "attention"), concerns(portal, output)),
+        (output.word("зависшие процессы", "hanging workflows"), hanging(portal, output)),
         (output.word("умеет портал", "the portal can"), capability(portal, output)),
         (output.word("второй канал", "second channel"), channel(portal, output)),
     ])
@@ -275,6 +276,12 @@ fn expiry(portal: &PortalLine) -> String {
 fn concerns(portal: &PortalLine, output: &Output) -> String {
     let concerns = portal.owner.iter().flat_map(|owner| &owner.concerns);
     concerns.map(|concern| output.words(&concern.text)).collect::<Vec<_>>().join(" ")
+}
+
+/// One line for each workflow whose call was lost.
+fn hanging(portal: &PortalLine, output: &Output) -> String {
+    let hanging = portal.workflows.iter().flat_map(|workflows| &workflows.hanging);
+    hanging.map(|one| output.words(&one.text)).collect::<Vec<_>>().join("\n")
 }
 
 fn channel(portal: &PortalLine, output: &Output) -> String {
@@ -339,6 +346,7 @@ mod tests {
             circuit: "closed".into(),
             last_error: None,
             installation: None,
+            workflows: None,
             owner: Some(OwnerLine {
                 user_id: Some(17),
                 name: Some("Anna".into()),

@@ -84,7 +84,7 @@ impl Service {
         let known = portals.iter().map(|portal| portal.id.clone()).chain(installed);
         parts.capabilities.recall(&store, known).await;
         let engine = Engine::start(parts.clone(), portals, easydocs, wiring::watches(config), apps);
-        let signing = wiring_idocs::signing(config, &engine, &parts);
+        let signing = wiring_idocs::signing(config, &engine, &parts)?;
         let doors = http::serve_with(engine.clone(), wiring::http_settings(config)?, signing)?;
         if let Some(client) = idocs {
             wiring_idocs::subscribe(config, client);

@@ -14,6 +14,7 @@ use crate::actors::owner_watch::{Expiry, OwnerSettings};
 use crate::actors::portal_session::Budgets;
 use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode};
 use crate::actors::sender_list::{SenderList, SenderListSettings, Senders};
+use crate::actors::workflow_watch::WorkflowSettings;
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
 use crate::domain::{Clock, CrmItem, PortalId, Secret, Text, Timestamp};
@@ -36,8 +37,8 @@ use crate::saga::retry::Schedule;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::telemetry::Metrics;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -342,6 +343,15 @@ pub enum WiringError {
     /// The made seal key cannot be read or made.
     #[error("the seal key is not usable")]
     SealKeyFile(#[from] crate::store::SealKeyError),
+    /// A pattern for a certificate's subject is none.
+    #[error("{key} is not usable")]
+    SubjectPattern {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        source: crate::domain::subject_pattern::InvalidSubjectPattern,
+    },
     /// iDocs is not configured well.
     #[error("the section idocs is not usable")]
     Idocs(#[from] crate::providers::idocs::client::SettingsError),
@@ -403,6 +413,8 @@ pub fn parts(
         channels: ChannelBoard::default(),
         capabilities: Arc::default(),
         owners: Arc::default(),
+        workflows: Arc::default(),
+        installations: OnceLock::new(),
         work_arrived: Arc::new(Notify::new()),
         draining: AtomicBool::new(false),
     })
@@ -431,8 +443,9 @@ pub async fn portals(config: &Config, store: &Store) -> Result<Vec<PortalSetup>,
     let mut setups = Vec::new();
     for portal in config.portals.iter().filter(|portal| portal.webhook_url.is_some()) {
         let moved_to = store.portal(&portal.id).await?.and_then(|state| state.moved_to);
-        let client = Arc::new(portal_client(portal, moved_to.as_deref())?);
-        setups.push(portal_kit(config, portal)?.setup(portal.id.clone(), client, portal.member_id.clone()));
+        let kit = portal_kit(config, portal)?;
+        let client = Arc::new(client_over(kit.http.clone(), portal, moved_to.as_deref())?);
+        setups.push(kit.setup(portal.id.clone(), client, portal.member_id.clone()));
     }
     Ok(setups)
 }
@@ -452,6 +465,15 @@ pub fn owner(portal: &config::PortalConfig, config: &Config) -> OwnerSettings {
         interval_ms: Some(portal.owner_check_interval.as_ms()).filter(|ms| *ms > 0),
         expires: portal.webhook_expires.and_then(expiry),
         scopes: Needs::of(&rules).scopes.into_iter().map(str::to_owned).collect(),
+        administrators: portal.administrators.clone(),
+    }
+}
+
+/// How workflows of a portal that hang are looked for.
+fn workflows(portal: &config::PortalConfig) -> WorkflowSettings {
+    WorkflowSettings {
+        interval_ms: Some(portal.workflow_check_interval.as_ms()).filter(|ms| *ms > 0),
+        silent_ms: portal.workflow_silent_after.as_ms(),
         administrators: portal.administrators.clone(),
     }
 }
@@ -503,6 +525,7 @@ pub struct PortalKit {
     administrators: Vec<u64>,
     channel: ChannelSettings,
     owner: OwnerSettings,
+    workflows: WorkflowSettings,
     capability: CapabilitySettings,
 }
 
@@ -522,6 +545,7 @@ impl PortalKit {
             administrators: self.administrators.clone(),
             channel: self.channel.clone(),
             owner: self.owner.clone(),
+            workflows: self.workflows.clone(),
             capability: self.capability,
             pauses: self.pauses,
             transfers_max: self.transfers_max,
@@ -569,6 +593,7 @@ pub fn portal_kit(config: &Config, portal: &config::PortalConfig) -> Result<Port
         administrators: portal.administrators.clone(),
         channel: channel(portal)?,
         owner: owner(portal, config),
+        workflows: workflows(portal),
         capability: CapabilitySettings {
             interval_ms: Some(portal.capability_check_interval.as_ms()).filter(|ms| *ms > 0),
             way_in: way_in(portal),
@@ -610,13 +635,21 @@ pub fn extra_auth(portal: &config::PortalConfig) -> Option<ExtraAuth> {
 /// # Errors
 /// [`WiringError`] for a webhook address that cannot be used, or a portal that has none.
 pub fn portal_client(portal: &config::PortalConfig, moved_to: Option<&str>) -> Result<Client, WiringError> {
+    client_over(portal_http(portal)?, portal, moved_to)
+}
+
+fn client_over(
+    http: HttpClient,
+    portal: &config::PortalConfig,
+    moved_to: Option<&str>,
+) -> Result<Client, WiringError> {
     let refused = |source| WiringError::Webhook { portal: portal.id.clone(), source };
     let webhook = portal.webhook_url.as_ref().ok_or_else(|| refused(WebhookUrlError::Path))?;
     let encryption = match portal.dangerous_http_to_box {
         true => Encryption::DangerouslyWaived,
         false => Encryption::Required,
     };
-    let client = Client::of_webhook(portal_http(portal)?, webhook.secret(), moved_to, encryption);
+    let client = Client::of_webhook(http, webhook.secret(), moved_to, encryption);
     client.map(|client| client.with_extra_auth(extra_auth(portal))).map_err(refused)
 }
 

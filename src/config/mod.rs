@@ -27,6 +27,7 @@ mod secret_ref;
 mod sender_list;
 mod server;
 mod show;
+mod signing_page;
 mod source;
 mod units;
 mod validate;
@@ -55,6 +56,7 @@ pub use schema::schema;
 pub use secret_ref::{SecretRef, SecretSource};
 pub use sender_list::{SenderListConfig, SenderRule};
 pub use server::{LanguageCode, LogConfig, LogFormat, OperatorConfig, PublicConfig, StoreConfig, TimeConfig};
+pub use signing_page::PageLanguage;
 pub use source::{DEFAULT_TOML, Origins};
 pub use units::{InvalidPeriod, InvalidSize, Period, Size};
 

@@ -60,6 +60,10 @@ pub struct PortalConfig {
     pub webhook_expires: Option<Date>,
     /// Pause between two looks at the owner of the webhook. Zero: nobody looks.
     pub owner_check_interval: Period,
+    /// Pause between two looks for workflows that hang because of our robots. Zero: nobody looks.
+    pub workflow_check_interval: Period,
+    /// A workflow that has our robot in its template, has not called us and has not moved for so long is suspected.
+    pub workflow_silent_after: Period,
     /// Pause between two looks at what the portal can do. Zero: nobody looks.
     pub capability_check_interval: Period,
     /// Calls that wait are gathered for this long to be packed into one batch. Zero: no gathering.

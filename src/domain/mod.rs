@@ -12,10 +12,12 @@ pub mod portal;
 pub mod portal_capabilities;
 pub mod portal_owner;
 pub mod portal_usage;
+pub mod portal_workflows;
 pub mod secret;
 pub mod signer_text;
 pub mod signing;
 pub mod signing_service;
+pub mod subject_pattern;
 pub mod text;
 pub mod time;
 

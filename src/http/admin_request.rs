@@ -323,7 +323,10 @@ fn announcements(names: &[String]) -> Result<Vec<Announcement>, ApiError> {
     let mut found = Vec::new();
     for name in names {
         let what = Announcement::from_name(name.trim()).ok_or_else(|| {
-            invalid("skip: comment, notices или оба.", "`skip` has comment, notices or both.")
+            invalid(
+                "skip: что угодно из comment, notices, field, stage, robot.",
+                "`skip` has any of comment, notices, field, stage, robot.",
+            )
         })?;
         if !found.contains(&what) {
             found.push(what);
@@ -475,7 +478,9 @@ mod tests {
     fn what_is_to_be_skipped_is_known_by_name_and_does_not_contradict_the_people_to_be_told() {
         let retry = |text: &str| serde_json::from_str::<RetryRequest>(text).unwrap().mend();
         let both = retry(r#"{"skip":["comment","notices","comment"]}"#).unwrap();
-        assert_eq!(both.skip, Announcement::ALL);
+        assert_eq!(both.skip, [Announcement::Comment, Announcement::Notices]);
+        let all = retry(r#"{"skip":["comment","notices","field","stage","robot"]}"#).unwrap();
+        assert_eq!(all.skip, Announcement::ALL);
         assert!(retry(r#"{"skip":["everything"]}"#).is_err());
         assert!(retry(r#"{"skip":["notices"],"notify":[7]}"#).is_err());
         assert!(retry(r#"{"skip":["comment"],"notify":[7]}"#).is_ok());

@@ -7,6 +7,7 @@ use crate::actors::channel_board::ChannelView;
 use crate::actors::features::Shortfall;
 use crate::actors::installations::InstallationView;
 use crate::actors::owner_watch::{Concern, OwnerView};
+use crate::actors::workflow_watch::{Suspect, WorkflowsView};
 use crate::domain::Text;
 use crate::providers::redaction::Redactor;
 use crate::store::{Counts, ParkedNotice};
@@ -184,12 +185,66 @@ pub struct PortalLine {
     /// The person behind the credential; none before the first look.
     #[serde(default)]
     pub owner: Option<OwnerLine>,
+    /// The workflows that our robots made wait; none before the first look.
+    #[serde(default)]
+    pub workflows: Option<WorkflowsLine>,
     /// What the portal can do; none before it is known at all.
     #[serde(default)]
     pub capability: Option<CapabilityLine>,
     /// How its second channels are doing.
     #[serde(default)]
     pub channel: Option<ChannelLine>,
+}
+
+/// Workflows that stand still because of our robots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowsLine {
+    /// When the portal was asked last.
+    pub checked_at: Option<String>,
+    /// Those whose call was probably lost: only a person can go on with them.
+    pub hanging: Vec<HangingWorkflow>,
+    /// Those that were answered again since the start.
+    pub released: u64,
+    /// Why the last look saw nothing.
+    pub unseen: Option<Text>,
+}
+
+/// A workflow whose call to us was probably lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HangingWorkflow {
+    /// The workflow's instance.
+    pub workflow_id: String,
+    /// Its template.
+    pub template_id: u64,
+    /// In what it runs: `DEAL_501`.
+    pub document: Option<String>,
+    /// When it last moved.
+    pub moved_at: String,
+    /// In words, with the remedy.
+    pub text: Text,
+}
+
+impl From<&Suspect> for HangingWorkflow {
+    fn from(suspect: &Suspect) -> Self {
+        Self {
+            workflow_id: suspect.workflow_id.clone(),
+            template_id: suspect.template_id,
+            document: suspect.document.clone(),
+            moved_at: rfc3339(suspect.moved_at),
+            text: suspect.text(),
+        }
+    }
+}
+
+impl From<WorkflowsView> for WorkflowsLine {
+    fn from(view: WorkflowsView) -> Self {
+        Self {
+            checked_at: view.checked_at.map(rfc3339),
+            hanging: view.suspects.iter().map(HangingWorkflow::from).collect(),
+            released: view.released,
+            unseen: view.unseen,
+        }
+    }
 }
 
 /// An installation of one of our applications. No secrets.
@@ -384,6 +439,7 @@ impl From<PortalView> for PortalLine {
             last_error: portal.last_error,
             installation: portal.installation.map(InstallationLine::from),
             owner: portal.owner.map(OwnerLine::from),
+            workflows: portal.workflows.map(WorkflowsLine::from),
             capability: portal.capability.map(CapabilityLine::from),
             channel: portal.channel.map(ChannelLine::from),
         }

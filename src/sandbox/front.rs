@@ -11,7 +11,7 @@ use super::faults::{ErrorAnswer, FaultKind};
 use super::ledger::{Note, Side};
 use super::world::World;
 use super::{bitrix24, control, easydocs, idocs, oauth, push};
-use actix_web::rt::net::{TcpListener, TcpStream};
+use actix_web::rt::net::{TcpListener, TcpSocket, TcpStream};
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -170,19 +170,25 @@ impl Reply {
     }
 }
 
+/// Connections that may wait to be accepted; as much as the standard library asks for.
+const BACKLOG: u32 = 1_024;
+
 /// Keeps one site open or closed, as the world wants it, for as long as the sandbox lives.
 pub(crate) async fn keep(site: Site, listener: TcpListener, addr: SocketAddr, world: Arc<World>) {
     let gate = world.gate(site);
     let mut wanted = gate.wanted.subscribe();
-    let mut listener = Some(listener);
+    let (mut listener, mut held) = (Some(listener), None);
     loop {
         if *wanted.borrow_and_update() {
             let open = match listener.take() {
                 Some(listener) => listener,
-                None => bind_again(addr).await,
+                None => open_again(held.take(), addr).await,
             };
             gate.applied.send_replace(true);
             accept(site, &open, &world, wanted.clone()).await;
+            drop(open);
+            // bound and deaf: who connects is refused, and no other program gets the port meanwhile
+            held = bound(addr).ok();
         }
         gate.applied.send_replace(false);
         if !*wanted.borrow() && wanted.changed().await.is_err() {
@@ -191,7 +197,18 @@ pub(crate) async fn keep(site: Site, listener: TcpListener, addr: SocketAddr, wo
     }
 }
 
-async fn bind_again(addr: SocketAddr) -> TcpListener {
+fn bound(addr: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // connections of the closed listener may linger
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
+}
+
+async fn open_again(held: Option<TcpSocket>, addr: SocketAddr) -> TcpListener {
+    if let Some(listener) = held.and_then(|socket| socket.listen(BACKLOG).ok()) {
+        return listener;
+    }
     loop {
         match TcpListener::bind(addr).await {
             Ok(listener) => return listener,

@@ -9,11 +9,12 @@ use super::records::{ClaimState, ClaimV1, MetaV1, OutboxV1, Record, SagaClaimsV1
 use super::snapshot::Walk;
 use super::spool::Spool;
 use super::view::{Direction, View, ViewError};
-use super::{portal_capabilities, portal_owner, portal_usage};
+use super::{portal_capabilities, portal_owner, portal_usage, portal_workflows};
 use crate::domain::portal::PortalState;
 use crate::domain::portal_capabilities::CapabilityMap;
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::HourUsage;
+use crate::domain::portal_workflows::WorkflowRecord;
 use crate::domain::{NoticeId, SagaId, SpoolFile};
 use crate::saga::document::{DocumentSaga, HistoryEntry, Work};
 use bytes::Bytes;
@@ -160,6 +161,9 @@ impl Check<'_> {
             Tree::Meta => self.readable::<MetaV1>(tree, key, value),
             Tree::Portal if portal_usage::is_hour(key) => self.readable::<HourUsage>(tree, key, value),
             Tree::Portal if portal_owner::is_owner(key) => self.readable::<OwnerRecord>(tree, key, value),
+            Tree::Portal if portal_workflows::is_workflows(key) => {
+                self.readable::<WorkflowRecord>(tree, key, value);
+            }
             Tree::Portal if portal_capabilities::is_map(key) => {
                 self.readable::<CapabilityMap>(tree, key, value);
             }

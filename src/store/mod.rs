@@ -58,6 +58,7 @@ mod portal_owner;
 pub mod portal_seal;
 pub mod portal_seal_key;
 mod portal_usage;
+mod portal_workflows;
 mod queries;
 mod queue;
 mod readers;

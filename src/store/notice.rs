@@ -28,11 +28,13 @@ pub enum NoticeKind {
     OfflinePackage,
     /// A hint of iDocs that a document's status has changed.
     IdocsCallback,
+    /// What a portal says of an installation of our application, sealed and not yet confirmed.
+    AppClaim,
 }
 
 impl NoticeKind {
     /// Every kind, in stored order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BitrixEvent,
         Self::EasyDocsCallback,
         Self::FolderFile,
@@ -42,6 +44,7 @@ impl NoticeKind {
         Self::SecondChannel,
         Self::OfflinePackage,
         Self::IdocsCallback,
+        Self::AppClaim,
     ];
     /// Stable name for metrics, logs and the API.
     pub fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl NoticeKind {
             Self::SecondChannel => "second_channel",
             Self::OfflinePackage => "offline_package",
             Self::IdocsCallback => "idocs_callback",
+            Self::AppClaim => "app_claim",
         }
     }
 }

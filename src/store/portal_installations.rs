@@ -20,6 +20,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
+/// What a sealed claim is bound to: no record is called so.
+const CLAIM_PLACE: &[u8] = b"edobridge claim of an installation";
+
 /// The record. Frozen: see the header of `records`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct InstallationV1 {
@@ -104,6 +107,19 @@ impl Installations {
 
     fn ring(&self) -> SealRing {
         self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Seals what a portal says of itself until it is confirmed: key id, nonce, sealed text.
+    pub fn seal_claim(&self, text: &[u8]) -> Vec<u8> {
+        let sealed = self.ring().seal(CLAIM_PLACE, text);
+        [&sealed.key_id[..], &sealed.nonce, &sealed.bytes].concat()
+    }
+
+    /// The inverse of [`Installations::seal_claim`]; none if no key of ours opens it, or it was changed.
+    pub fn open_claim(&self, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (key_id, rest) = bytes.split_first_chunk()?;
+        let (nonce, text) = rest.split_first_chunk()?;
+        self.ring().open(CLAIM_PLACE, &Sealed { key_id: *key_id, nonce: *nonce, bytes: text.to_vec() })
     }
 
     /// Remembers `installation`. Durable when it returns: tokens are used only after that.

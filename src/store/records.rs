@@ -27,6 +27,7 @@ use crate::domain::portal::PortalState;
 use crate::domain::portal_capabilities::CapabilityMap;
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::HourUsage;
+use crate::domain::portal_workflows::WorkflowRecord;
 use crate::domain::{AttemptToken, SagaId, Timestamp};
 use crate::saga::document::{Claim, DocumentSaga, HistoryEntry};
 use bincode::Options;
@@ -75,14 +76,16 @@ pub enum Kind {
     PortalUsage = 21,
     /// The last look at the owner of a portal's credential.
     PortalOwner = 22,
+    /// What is known of the workflows of a portal that our robots made wait.
+    PortalWorkflows = 24,
     /// What a portal can do.
-    PortalCapabilities = 24,
+    PortalCapabilities = 25,
 }
 
 impl Kind {
     /// Every kind with the newest version that this program reads and writes.
-    pub const ALL: [(Self, u16); 14] = [
-        (Self::Document, 2),
+    pub const ALL: [(Self, u16); 15] = [
+        (Self::Document, 3),
         (Self::History, 1),
         (Self::Notice, 1),
         (Self::Portal, 1),
@@ -95,6 +98,7 @@ impl Kind {
         (Self::Installation, 1),
         (Self::PortalUsage, 1),
         (Self::PortalOwner, 1),
+        (Self::PortalWorkflows, 1),
         (Self::PortalCapabilities, 1),
     ];
     /// The stored number.
@@ -183,6 +187,7 @@ first_version! {
     InstallationV1 => Installation,
     HourUsage => PortalUsage,
     OwnerRecord => PortalOwner,
+    WorkflowRecord => PortalWorkflows,
     CapabilityMap => PortalCapabilities,
 }
 
@@ -376,6 +381,7 @@ mod tests {
         keeps_its_bytes(&samples().installation());
         keeps_its_bytes(&samples().portal_usage());
         keeps_its_bytes(&samples().portal_owner());
+        keeps_its_bytes(&samples().portal_workflows());
         keeps_its_bytes(&samples().portal_capabilities());
     }
 
@@ -506,6 +512,7 @@ mod tests {
             round_trip(samples.installation());
             round_trip(samples.portal_usage());
             round_trip(samples.portal_owner());
+            round_trip(samples.portal_workflows());
             round_trip(samples.portal_capabilities());
         }
 

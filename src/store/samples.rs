@@ -12,6 +12,7 @@ use crate::domain::portal::PortalState;
 use crate::domain::portal_capabilities::{CapabilityMap, FeatureCapability, MethodCapability, Presence};
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::{HourUsage, MethodUsage};
+use crate::domain::portal_workflows::WorkflowRecord;
 use crate::domain::{
     AttemptToken, CrmItem, FileDigest, InstallationStatus, PortalId, SagaId, SpoolFile, Text, Timestamp,
 };
@@ -425,6 +426,14 @@ impl Samples {
             checked_at: self.maybe(Self::time),
             user_id: self.maybe(Self::number),
             was_admin: self.number().is_multiple_of(2),
+            told: self.several(Self::word),
+        }
+    }
+    pub fn portal_workflows(&mut self) -> WorkflowRecord {
+        WorkflowRecord {
+            templates: self.several(Self::number),
+            heard: self.several(Self::word),
+            settled: self.several(Self::word),
             told: self.several(Self::word),
         }
     }

@@ -138,6 +138,8 @@ struct Portal {
     waiting_calls: Family<PortalLabels, Gauge>,
     blocked: Family<PortalLabels, Gauge>,
     owner_concerns: Family<PortalLabels, Gauge>,
+    hanging_workflows: Family<PortalLabels, Gauge>,
+    released_workflows: Family<PortalLabels, Counter>,
     features_off: Family<PortalLabels, Gauge>,
     features_otherwise: Family<PortalLabels, Gauge>,
 }
@@ -425,6 +427,14 @@ impl Metrics {
     pub fn set_owner_concerns(&self, portal: &str, count: u64) {
         let gauge = self.portal.owner_concerns.get_or_create(&portal_labels(portal));
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    /// Workflows that probably wait for an answer to a call that never reached us.
+    pub fn set_hanging_workflows(&self, portal: &str, count: u64) {
+        self.portal.hanging_workflows.get_or_create(&portal_labels(portal)).set(clamp(count));
+    }
+    /// A workflow that waited although its document was finished goes on.
+    pub fn released_workflow(&self, portal: &str) {
+        self.portal.released_workflows.get_or_create(&portal_labels(portal)).inc();
     }
     /// Wanted features that a portal cannot do.
     pub fn set_portal_features_off(&self, portal: &str, count: u64) {
@@ -760,6 +770,18 @@ impl Portal {
                 r,
                 "portal_owner_concerns",
                 "What a person has to do about the owner or the expiry of a portal's webhook or application",
+                Family::default(),
+            ),
+            hanging_workflows: put(
+                r,
+                "portal_hanging_workflows",
+                "Workflows that probably wait for an answer to a robot's call that never reached us",
+                Family::default(),
+            ),
+            released_workflows: put(
+                r,
+                "portal_released_workflows",
+                "Workflows that waited although their document was finished, and were answered again",
                 Family::default(),
             ),
             features_off: put(

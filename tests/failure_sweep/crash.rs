@@ -1,9 +1,10 @@
 //! The real binary, killed after every single commit, effect and accepted notice; then started again.
 
-use super::flow::Flow;
+use super::flow::{Flow, Goal};
 use super::play::{Ending, Play, SkippingClock, ledger_text};
 use super::support::{Binary, InProcess, Stage};
 use edobridge::saga::document::Outcome;
+use edobridge::sandbox::{WorkflowState, WorkflowView};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +57,7 @@ pub fn sweep(flow: &Flow, variable: &str, ending: &Ending) -> (u32, Vec<String>)
 fn one(flow: &Flow, stage: &Stage, point: (&str, u32), ending: &Ending) -> Result<Run, String> {
     let mut binary = Binary::spawn(stage, &[(point.0, point.1.to_string())]);
     binary.wait_ready(stage.operator);
+    flow.prepare(stage)?;
     let sources = flow.begin(stage);
     let run = until_over(flow, stage, &mut binary);
     let log = binary.log_tail();
@@ -99,6 +101,10 @@ fn died(status: ExitStatus) -> Result<Run, String> {
 
 /// As far as the world can see.
 fn has_ended(flow: &Flow, stage: &Stage) -> bool {
-    let copies = if flow.outcome == Outcome::Refused { 0 } else { flow.documents };
-    stage.world.notices(stage.user).len() == flow.documents && stage.signed_copies().len() == copies
+    let in_folder = flow.outcome != Outcome::Refused && flow.goal == Goal::Folder;
+    let copies = if in_folder { flow.documents } else { 0 };
+    let waits = |workflow: &WorkflowView| workflow.state == WorkflowState::Waiting;
+    stage.world.notices(stage.user).len() == flow.documents
+        && stage.signed_copies().len() == copies
+        && !stage.world.workflows().iter().any(waits)
 }

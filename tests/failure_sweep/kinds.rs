@@ -39,6 +39,12 @@ pub fn of_call(call: &str, patience: Patience) -> Vec<Kind> {
         ("status_after_500", FaultKind::status_after(500, "INTERNAL_SERVER_ERROR")),
         ("status_after_503", FaultKind::status_after(503, "unavailable")),
     ];
+    if is_read(call) {
+        // nothing has an effect there: before it and after it are one and the same to us
+        let same =
+            ["cut_after", "html_after_200", "html_after_502", "status_after_500", "slow_before", "duplicate"];
+        kinds.retain(|(name, _)| !same.contains(name));
+    }
     let brief = |status, error: &str| FaultKind::Status(ErrorAnswer::new(status, error).retry_after_s(1));
     if call.starts_with("easydocs.") {
         // A page with 404 is a clean refusal there: see the refusals.
@@ -50,6 +56,26 @@ pub fn of_call(call: &str, patience: Patience) -> Vec<Kind> {
         kinds.push(("operation_limit", brief(429, "OPERATION_TIME_LIMIT")));
     }
     kinds
+}
+
+/// Calls that change nothing at the remote, whatever becomes of their answers.
+fn is_read(call: &str) -> bool {
+    const READS: [&str; 13] = [
+        "disk.file.get",
+        "disk.folder.getchildren",
+        "download",
+        "easydocs.download",
+        "easydocs.status",
+        "easydocs.search",
+        "crm.item.list",
+        "crm.item.get",
+        "crm.item.fields",
+        "crm.status.list",
+        "crm.timeline.comment.list",
+        "crm.documentgenerator.document.get",
+        "crm.documentgenerator.document.list",
+    ];
+    READS.contains(&call)
 }
 
 /// What can happen to a delivery by the world to us.

@@ -1,15 +1,17 @@
 //! Plays one case to its end: sets the faults, lets edobridge work, is the person where one is needed, judges.
 
-use super::flow::{Flow, ITEM, Signing, portal};
+use super::flow::{Flow, Goal, ITEM, SIGNED_FIELD, Signing, Start, open_page, portal};
 use super::support::{InProcess, Stage};
 use edobridge::actors::OperateError;
+use edobridge::domain::InstallationStatus;
 use edobridge::domain::{Clock, SagaId, Timestamp};
 use edobridge::saga::document::{
     DocumentSaga, Mend, OperatorAction, Outcome, Source, Step, TimerKind, Work, words,
 };
-use edobridge::sandbox::{Fault, Reach, Side, World};
+use edobridge::sandbox::{Fault, Reach, Side, WorkflowState, World};
 use edobridge::store::{DocumentFilter, Store};
 use edobridge::telemetry::SystemClock;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -19,8 +21,9 @@ use tokio::runtime::Runtime;
 
 /// How long a case may take: far above what a loaded machine needs.
 const CASE_MAX: Duration = Duration::from_secs(120);
-/// The world is quiet when nothing was asked of it for so long; above every pause but those of limits.
-const QUIET: Duration = Duration::from_millis(350);
+/// The world is quiet when nothing was asked of it for so long, although every document is finished (and so waits for
+/// nothing: the invariants of the store are checked); above the pause between two tries of a callback.
+const QUIET: Duration = Duration::from_millis(200);
 /// Pauses of limits longer than this are skipped by the clock.
 const SKIP_ABOVE_MS: u64 = 700;
 /// Long enough for the circuit to open: five failures by the schedule of the configuration.
@@ -52,6 +55,8 @@ pub enum Ending {
     PersonForCreate,
     /// It waits while the faults last, is no dead letter, and ends right when they are gone.
     Waits,
+    /// Right; the tokens may be lost, and then nothing but an administrator who opens the application is needed.
+    PersonForAccess,
     /// The trigger never reached us: nothing happens. Sent by a person, it ends right.
     Untriggered,
 }
@@ -87,6 +92,10 @@ pub struct Play<'a> {
     signed: BTreeSet<String>,
     /// Dead letters that a person dealt with.
     helped: Vec<String>,
+    /// The call that began it was lost: nobody can answer its workflow.
+    call_lost: bool,
+    /// The documents as of a sequence of the store.
+    listed: RefCell<Option<((u64, u64), Vec<DocumentSaga>)>>,
 }
 
 /// When the ports of a side are closed.
@@ -103,8 +112,9 @@ pub fn play(case: &Case) -> Result<(), String> {
 
 /// The same on a stage that is set already.
 pub fn play_on(case: &Case, stage: &Stage) -> Result<(), String> {
-    set_faults(&stage.world, case);
     let mut play = Play::start(&case.flow, stage);
+    case.flow.prepare(stage)?;
+    set_faults(&stage.world, case);
     play.sources = case.flow.begin(stage);
     let outcome = play.finish(&case.ending).and_then(|()| play.judge_faults(case.faults.len()));
     outcome.map_err(|problem| format!("{problem}\n{}", play.report()))
@@ -141,6 +151,8 @@ impl<'a> Play<'a> {
             until: Instant::now() + CASE_MAX,
             signed: BTreeSet::new(),
             helped: Vec::new(),
+            call_lost: false,
+            listed: RefCell::new(None),
         }
     }
 
@@ -180,9 +192,20 @@ impl<'a> Play<'a> {
         self.service.engine.store().clone()
     }
 
+    /// Read anew only if something was committed since: a case asks fifty times a second.
     fn sagas(&self) -> Result<Vec<DocumentSaga>, String> {
+        let health = self.store().health();
+        let sequence = (health.sequence, health.applied);
+        if let Some((at, sagas)) = self.listed.borrow().as_ref()
+            && *at == sequence
+        {
+            return Ok(sagas.clone());
+        }
         let page = self.runtime.block_on(self.store().list(DocumentFilter::default(), None, 200));
-        page.map(|page| page.items).map_err(|error| format!("the store cannot be listed: {error}"))
+        let sagas =
+            page.map(|page| page.items).map_err(|error| format!("the store cannot be listed: {error}"))?;
+        self.listed.replace(Some((sequence, sagas.clone())));
+        Ok(sagas)
     }
 
     /// To the end, whatever it is, and judges it.
@@ -190,7 +213,7 @@ impl<'a> Play<'a> {
         match ending {
             Ending::Untriggered => self.untriggered()?,
             Ending::Waits => self.waits()?,
-            Ending::Alone | Ending::Person(_) | Ending::PersonForCreate => {}
+            Ending::Alone | Ending::Person(_) | Ending::PersonForCreate | Ending::PersonForAccess => {}
         }
         self.until_finished(ending)?;
         self.judge_help(ending)?;
@@ -204,6 +227,7 @@ impl<'a> Play<'a> {
             }
             Ending::Person(_)
             | Ending::PersonForCreate
+            | Ending::PersonForAccess
             | Ending::Alone
             | Ending::Waits
             | Ending::Untriggered => Ok(()),
@@ -217,6 +241,7 @@ impl<'a> Play<'a> {
     // ---- what happens --------------------------------------------------------------------------------------
 
     fn untriggered(&mut self) -> Result<(), String> {
+        self.call_lost = true;
         self.until_struck_and_quiet()?;
         let (sagas, documents) = (self.sagas()?.len(), self.world().documents().len());
         if (sagas, documents) != (0, 0) {
@@ -255,6 +280,9 @@ impl<'a> Play<'a> {
             if self.is_finished(&sagas) && self.is_quiet() && self.is_finished(&self.sagas()?) {
                 return Ok(());
             }
+            if *ending == Ending::PersonForAccess {
+                self.heal_access()?;
+            }
             self.move_on(&sagas)?;
         }
     }
@@ -266,6 +294,15 @@ impl<'a> Play<'a> {
         }
         self.skip_pauses(sagas);
         std::thread::sleep(Duration::from_millis(20));
+        Ok(())
+    }
+
+    /// The administrator does what health and notices ask for.
+    fn heal_access(&self) -> Result<(), String> {
+        let views = self.service.engine.installations().views();
+        if views.iter().any(|view| view.status == InstallationStatus::NeedsAuthorisation) {
+            open_page(self.stage)?;
+        }
         Ok(())
     }
 
@@ -334,7 +371,7 @@ impl<'a> Play<'a> {
         let expected = match ending {
             Ending::Person(codes) => codes.contains(&dead.code.as_str()),
             Ending::PersonForCreate => dead.code == "create_unknown",
-            Ending::Alone | Ending::Waits | Ending::Untriggered => false,
+            Ending::Alone | Ending::Waits | Ending::Untriggered | Ending::PersonForAccess => false,
         };
         let worded = [&dead.reason, &dead.next_action].iter().all(|t| !t.ru.is_empty() && !t.en.is_empty());
         if !expected || !worded {
@@ -394,8 +431,49 @@ impl<'a> Play<'a> {
         expect("notices to anybody", world.all_notices().len(), n)?;
         let copies = self.stage.signed_copies();
         let wanted = if flow.outcome == Outcome::Refused { 0 } else { n };
+        if flow.start == Start::Robot && !self.call_lost {
+            self.judge_workflows()?;
+        }
+        if flow.goal == Goal::Item {
+            return self.judge_item();
+        }
         expect("signed copies", copies.len(), wanted)?;
         if wanted > 0 { self.judge_copies() } else { Ok(()) }
+    }
+
+    /// Each workflow goes on, and knows how its document ended.
+    fn judge_workflows(&self) -> Result<(), String> {
+        for workflow in self.world().workflows() {
+            match &workflow.state {
+                WorkflowState::Released(values) if values["status"] == "signed" => {}
+                other => return Err(format!("workflow {} is {other:?}", workflow.id)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The signed file is in the field once and at the comment once, and the deal has moved on.
+    fn judge_item(&self) -> Result<(), String> {
+        let world = self.world();
+        let documents = world.documents();
+        let signed: Vec<Vec<u8>> =
+            documents.iter().filter_map(|document| world.signed_bytes(&document.id)).collect();
+        let field: Vec<Vec<u8>> =
+            world.item_files(ITEM, SIGNED_FIELD).into_iter().map(|(_, bytes)| bytes.to_vec()).collect();
+        if field != signed {
+            return Err(format!(
+                "{} files in the field, {} were signed, or they differ",
+                field.len(),
+                signed.len()
+            ));
+        }
+        for comment in world.comments(ITEM) {
+            expect("files of a comment", world.comment_files(comment.id).len(), 1)?;
+        }
+        match world.item_stage(ITEM).as_deref() {
+            Some("C1:WON") => Ok(()),
+            other => Err(format!("the deal stands in {other:?}")),
+        }
     }
 
     fn judge_copies(&self) -> Result<(), String> {

@@ -38,11 +38,38 @@ pub struct Setting {
     pub callback_grace: &'static str,
     /// Further lines at the end of the configuration.
     pub more: String,
+    /// Where the data directory is.
+    pub ground: Ground,
+}
+
+/// Where a stage keeps its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// On a disk, as in life.
+    Disk,
+    /// In memory where the system has such a place: for tests by the thousand that prove nothing about disks. A process
+    /// that dies loses nothing there either.
+    Memory,
+}
+
+impl Ground {
+    fn directory(self) -> TempDir {
+        let in_memory = || TempDir::new_in("/dev/shm").ok();
+        let made = if self == Self::Memory { in_memory() } else { None };
+        made.unwrap_or_else(|| TempDir::new().expect("a temporary directory"))
+    }
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { search: true, status: false, watched: false, callback_grace: "30s", more: String::new() }
+        Self {
+            search: true,
+            status: false,
+            watched: false,
+            callback_grace: "30s",
+            more: String::new(),
+            ground: Ground::Disk,
+        }
     }
 }
 
@@ -94,7 +121,7 @@ impl Stage {
             DEAL,
             &[("stageId", "C1:NEW".into()), ("assignedById", user.into()), ("title", "Сделка".into())],
         );
-        let dir = TempDir::new().expect("a temporary directory");
+        let dir = setting.ground.directory();
         let (public, operator) = (free_address(), free_address());
         let config_path = dir.path().join("edobridge.toml");
         let stage = Self { sandbox, world, dir, folder, user, public, operator, config_path, secrets };

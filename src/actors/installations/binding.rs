@@ -6,6 +6,13 @@ use crate::providers::bitrix24::client::OwnMark;
 use crate::providers::bitrix24::offline;
 use crate::providers::bitrix24::registration::EventEntry;
 
+/// A binding to a former address of ours: a robot needs none, since `bizproc.robot.update` moves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Old {
+    Event { name: String, handler: String },
+    Placement { code: String, handler: String },
+}
+
 impl Registry {
     /// Registers everything that the portal must know of us. What could not be tried now is tried again later; what
     /// was refused is shown to people.
@@ -21,7 +28,12 @@ impl Registry {
         let mut views = Vec::new();
         let mut tried = Tried::All;
         let (there, events) = match self.there(&caller, &wanted, &mark).await {
-            Ok(there) => there,
+            Ok((there, events, old)) => {
+                if self.unbind_all(it, &caller, &old).await == Tried::Later {
+                    tried = Tried::Later;
+                }
+                (there, events)
+            }
             Err(failure) => {
                 tracing::warn!(installation = %it.key, code = %failure.code, "bindings cannot be read, will try again");
                 return Tried::Later;
@@ -66,13 +78,39 @@ impl Registry {
         tried
     }
 
-    /// Labels of what the portal has already, and its events. Robots are put again each time: their properties may have changed.
+    /// Takes away what a former address of ours has left: the portal would go on posting there.
+    async fn unbind_all(&self, it: &Installation, caller: &PortalCaller, old: &[Old]) -> Tried {
+        let mut tried = Tried::All;
+        for one in old {
+            let outcome = match one {
+                Old::Event { name, handler } => registration::unbind_event(caller, name, handler).await,
+                Old::Placement { code, handler } => {
+                    registration::unbind_placement(caller, code, handler).await
+                }
+            };
+            match outcome {
+                Ok(()) => {
+                    tracing::info!(installation = %it.key, what = ?one, "a binding to a former address was taken away")
+                }
+                Err(failure) => {
+                    tracing::warn!(installation = %it.key, what = ?one, code = %failure.code, "a binding to a former address stays");
+                    if failure.class != FailureClass::Permanent {
+                        tried = Tried::Later;
+                    }
+                }
+            }
+        }
+        tried
+    }
+
+    /// Labels of what the portal has already, its events, and what it has of former addresses of ours. Robots are put
+    /// again each time: their properties may have changed.
     pub(super) async fn there(
         &self,
         caller: &PortalCaller,
         wanted: &[Binding],
         mark: &str,
-    ) -> Result<(BTreeSet<String>, Vec<EventEntry>), Failure> {
+    ) -> Result<(BTreeSet<String>, Vec<EventEntry>, Vec<Old>), Failure> {
         let mut there = BTreeSet::new();
         let events = registration::events(caller).await?;
         let places = if wanted.iter().any(|binding| matches!(binding, Binding::Placement { .. })) {
@@ -80,6 +118,7 @@ impl Registry {
         } else {
             Vec::new()
         };
+        let old = self.old(&events, &places, wanted);
         for binding in wanted {
             let found = match binding {
                 Binding::Event { name, mode: EventMode::Online } => {
@@ -103,7 +142,32 @@ impl Registry {
                 there.insert(binding.label());
             }
         }
-        Ok((there, events))
+        Ok((there, events, old))
+    }
+
+    /// What the application has bound to our paths below another address than today's.
+    fn old(
+        &self,
+        events: &[registration::EventEntry],
+        places: &[(String, String)],
+        wanted: &[Binding],
+    ) -> Vec<Old> {
+        let is_former = |handler: &str, path: &str| {
+            handler.ends_with(path) && self.address(path).is_some_and(|present| present != handler)
+        };
+        let of_event = |entry: &registration::EventEntry| {
+            let handler =
+                entry.handler.clone().filter(|handler| is_former(handler, bindings::EVENTS_PATH))?;
+            Some(Old::Event { name: entry.name.clone(), handler })
+        };
+        let of_place = |(code, handler): &(String, String)| {
+            let ours = wanted.iter().any(|binding| match binding {
+                Binding::Placement { path, .. } => is_former(handler, path),
+                Binding::Event { .. } | Binding::Robot { .. } => false,
+            });
+            ours.then(|| Old::Placement { code: code.clone(), handler: handler.clone() })
+        };
+        events.iter().filter_map(of_event).chain(places.iter().filter_map(of_place)).collect()
     }
 
     /// The mark under which offline events are bound: `auth_connector`, or nothing where the plan has none. The queue is

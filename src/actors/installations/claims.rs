@@ -164,6 +164,9 @@ impl Registry {
         let was = keeper.installation();
         let changed = keeper.change(|it| self.renew(it, claim, confirmed)).await;
         let it = changed.map_err(|failure| InstallError::Unavailable(failure.reason))?;
+        if was.status == InstallationStatus::Uninstalled && self.sessions.begin_anew(&it.portal).is_some() {
+            self.start_watches(&it);
+        }
         if was.origin != it.origin
             && let Some(client) = self.notes().clients.get(&it.key)
         {
@@ -236,17 +239,18 @@ impl Registry {
         let it = changed.await.map_err(|failure| InstallError::Unavailable(failure.reason))?;
         self.refresh_gates();
         self.notes().unbound.remove(&it.key);
+        self.sessions.retire(&it.portal);
         tracing::warn!(installation = %it.key, portal = %it.portal, "the application was removed from the portal");
         Ok(true)
     }
 
-    /// Carries out an event of an application's life.
+    /// Takes an event of an application's life: carried out, or safe in the inbox.
     ///
     /// # Errors
-    /// [`InstallError::Unconfirmed`] for one that proves nothing.
+    /// [`InstallError::Unconfirmed`] for one that proves nothing; [`InstallError::Unavailable`]: it was not taken.
     pub async fn live(self: &Arc<Self>, event: &Lifecycle) -> Result<(), InstallError> {
         match event {
-            Lifecycle::Installed(claim) => self.install(claim).await.map(drop),
+            Lifecycle::Installed(claim) => self.take_claim(claim).await,
             Lifecycle::Uninstalled { member_id, application_token } => {
                 match self.uninstall(member_id, application_token).await? {
                     true => Ok(()),

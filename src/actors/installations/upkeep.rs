@@ -14,6 +14,11 @@ impl Registry {
         }
     }
 
+    /// Has the next look taken now.
+    pub fn look_now(&self) {
+        self.wake.notify_one();
+    }
+
     /// Each portal in a task of its own: one that does not answer holds up no other.
     pub(super) fn upkeep(self: &Arc<Self>) {
         for keeper in self.keepers() {
@@ -70,6 +75,7 @@ impl Registry {
         notes.bindings.remove(key);
         notes.marked.remove(key);
         notes.clients.remove(key);
+        notes.watched.remove(key);
         tracing::warn!(installation = %key, "an installation was forgotten");
         Ok(true)
     }

@@ -8,6 +8,7 @@ mod idocs;
 mod portals;
 mod rules;
 mod server;
+mod signing_page;
 
 use super::{Config, Period, Severity, Size};
 use crate::domain::Text;
@@ -29,6 +30,7 @@ pub(super) fn validate(config: &Config) -> Vec<Finding> {
     portals::check(config, &mut report);
     easydocs::check(config, &mut report);
     idocs::check(config, &mut report);
+    signing_page::check(config, &mut report);
     rules::check(config, &mut report);
     report.findings
 }

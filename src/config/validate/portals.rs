@@ -33,6 +33,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         check_app(&key, portal, config, report);
         check_budget(&key, portal, report);
         check_owner(&key, portal, report);
+        check_workflows(&key, portal, report);
         check_timeouts(&key, portal, report);
         check_second_channel(&key, portal, report);
         check_senders(&key, portal, config, report);
@@ -201,6 +202,19 @@ fn check_owner(key: &str, portal: &PortalConfig, report: &mut Report) {
         let bounds = Period::from_secs(1)..=Period::from_secs(7 * 86_400);
         report.period(format!("{key}.capability_check_interval"), portal.capability_check_interval, bounds);
     }
+}
+
+fn check_workflows(key: &str, portal: &PortalConfig, report: &mut Report) {
+    let day = Period::from_secs(86_400);
+    if portal.workflow_check_interval.as_ms() > 0 {
+        // more often, looking would eat a real portal's budget; a sandbox has none to eat
+        let least = if portal.dangerous_allow_http { Period::from_ms(50) } else { Period::from_secs(60) };
+        let value = portal.workflow_check_interval;
+        report.period(format!("{key}.workflow_check_interval"), value, least..=day);
+    }
+    let longest = Period::from_secs(30 * 86_400);
+    let value = portal.workflow_silent_after;
+    report.period(format!("{key}.workflow_silent_after"), value, Period::from_ms(0)..=longest);
 }
 
 pub(super) fn check_timeouts(key: &str, portal: &PortalConfig, report: &mut Report) {

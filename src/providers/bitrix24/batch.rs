@@ -131,7 +131,7 @@ fn failed(call: &Call, error: &Value, spent: Spent, redactor: &Redactor, observe
     // `{error, error_description}`; REST 3.0 style and bare codes are taken too.
     let code = error::code_of(wire::member(error, "error").unwrap_or(error));
     let answer = redactor.cut(&error.to_string());
-    let failure = error::from_code(200, &code, spent.reset_in_ms, &answer);
+    let failure = error::in_batch(&code, spent.reset_in_ms, &answer);
     note_limit(&call.method, &failure, observed);
     failure
 }

@@ -275,6 +275,20 @@ pub fn from_code(status: u16, code: &str, reset_in_ms: Option<u64>, answer: &str
     failure.answer(answer)
 }
 
+/// The failure of one call within a batch that the portal answered with 200: it is that call's alone, whatever class
+/// the others have. A code of the table means there what it means elsewhere, so `access_denied` is for good.
+///
+/// A code that no table names is judged by its HTTP status elsewhere, and here there is none: it may be the portal's
+/// own fault. So its outcome is unknown: a read is repeated by its schedule, a write is looked for, and a person is
+/// asked when that has not helped, minutes later than if the call had been alone.
+pub fn in_batch(code: &str, reset_in_ms: Option<u64>, answer: &str) -> Failure {
+    if RULES.iter().any(|rule| rule.code == code) {
+        return from_code(200, code, reset_in_ms, answer);
+    }
+    let code = our_code(code, 0);
+    Failure::new(Ambiguous, ServerError, code, Advice::Internal.text()).answer(answer)
+}
+
 fn of_rule(rule: &Rule, reset_in_ms: Option<u64>) -> Failure {
     let mut failure = Failure::new(rule.class, rule.kind, our_code(rule.code, 0), rule.advice.text());
     failure.retry_after_ms = match rule.advice {
@@ -400,6 +414,22 @@ mod tests {
         ] {
             let failure = from_code(status, code, None, "");
             assert_eq!((failure.class, failure.code.as_str()), (class, ours), "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn within_a_batch_known_codes_keep_their_class_and_unknown_ones_leave_the_outcome_open() {
+        for (code, class) in [
+            ("access_denied", Permanent),
+            ("insufficient_scope", Auth),
+            ("", Permanent),
+            ("0", Permanent),
+            ("query_limit_exceeded", Throttled),
+            ("internal_server_error", Ambiguous),
+            ("brand_new", Ambiguous),
+            ("communication type is not defined", Ambiguous),
+        ] {
+            assert_eq!(in_batch(code, None, "").class, class, "{code}");
         }
     }
 

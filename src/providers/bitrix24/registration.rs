@@ -66,13 +66,35 @@ pub async fn bind_event(caller: &dyn Caller, name: &str, handler: Option<&str>) 
     made_or_there(caller.call(Call::new("event.bind", params)).await)
 }
 
+/// `event.unbind` of an event that is posted to `handler`.
+///
+/// # Errors
+/// `access_denied` for a user without rights; an unknown outcome may be repeated.
+pub async fn unbind_event(caller: &dyn Caller, name: &str, handler: &str) -> Result<(), Failure> {
+    let params = json!({ "event": name, "handler": handler });
+    gone(caller.call(Call::new("event.unbind", params)).await)
+}
+
+/// `placement.unbind` of one page of ours.
+///
+/// # Errors
+/// As [`unbind_event`].
+pub async fn unbind_placement(caller: &dyn Caller, code: &str, handler: &str) -> Result<(), Failure> {
+    let params = json!({ "PLACEMENT": code, "HANDLER": handler });
+    gone(caller.call(Call::new("placement.unbind", params)).await)
+}
+
 /// `event.unbind` of an offline event that was bound with `connector` (empty: without any).
 ///
 /// # Errors
 /// `access_denied` for a user without rights. Unbinding twice changes nothing.
 pub async fn unbind_offline(caller: &dyn Caller, name: &str, connector: &str) -> Result<(), Failure> {
     let params = json!({ "event": name, "event_type": "offline", "auth_connector": connector });
-    let outcome = caller.call(Call::new("event.unbind", params)).await;
+    gone(caller.call(Call::new("event.unbind", params)).await)
+}
+
+/// Taking away what is not there changes nothing, so an unknown outcome is repeated like a read.
+fn gone(outcome: Result<Value, Failure>) -> Result<(), Failure> {
     outcome.map(drop).map_err(|failure| Nature::Read.judge(failure))
 }
 

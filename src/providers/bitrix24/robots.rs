@@ -10,8 +10,8 @@ use super::drive::{PAGE_ROWS, read};
 use super::error::misshapen;
 use super::events::AUTH_BYTES_MAX;
 use super::forms::{self, FormError};
-use super::wire;
-use crate::domain::{CrmItem, Failure, Secret};
+use super::{item_pages, wire};
+use crate::domain::{CrmItem, Failure, Secret, Timestamp};
 use crate::providers::remote::Nature;
 use crate::providers::strict_json::{self, NotStrictJson};
 use serde_json::{Map, Value, json};
@@ -244,36 +244,54 @@ pub struct WorkflowInstance {
     pub id: String,
     /// The template that it was started from.
     pub template_id: Option<u64>,
-    /// When it was last changed, as the portal wrote it.
-    pub modified: Option<String>,
+    /// When it last moved; none if the portal does not tell.
+    pub moved_at: Option<Timestamp>,
+    /// In what it runs, as the portal names it: `DEAL_501`.
+    pub document: Option<String>,
 }
 
-/// `bizproc.workflow.instances`: the running workflows, at most [`WORKFLOW_PAGES_MAX`] pages, oldest first.
+/// The running workflows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Those that have not moved for longest first.
+    pub instances: Vec<WorkflowInstance>,
+    /// Whether there are more than were asked for.
+    pub more: bool,
+}
+
+/// `bizproc.workflow.instances`: the running workflows, at most [`WORKFLOW_PAGES_MAX`] pages, oldest first
+/// (`api-reference/bizproc/bizproc-workflow-instances.md`).
 ///
 /// # Errors
 /// `access_denied` for a user who is no administrator.
-pub async fn workflows(caller: &dyn Caller) -> Result<Vec<WorkflowInstance>, Failure> {
+pub async fn workflows(caller: &dyn Caller) -> Result<Running, Failure> {
     const METHOD: &str = "bizproc.workflow.instances";
-    let mut all = Vec::new();
+    let mut all = Running::default();
     for page in 0..WORKFLOW_PAGES_MAX {
         let params = json!({
-            "SELECT": ["ID", "TEMPLATE_ID", "MODIFIED"], "ORDER": { "MODIFIED": "ASC" }, "start": page * PAGE_ROWS
+            "SELECT": ["ID", "TEMPLATE_ID", "MODIFIED", "DOCUMENT_ID"], "ORDER": { "MODIFIED": "ASC" },
+            "start": page * PAGE_ROWS
         });
         let answer = read(caller, METHOD, params).await?;
         let rows = wire::rows(&answer).ok_or_else(|| Nature::Read.judge(misshapen(METHOD)))?;
-        let full = rows.len() >= PAGE_ROWS;
-        all.extend(rows.into_iter().filter_map(|row| {
-            Some(WorkflowInstance {
-                id: wire::member(row, "ID").and_then(wire::filled)?,
-                template_id: wire::member(row, "TEMPLATE_ID").and_then(wire::id),
-                modified: wire::member(row, "MODIFIED").and_then(wire::filled),
-            })
-        }));
-        if !full {
+        all.more = rows.len() >= PAGE_ROWS;
+        all.instances.extend(rows.into_iter().filter_map(instance));
+        if !all.more {
             break;
         }
     }
     Ok(all)
+}
+
+fn instance(row: &Value) -> Option<WorkflowInstance> {
+    let text =
+        |name| wire::member(row, name).and_then(wire::filled).filter(|text| text.len() <= ID_BYTES_MAX);
+    Some(WorkflowInstance {
+        id: text("ID")?,
+        template_id: wire::member(row, "TEMPLATE_ID").and_then(wire::id),
+        moved_at: text("MODIFIED").and_then(|at| item_pages::moment(&at)),
+        document: text("DOCUMENT_ID"),
+    })
 }
 
 // ---- what the portal is told of them ---------------------------------------------------------------------------
@@ -507,7 +525,10 @@ mod tests {
         let portal =
             Scripted::ok([json!(page), json!([{"ID": "last", "MODIFIED": "2026-01-01T00:00:00+03:00"}])]);
         let found = workflows(&portal).await.unwrap();
-        assert_eq!((found.len(), found[0].template_id, found[50].id.as_str()), (51, Some(7), "last"));
+        let (first, last) = (&found.instances[0], &found.instances[50]);
+        assert_eq!((found.instances.len(), first.template_id, last.id.as_str()), (51, Some(7), "last"));
+        assert_eq!(last.moved_at, Some(Timestamp(1_767_214_800_000)));
+        assert!(!found.more);
     }
 
     /// `bizproc.robot.add`: names, allowed types of properties, an explicit wish to wait.

@@ -147,17 +147,26 @@ pub enum Announcement {
     Comment,
     /// Notices to people, reminders included.
     Notices,
+    /// The file field of the CRM item.
+    Field,
+    /// The item's move to another stage.
+    Stage,
+    /// Answers to the workflows that wait.
+    Robot,
 }
 
 impl Announcement {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Comment, Self::Notices];
+    /// All of them. Names of orders: append-only.
+    pub const ALL: [Self; 5] = [Self::Comment, Self::Notices, Self::Field, Self::Stage, Self::Robot];
 
     /// Stable name, for orders.
     pub fn name(self) -> &'static str {
         match self {
             Self::Comment => "comment",
             Self::Notices => "notices",
+            Self::Field => "field",
+            Self::Stage => "stage",
+            Self::Robot => "robot",
         }
     }
     /// The inverse of [`Announcement::name`].

@@ -40,6 +40,7 @@ pub async fn check(examination: &Examination, app: &AppConfig, notes: Notebook) 
     let now = examination.clock.now();
     for portal in ours.into_iter().filter(|portal| !named(portal)) {
         notes.extend(judged(portal, now));
+        notes.extend(workflows(portal));
     }
     if app.members == Members::Any {
         notes.add(
@@ -57,6 +58,7 @@ pub async fn check(examination: &Examination, app: &AppConfig, notes: Notebook) 
 pub async fn check_portal(examination: &Examination, entry: &PortalConfig, notes: &Notebook) {
     let Some(portals) = installed(examination, notes).await else { return };
     let found = portals.into_iter().find(|portal| portal.id == entry.id.as_str());
+    notes.extend(found.iter().flat_map(workflows));
     match found.as_ref().filter(|portal| portal.installation.is_some()) {
         Some(portal) => notes.extend(judged(portal, examination.clock.now())),
         None => notes.add(
@@ -67,6 +69,33 @@ pub async fn check_portal(examination: &Examination, entry: &PortalConfig, notes
                 ),
         ),
     }
+}
+
+/// What the running service has found out about workflows that its robots made wait; nothing where it does not look.
+fn workflows(portal: &PortalLine) -> Vec<Finding> {
+    let Some(line) = &portal.workflows else { return Vec::new() };
+    let mut findings: Vec<Finding> =
+        line.hanging.iter().map(|one| Finding::of(Verdict::Problem, "workflows", one.text.clone())).collect();
+    if let Some(why) = &line.unseen {
+        findings.push(
+            Finding::warning(
+                "workflows",
+                format!("Бизнес-процессы портала не видны: {}", why.ru),
+                format!("The portal's workflows cannot be seen: {}", why.en),
+            )
+            .fix(
+                "Нужны право bizproc и администратор портала: откройте приложение администратором.",
+                "The scope bizproc and an administrator are needed: let an administrator open the application.",
+            ),
+        );
+    } else if findings.is_empty() {
+        findings.push(Finding::ok(
+            "workflows",
+            "Ни один бизнес-процесс не ждёт наших роботов напрасно.",
+            "No workflow waits for our robots in vain.",
+        ));
+    }
+    findings
 }
 
 async fn installed(examination: &Examination, notes: &Notebook) -> Option<Vec<PortalLine>> {

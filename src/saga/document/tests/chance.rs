@@ -115,7 +115,7 @@ fn any_action() -> impl Strategy<Value = OperatorAction> {
         proptest::option::weighted(0.3, prop_oneof![Just(FOLDER), Just(OTHER_FOLDER)]),
         proptest::option::weighted(0.2, Just("route-2".to_owned())),
         proptest::option::weighted(0.3, proptest::collection::vec(1u64..10, 0..4)),
-        proptest::sample::subsequence(Announcement::ALL.to_vec(), 0..=2),
+        proptest::sample::subsequence(Announcement::ALL.to_vec(), 0..=5),
     )
         .prop_map(|(folder_id, route_id, notify, skip)| Mend { folder_id, route_id, notify, skip });
     prop_oneof![

@@ -598,7 +598,7 @@ impl Story {
         self.saga.delivery.signer.is_some() || self.saga.delivery.rule == OWN
     }
 
-    fn is_rich(&self) -> bool {
+    pub fn is_rich(&self) -> bool {
         !self.saga.robots.is_empty()
     }
 

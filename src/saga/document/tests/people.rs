@@ -2,7 +2,7 @@
 
 use super::super::effect::Effect;
 use super::super::event::{Announcement, Mend, OperatorAction};
-use super::super::state::{Claim, Step, TimerKind};
+use super::super::state::{Claim, CommentFile, DriveCopy, Step, TimerKind};
 use super::fixture::{Is::*, *};
 
 fn route(id: &str) -> OperatorAction {
@@ -134,8 +134,18 @@ fn without(skip: &[Announcement]) -> OperatorAction {
 
 /// Where a document that stopped at `step` goes on when a person gives `skip` up; none = the order makes no sense.
 fn goes_on_without(step: Step, skip: Announcement) -> Option<Step> {
-    use Announcement::{Comment, Notices};
+    use Announcement::{Comment, Field, Notices, Robot, Stage};
+    let is_rich = given_parked(step).is_rich();
     match (step, skip) {
+        (_, Robot) if !is_rich => None,
+        (Step::AnswerRobot, Robot) => Some(Step::Delivered),
+        (other, Robot) => Some(other),
+        (_, Field | Stage) if !is_rich => None,
+        (Step::MoveStage, Field) => None,
+        (Step::AwaitPdf | Step::AnswerRobot, Field | Stage) => None,
+        (Step::ScanField | Step::AttachField | Step::FindFieldFile, Field) => Some(Step::Comment),
+        (Step::MoveStage, Stage) => Some(Step::Notify),
+        (other, Field | Stage) => Some(other),
         (Step::ReadItem | Step::FetchSource | Step::AwaitPdf | Step::AnswerRobot, _) => None,
         (Step::MoveStage | Step::Notify, Comment) => None,
         (Step::Comment | Step::FindComment, Comment) => Some(Step::Notify),
@@ -147,16 +157,18 @@ fn goes_on_without(step: Step, skip: Announcement) -> Option<Step> {
 }
 
 #[test]
-fn a_person_may_give_up_the_comment_or_the_notices_at_each_step_that_has_a_rule() {
+fn a_person_may_give_up_each_part_of_the_delivery_where_it_is_still_to_come() {
     for step in Step::ALL.into_iter().filter(|s| s.is_live()) {
         for skip in Announcement::ALL {
             match goes_on_without(step, skip) {
                 None => drop(given_parked(step).rejects(without(&[skip]))),
                 Some(next) => {
-                    let noted = Noted(if skip == Announcement::Comment {
-                        "comment_skipped"
-                    } else {
-                        "notices_skipped"
+                    let noted = Noted(match skip {
+                        Announcement::Comment => "comment_skipped",
+                        Announcement::Notices => "notices_skipped",
+                        Announcement::Field => "field_skipped",
+                        Announcement::Stage => "stage_skipped",
+                        Announcement::Robot => "robot_skipped",
                     });
                     given_parked(step).person(without(&[skip])).then([At(next), noted, Noted("retried")]);
                 }
@@ -172,6 +184,32 @@ fn a_document_without_comment_and_notices_is_delivered_in_silence() {
     let story = story.then([At(Step::Delivered), NothingOrdered]);
     assert_eq!((story.saga.comment_id, story.saga.notified), (None, 0));
     given_parked(Step::Comment).person(without(&both)).then([At(Step::Delivered), NothingOrdered]);
+}
+
+#[test]
+fn the_only_way_back_of_the_signed_file_is_not_given_up() {
+    let mut story = given_parked(Step::AttachField);
+    story.saga.delivery.drive = DriveCopy::NotWanted;
+    story.saga.delivery.comment_file = CommentFile::None;
+    story.rejects(without(&[Announcement::Field]));
+}
+
+#[test]
+fn a_field_of_unknown_outcome_that_is_given_up_is_said_to_have_the_file_perhaps() {
+    let story = given_parked(Step::FindFieldFile).person(without(&[Announcement::Field]));
+    let noted = story.last.history.iter().find(|entry| entry.what == "field_skipped").unwrap();
+    assert!(noted.text.en.contains("may be in it"), "{noted:?}");
+}
+
+#[test]
+fn workflows_that_were_let_go_early_are_not_answered_at_the_end() {
+    let story = given_parked(Step::MoveStage).person(without(&[Announcement::Robot, Announcement::Stage]));
+    let mut story = story.then([At(Step::Notify), Noted("robot_skipped"), Noted("stage_skipped")]);
+    while story.saga.step == Step::Notify {
+        story = story.goes_on();
+    }
+    let story = story.then([At(Step::Delivered), NothingOrdered]);
+    assert!(story.saga.robots.iter().all(|robot| robot.answered_at.is_none()));
 }
 
 #[test]
@@ -198,6 +236,11 @@ fn a_dead_letter_about_an_announcement_names_the_way_on_without_it() {
         (Step::Comment, "--skip comment"),
         (Step::FindComment, "--skip comment"),
         (Step::Notify, "--skip notices"),
+        (Step::ScanField, "--skip field"),
+        (Step::AttachField, "--skip field"),
+        (Step::FindFieldFile, "--skip field"),
+        (Step::MoveStage, "--skip stage"),
+        (Step::AnswerRobot, "--skip robot"),
     ] {
         let story = given(step).fails(permanent());
         let dead = story.saga.dead_letter.as_ref().unwrap();

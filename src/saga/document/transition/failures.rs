@@ -364,6 +364,18 @@ fn next_action(at: Step) -> Text {
             "Устраните причину и выполните retry; retry --skip comment продолжит без комментария.",
             "Mend the cause and retry; retry --skip comment goes on without the comment.",
         ),
+        Step::ScanField | Step::AttachField | Step::FindFieldFile => Text::new(
+            "Устраните причину и выполните retry; retry --skip field продолжит без поля карточки, если файл возвращается и другим путём.",
+            "Mend the cause and retry; retry --skip field goes on without the item's field, if the file comes back in another way too.",
+        ),
+        Step::MoveStage => Text::new(
+            "Устраните причину и выполните retry; retry --skip stage продолжит без смены стадии.",
+            "Mend the cause and retry; retry --skip stage goes on without moving the item.",
+        ),
+        Step::AnswerRobot => Text::new(
+            "Устраните причину и выполните retry; retry --skip robot завершит документ без ответа бизнес-процессу.",
+            "Mend the cause and retry; retry --skip robot ends the document without an answer to the workflow.",
+        ),
         Step::Notify => Text::new(
             "Устраните причину и выполните retry; retry --notify назовёт других, retry --skip notices завершит без уведомлений.",
             "Mend the cause and retry; retry --notify names others, retry --skip notices ends without notices.",

@@ -3,7 +3,7 @@
 //! An order that makes no sense here is rejected with words that say what would; it never half-applies.
 
 use super::super::event::{Announcement, Mend, OperatorAction};
-use super::super::state::{CommentFile, DriveCopy, Step};
+use super::super::state::{CommentFile, DriveCopy, Outcome, RobotOrder, Step};
 use super::super::words;
 use super::crm::is_after_drive;
 use super::orders::folder_of;
@@ -66,6 +66,15 @@ impl Draft<'_> {
             (Step::Comment | Step::FindComment, _) if !self.next.saga.delivery.comment => {
                 self.timeline_or_stage()
             }
+            (Step::ScanField | Step::AttachField | Step::FindFieldFile, _)
+                if self.next.saga.delivery.field.is_none() =>
+            {
+                self.announce()
+            }
+            (Step::MoveStage, _) => self.move_stage(),
+            (Step::AnswerRobot, _) if !self.next.saga.robots.iter().any(RobotOrder::is_pending) => {
+                self.seal_ending()
+            }
             // The unit may be dead: a new one is made in any case, and the signer told.
             (Step::AwaitSigner, _) => {
                 self.saga().waiting = None;
@@ -101,6 +110,9 @@ impl Draft<'_> {
             match what {
                 Announcement::Comment => self.skip_comment(stuck)?,
                 Announcement::Notices => self.skip_notices(stuck)?,
+                Announcement::Field => self.skip_field(stuck)?,
+                Announcement::Stage => self.skip_stage(stuck)?,
+                Announcement::Robot => self.skip_robot()?,
             }
         }
         match mend.folder_id {
@@ -223,12 +235,87 @@ impl Draft<'_> {
         Ok(())
     }
 
+    fn skip_field(&mut self, stuck: Step) -> Result<(), IllegalEvent> {
+        self.may_skip(stuck)?;
+        let saga = &self.next.saga;
+        // a document that we sign ourselves has comments in between, too
+        let is_past = saga.outcome != Outcome::Open
+            && matches!(
+                stuck,
+                Step::Comment | Step::FindComment | Step::MoveStage | Step::Notify | Step::AnswerRobot
+            );
+        if is_past || saga.delivery.field.is_none() || saga.field_file.is_some() {
+            return Err(rejected(
+                "Поля карточки этот документ не ждёт: пропускать нечего.",
+                "This document waits for no field: there is nothing to skip.",
+            ));
+        }
+        let by_comment = saga.delivery.comment && saga.delivery.comment_file == CommentFile::Attached;
+        if saga.delivery.drive == DriveCopy::NotWanted && !by_comment {
+            return Err(rejected(
+                "Подписанный файл возвращается только в это поле: освободите поле или исправьте правило и повторите.",
+                "The signed file comes back into this field alone: mend the field or the rule, then retry.",
+            ));
+        }
+        self.saga().delivery.field = None;
+        match stuck {
+            Step::FindFieldFile => self.note(
+                "field_skipped",
+                "Поле карточки больше не проверяем, по решению человека; возможно, файл в нём есть",
+                "The field is not looked at any more, by a person's decision; the file may be in it",
+            ),
+            _ => self.note(
+                "field_skipped",
+                "Без файла в поле карточки, по решению человека",
+                "Without a file in the item's field, by a person's decision",
+            ),
+        }
+        Ok(())
+    }
+
+    fn skip_stage(&mut self, stuck: Step) -> Result<(), IllegalEvent> {
+        self.may_skip(stuck)?;
+        let delivery = &self.next.saga.delivery;
+        let is_past = matches!(stuck, Step::Notify | Step::AnswerRobot);
+        if is_past || (delivery.stage_on_signed.is_none() && delivery.stage_on_refused.is_none()) {
+            return Err(rejected(
+                "Смены стадии этот документ не ждёт: пропускать нечего.",
+                "This document waits for no change of stage: there is nothing to skip.",
+            ));
+        }
+        let delivery = &mut self.saga().delivery;
+        delivery.stage_on_signed = None;
+        delivery.stage_on_refused = None;
+        self.note(
+            "stage_skipped",
+            "Стадию карточки не меняем, по решению человека",
+            "The item's stage is left as it is, by a person's decision",
+        );
+        Ok(())
+    }
+
+    /// Robots are nobody's rule: they can be given up at any step.
+    fn skip_robot(&mut self) -> Result<(), IllegalEvent> {
+        if !self.next.saga.robots.iter().any(RobotOrder::is_pending) {
+            return Err(rejected(
+                "Ни один бизнес-процесс не ждёт этого документа: пропускать нечего.",
+                "No workflow waits for this document: there is nothing to skip.",
+            ));
+        }
+        self.let_robots_go(
+            "robot_skipped",
+            "Бизнес-процесс не ждёт ответа от документа, по решению человека",
+            "The workflow gets no answer of this document, by a person's decision",
+        );
+        Ok(())
+    }
+
     /// The rule that is still to be chosen would bring back what was given up.
     fn may_skip(&self, stuck: Step) -> Result<(), IllegalEvent> {
         if matches!(stuck, Step::ReadItem | Step::FetchSource | Step::AwaitPdf) {
             return Err(rejected(
-                "Правило ещё не применено; пропустить комментарий или уведомления можно, когда файл получен.",
-                "No rule is applied yet; a comment or notices can be skipped once the file is fetched.",
+                "Правило ещё не применено; пропустить часть доставки можно, когда файл получен.",
+                "No rule is applied yet; a part of the delivery can be skipped once the file is fetched.",
             ));
         }
         Ok(())

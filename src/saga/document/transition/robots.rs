@@ -171,7 +171,7 @@ impl Draft<'_> {
         self.seal_ending()
     }
 
-    fn seal_ending(&mut self) -> Result<(), IllegalEvent> {
+    pub(super) fn seal_ending(&mut self) -> Result<(), IllegalEvent> {
         let saga = &self.next.saga;
         let ending = saga.ending.clone().ok_or_else(|| missing(saga, "how it ends"))?;
         self.seal(ending);
@@ -180,15 +180,20 @@ impl Draft<'_> {
 
     /// A person gives up the answer; everything else is done, and how it ended stays true.
     pub(super) fn leave_unanswered(&mut self) -> Result<(), IllegalEvent> {
-        for robot in self.saga().robots.iter_mut().filter(|robot| robot.is_pending()) {
-            robot.waits = RobotWait::No;
-        }
-        self.note(
+        self.let_robots_go(
             "robot_unanswered",
             "Бизнес-процесс остался без ответа по решению человека",
             "The workflow was left without an answer by a person",
         );
         self.seal_ending()
+    }
+
+    /// Nobody waits for the end of this document any more.
+    pub(super) fn let_robots_go(&mut self, code: &'static str, ru: &str, en: &str) {
+        for robot in self.saga().robots.iter_mut().filter(|robot| robot.is_pending()) {
+            robot.waits = RobotWait::No;
+        }
+        self.note(code, ru, en);
     }
 }
 

@@ -333,6 +333,10 @@ fn a_forged_removal_leaves_no_trace_and_a_true_one_makes_work_wait() {
     let service = InProcess::start(&it.stage);
     it.install();
     it.wait_bound();
+    wait_for("the bindings are on record", || {
+        let views = service.ask(|engine| async move { engine.installations().views() });
+        views.iter().all(|view| !view.bindings.is_empty())
+    });
     let before = service.ask(|engine| async move { engine.installations().views() });
     let member = it.stage.world.member_id();
     for proof in ["", "forged-token-0123456789", "null"] {

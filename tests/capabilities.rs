@@ -55,7 +55,7 @@ fn is_known(stage: &Stage) -> bool {
 }
 
 fn count(stage: &Stage, call: &str) -> u64 {
-    stage.world.calls().get(call).copied().unwrap_or(0) as u64
+    stage.world.calls().get(call).copied().unwrap_or(0)
 }
 
 /// A deal whose file field gets the signed file, and a rule that moves it.

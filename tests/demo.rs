@@ -71,6 +71,10 @@ fn every_document_of_the_default_set_ends_right_through_all_troubles() {
         assert_eq!(document["service_sha256"].is_string(), signed, "{told}");
         assert_eq!(document["service_sha256"], document["portal_sha256"], "{told}");
     }
+    let codes: Vec<&str> =
+        result["checks"].as_array().into_iter().flatten().filter_map(|c| c["code"].as_str()).collect();
+    assert!(codes.contains(&"idocs_both_signed") && codes.contains(&"idocs_delivered"), "{told}");
+    assert!(result["own_signature"]["ru"].is_string(), "{told}");
     assert_eq!(result["kill"]["in_flight"].as_array().map(Vec::len), Some(1), "{told}");
     assert!(result["kill"]["waiting"].as_array().is_some_and(|w| !w.is_empty()), "{told}");
 }

@@ -9,8 +9,11 @@
 
 use edobridge::config::Environment;
 use edobridge::domain::Secret;
+use edobridge::domain::signing::{Encapsulation, SignerIdentity};
+use edobridge::domain::subject_pattern::SubjectPatterns;
 use edobridge::providers::bitrix24::events::without_credentials;
 use edobridge::providers::bitrix24::{IncomingEvent, envelope, forms};
+use edobridge::providers::cms;
 use edobridge::providers::easydocs::{Settings, callback};
 use edobridge::providers::http_client::Answer;
 use edobridge::providers::redaction::Redactor;
@@ -408,6 +411,38 @@ fn a_callback_that_was_changed_is_forged_and_no_text_breaks_the_parser() {
             Err(error) => format!("{:?}", std::mem::discriminant(&error)),
         }
     });
+}
+
+// --- signatures -----------------------------------------------------------------------------------------------
+
+/// What was signed in the kept samples: openssl made them with a key that was thrown away, RSA, ECDSA, attached,
+/// detached and streamed as BER.
+const SIGNED: &[u8] = b"what was agreed upon";
+
+#[test]
+fn no_mutated_signature_breaks_the_decoder_or_passes_for_another_content() {
+    let patterns = SubjectPatterns::default();
+    let signer = SignerIdentity { iin: Some("111111111111".into()), bin: None };
+    let mut accepted = 0_u32;
+    for encapsulation in [Encapsulation::Attached, Encapsulation::Detached] {
+        let count = std::cell::Cell::new(0_u32);
+        fuzz("cms", Vec::new(), |input| {
+            let Ok(bytes) = cms::decode(input, 64 * 1024) else { return "not decoded".to_owned() };
+            let wanted = cms::Wanted { encapsulation, signer: &signer, patterns: &patterns };
+            match cms::check(&bytes, &wanted, &mut &SIGNED[..]) {
+                Ok(checked) => {
+                    count.set(count.get() + 1);
+                    assert!(checked.evidence.signature_checked && checked.evidence.digest_checked);
+                    let other = cms::check(&bytes, &wanted, &mut &b"something else"[..]);
+                    assert!(other.is_err(), "one signature for two contents");
+                    "accepted".to_owned()
+                }
+                Err(error) => format!("{} {}", error.code(), error.to_string().len().min(60)),
+            }
+        });
+        accepted += count.get();
+    }
+    assert!(accepted > 0, "not even the samples are accepted: the judge sees nothing");
 }
 
 fn hex_hmac(key: &[u8], body: &[u8]) -> String {

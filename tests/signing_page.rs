@@ -2,7 +2,11 @@
 //! in a real browser against an emulated signing agent.
 //!
 //! Without Chromium and its driver the tests in the browser say so and pass; under `CI=true` they fail.
-#![allow(clippy::print_stdout, reason = "a test that skips says so")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says so when it skips"
+)]
 
 mod support;
 

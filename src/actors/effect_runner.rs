@@ -8,6 +8,7 @@ use super::circuit::{self, Circuit, CircuitView};
 use super::crash_point::{self, CrashPoint};
 use super::document_saga::HandleError;
 use super::fair_turns::{FairTurns, Turn};
+use super::features::{Feature, SYSTEM_NOTICE};
 use super::folder;
 use super::item_work::delivery_of;
 use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
@@ -19,20 +20,21 @@ use crate::domain::{
 use crate::limits;
 use crate::providers::bitrix24::crm::Item;
 use crate::providers::bitrix24::item_access::ItemAccess;
+use crate::providers::bitrix24::notify::NoticeMethod;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
 use crate::providers::spool_io::FileSource;
 use crate::saga::document::rule::{self, SourceFacts};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
-    Answer, CallbackStatus, Claim, DeliveredFile, Effect, Event, EventToken, RobotHeard, RobotReply, Rule,
-    Source, SourceFile, WantedFile,
+    Answer, CallbackStatus, Claim, CommentFile, DeliveredFile, Delivery, DriveCopy, Effect, Event,
+    EventToken, RobotHeard, RobotReply, Rule, Source, SourceFile, WantedFile,
 };
 use crate::store::StoreError;
 use crate::telemetry::metrics::{CallOutcome, Provider};
 use actix::prelude::*;
 use futures_util::FutureExt;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -62,8 +64,6 @@ pub struct EffectRunner {
     signing_calls: FairTurns,
     idocs_circuit: Arc<Mutex<Circuit>>,
     pub(super) idocs_calls: FairTurns,
-    /// What was learned of each portal's CRM methods.
-    items: Mutex<HashMap<PortalId, Arc<ItemAccess>>>,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
 }
 
@@ -83,7 +83,6 @@ impl EffectRunner {
             signing_calls: FairTurns::new(parts.signing_calls_max),
             idocs_circuit: Arc::new(Mutex::new(Circuit::new(parts.circuit))),
             idocs_calls: FairTurns::new(parts.idocs.as_ref().map_or(1, |idocs| idocs.calls_max)),
-            items: Mutex::new(HashMap::new()),
             running: Mutex::new(HashSet::new()),
             parts,
         }
@@ -241,11 +240,7 @@ impl EffectRunner {
                 let found = crm::comment_find(&self.portal(order)?.caller, *item, mark).await?;
                 Ok(found.map_or(Answer::CommentNotFound, |comment_id| Answer::Commented { comment_id }))
             }
-            Effect::Notify { user_id, text, tag } => {
-                let portal = self.portal(order)?;
-                notify::system(&portal.caller, *user_id, text, tag, &self.parts.notify_client_id).await?;
-                Ok(Answer::Notified)
-            }
+            Effect::Notify { user_id, text, tag } => self.portal(order)?.tell(*user_id, text, tag).await,
             Effect::PickSource { item, pick, rule } => {
                 self.portal(order)?.pick_source(*item, pick, rule).await
             }
@@ -294,11 +289,6 @@ impl EffectRunner {
         }
     }
 
-    fn items_of(&self, portal: &PortalId) -> Arc<ItemAccess> {
-        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        items.entry(portal.clone()).or_default().clone()
-    }
-
     pub(super) fn portal(&self, order: &Order) -> Result<PortalWork<'_>, Failure> {
         let session = self.portals.session(&order.portal).ok_or_else(|| unknown_portal(&order.portal))?;
         Ok(PortalWork {
@@ -307,7 +297,7 @@ impl EffectRunner {
             session: session.clone(),
             caller: PortalCaller::background(session.clone()).since(order.since),
             since: order.since,
-            items: self.items_of(&order.portal),
+            items: self.parts.capabilities.items(&order.portal),
         })
     }
 
@@ -383,6 +373,32 @@ impl PortalWork<'_> {
         self.session.send(wanted).await.map_err(|_| stopping())?
     }
 
+    /// What the rule wants of the delivery, without what this portal cannot do at all. The signed file itself is never
+    /// dropped: a comment that is its only place is tried, and a person hears of the failure.
+    pub(super) fn delivery(&self, rule: &Rule, read: Option<&Item>, creator: Option<u64>) -> Delivery {
+        let mut delivery = delivery_of(rule, read, creator);
+        let is_off = |feature| self.parts.capabilities.is_off(&self.portal, feature);
+        let has_another_place = delivery.drive == DriveCopy::Wanted || delivery.field.is_some();
+        if is_off(Feature::Timeline) && has_another_place {
+            delivery.comment = false;
+            delivery.comment_file = CommentFile::None;
+        }
+        if is_off(Feature::Notices) {
+            delivery.notify.clear();
+        }
+        delivery
+    }
+
+    async fn tell(&self, user_id: u64, text: &str, tag: &str) -> Result<Answer, Failure> {
+        let client_id = &self.parts.notify_client_id;
+        if self.parts.capabilities.lacks(&self.portal, SYSTEM_NOTICE) {
+            notify::system_by(NoticeMethod::Old, &self.caller, user_id, text, tag, client_id).await?;
+        } else {
+            notify::system(&self.caller, user_id, text, tag, client_id).await?;
+        }
+        Ok(Answer::Notified)
+    }
+
     async fn read_item(&self, item: CrmItem) -> Result<Answer, Failure> {
         let read = self.items.get(&self.caller, item).await?;
         let stage = read.stage_id.clone().unwrap_or_default();
@@ -396,7 +412,7 @@ impl PortalWork<'_> {
                 }
             }
             if !files.is_empty() {
-                let delivery = delivery_of(rule, Some(&read), None);
+                let delivery = self.delivery(rule, Some(&read), None);
                 return Ok(Answer::ItemWanted { item, files, delivery });
             }
         }
@@ -456,7 +472,7 @@ impl PortalWork<'_> {
         };
         let crm_item = rule.item_of(&facts.name);
         let read = self.item_facts(rule, crm_item).await?;
-        let delivery = delivery_of(rule, read.as_ref(), facts.created_by);
+        let delivery = self.delivery(rule, read.as_ref(), facts.created_by);
         let max = rule.size_max;
         let (bytes, _) = self.download(&info.download_url, max).await?;
         if facts.size_bytes.is_some_and(|size| size != bytes.size_bytes) {
@@ -532,7 +548,7 @@ impl PortalWork<'_> {
         if !rule.wants(&facts) {
             return Ok(no_rule_for(&facts));
         }
-        let delivery = delivery_of(rule, Some(&read), None);
+        let delivery = self.delivery(rule, Some(&read), None);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: Some(item) })
     }
 

@@ -304,3 +304,245 @@ fn no_address() -> Failure {
 fn not_for_idocs() -> Failure {
     local(FailureClass::Permanent, "wrong_order", "Сбой внутри edobridge.", "A fault inside edobridge.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Secret, Timestamp};
+    use crate::providers::http_client::{HttpClient, HttpSettings};
+    use crate::providers::test_server::{Reply, TestServer};
+    use crate::store::{Store, StoreOptions};
+    use serde_json::json;
+    use tokio::io::AsyncWriteExt as _;
+
+    const DOCUMENT: &str = "3f2c1d50-6a7b-4c8d-9e01-23456789abcd";
+    const EMPLOYEE: &str = "11111111-2222-4333-8444-555555555555";
+
+    /// iDocs as a scripted server, and a store with a spool.
+    struct Stage {
+        server: TestServer,
+        idocs: IdocsParts,
+        store: Store,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Stage {
+        fn new(replies: Vec<Reply>) -> Self {
+            Self::with(|_| replies)
+        }
+
+        fn with(replies: impl FnOnce(&str) -> Vec<Reply>) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let server = TestServer::start_with(replies);
+            let settings = idocs::Settings {
+                base_url: server.url("/"),
+                token: Secret::new("token"),
+                ..idocs::Settings::default()
+            };
+            let http = HttpClient::new(&HttpSettings::default()).unwrap();
+            let client = Arc::new(idocs::Client::new(http, settings).unwrap());
+            let (store, _) = Store::open(StoreOptions::new(dir.path().join("store")), &mut |_| {}).unwrap();
+            let idocs = IdocsParts { client, author: Some(EMPLOYEE.into()), links: None, calls_max: 1 };
+            Self { server, idocs, store, _dir: dir }
+        }
+
+        async fn perform(&self, effect: &OwnEffect) -> Result<OwnAnswer, Failure> {
+            IdocsWork { idocs: &self.idocs, spool: self.store.spool() }.perform(effect).await
+        }
+
+        async fn keep(&self, bytes: &[u8]) -> SpoolFile {
+            let mut writer = self.store.spool().create().await.unwrap();
+            writer.write_all(bytes).await.unwrap();
+            writer.finish().await.unwrap()
+        }
+    }
+
+    fn sample(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/data/idocs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    fn file(bytes: &[u8]) -> Reply {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len());
+        Reply::Bytes([head.as_bytes(), bytes].concat())
+    }
+
+    fn unit_at(base: &str) -> Reply {
+        Reply::ok(
+            &json!({"documentId": DOCUMENT, "downloadLink": format!("{base}/download//x"), "disposeOn": 9, "idempotencyTicket": "t"})
+                .to_string(),
+        )
+    }
+
+    fn set_route() -> OwnEffect {
+        let counterparty = Counterparty {
+            bin: "123456789012".into(),
+            email: " ".into(),
+            kind: CounterpartyKind::Individual,
+        };
+        OwnEffect::SetRoute { document_id: DOCUMENT.into(), employee_id: EMPLOYEE.into(), counterparty }
+    }
+
+    #[tokio::test]
+    async fn a_file_and_its_draft_are_made_with_the_number_that_was_fixed_before() {
+        let stage = Stage::new(vec![
+            file(&sample("01-blob-upload-response.json")),
+            file(&sample("02-document-create-response.json")),
+            file(&sample("09-outbox-query-response.json")),
+        ]);
+        let bytes = stage.keep(b"%PDF-1.7").await;
+        let upload = OwnEffect::UploadBlob { file: SourceFile { name: "a.pdf".into(), bytes, ..source() } };
+        let OwnAnswer::BlobStored { blob_id } = stage.perform(&upload).await.unwrap() else { panic!() };
+        let dated = Timestamp(1_748_772_000_000);
+        let (number, name) = ("CTR-2025-1".to_owned(), "Договор поставки №1".to_owned());
+        let order = DraftOrder {
+            blob_id,
+            number: number.clone(),
+            name: name.clone(),
+            dated,
+            group: "Purchase".into(),
+        };
+        let made = OwnAnswer::DraftMade { document_id: DOCUMENT.into(), raw_status: "DRAFT".into() };
+        assert_eq!(stage.perform(&OwnEffect::CreateDraft(order)).await.unwrap(), made);
+        let find = OwnEffect::FindDraft { number, name, dated };
+        assert_eq!(stage.perform(&find).await.unwrap(), made, "the look finds the same");
+        let body = stage.server.requests()[1].json();
+        assert_eq!(body["documentMetadata"]["documentAuthorEmployeeId"], json!(EMPLOYEE));
+        assert_eq!(stage.server.requests()[2].json()["documentAuthorId"], json!(EMPLOYEE));
+    }
+
+    fn source() -> SourceFile {
+        SourceFile {
+            name: String::new(),
+            bytes: SpoolFile { digest: FileDigest([0; 32]), size_bytes: 0 },
+            folder_id: None,
+            version: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_route_that_stands_is_not_set_again() {
+        let bare = json!({"response": {"id": DOCUMENT, "documentStatus": "DRAFT"}}).to_string();
+        let stage = Stage::new(vec![
+            file(&sample("08-single-outbox-response.json")),
+            Reply::ok(&bare),
+            Reply::ok(""),
+        ]);
+        assert_eq!(stage.perform(&set_route()).await.unwrap(), OwnAnswer::RouteSet);
+        assert_eq!(stage.server.requests().len(), 1, "it was only looked at");
+        assert_eq!(stage.perform(&set_route()).await.unwrap(), OwnAnswer::RouteSet);
+        let node = stage.server.requests()[2].json()["route"]["external"]["nodes"][0].clone();
+        assert_eq!((&node["isIndividual"], &node["counterpartyEmails"]), (&json!(true), &json!([])));
+    }
+
+    #[tokio::test]
+    async fn content_comes_with_its_ticket_and_with_what_was_found_inside() {
+        let zip = sample("04-content-to-sign.zip");
+        let contract = {
+            let mut archive = zip::ZipArchive::new(std::io::Cursor::new(&zip)).unwrap();
+            let mut bytes = Vec::new();
+            std::io::copy(&mut archive.by_index(0).unwrap(), &mut bytes).unwrap();
+            bytes
+        };
+        let stage = Stage::with(|base| {
+            let other = b"PK is not a zip".as_slice();
+            let mut replies = Vec::new();
+            for bytes in [zip.as_slice(), &zip, other] {
+                replies.extend([unit_at(base), file(bytes)]);
+            }
+            replies.extend([unit_at(base), Reply::status(404, "", ""), Reply::status(404, "", "")]);
+            replies
+        });
+        let ours = stage.keep(&contract).await.digest;
+        let theirs = stage.keep(b"another file").await.digest;
+        for (original, expected) in
+            [(ours, Holds::Original), (theirs, Holds::SomethingElse), (ours, Holds::Unreadable)]
+        {
+            let effect = OwnEffect::PrepareContent {
+                document_id: DOCUMENT.into(),
+                employee_id: EMPLOYEE.into(),
+                original,
+            };
+            let OwnAnswer::ContentReady { content, ticket, expires_at, holds } =
+                stage.perform(&effect).await.unwrap()
+            else {
+                panic!("no content")
+            };
+            assert_eq!((holds, ticket.expose(), expires_at), (expected, "t", Timestamp(9_000)));
+            assert!(stage.store.spool().path(content.digest).exists());
+        }
+        let effect = OwnEffect::PrepareContent {
+            document_id: DOCUMENT.into(),
+            employee_id: EMPLOYEE.into(),
+            original: ours,
+        };
+        let failure = stage.perform(&effect).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.code.as_str()),
+            (FailureClass::Transient, CONTENT_GONE),
+            "the next try has a new link"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refusal_comes_with_its_reason_and_is_told_without_where_none_can_be_read() {
+        let refused = r#"{"documentStatus":"REJECTED_BY_RECIPIENT"}"#;
+        let stage = Stage::new(vec![
+            Reply::ok(refused),
+            file(&sample("08-single-outbox-response.json")),
+            Reply::ok(refused),
+            Reply::status(404, "", ""),
+            Reply::ok(refused),
+            Reply::status(429, "", ""),
+            Reply::ok(r#"{"documentStatus":"SIGNED_ON_MARS"}"#),
+            Reply::ok(r#"{"documentStatus":17}"#),
+        ]);
+        let read = || async { stage.perform(&OwnEffect::ReadStatus { document_id: DOCUMENT.into() }).await };
+        let answer = |status: OwnStatus, raw: &str| OwnAnswer::StatusRead { status, raw_status: raw.into() };
+        let with = OwnStatus::Refused(Some("Неверная сумма".into()));
+        assert_eq!(read().await.unwrap(), answer(with, "REJECTED_BY_RECIPIENT"));
+        assert_eq!(read().await.unwrap(), answer(OwnStatus::Refused(None), "REJECTED_BY_RECIPIENT"));
+        assert_eq!(read().await.unwrap_err().class, FailureClass::Throttled, "worth asking again");
+        assert_eq!(read().await.unwrap(), answer(OwnStatus::InWork, "SIGNED_ON_MARS"));
+        assert_eq!(read().await.unwrap(), answer(OwnStatus::Unclear, "17"));
+    }
+
+    #[tokio::test]
+    async fn the_signature_is_stored_and_saved_and_both_files_come_back() {
+        let zip = sample("04-content-to-sign.zip");
+        let stage = Stage::new(vec![
+            file(&sample("05-signature-blob-response.json")),
+            Reply::ok(""),
+            file(b"%PDF-1.7"),
+            Reply::status(404, "", ""),
+            file(&zip),
+        ]);
+        let cms = stage.keep(&sample("05-signature-attached.cms")).await;
+        let stored = stage.perform(&OwnEffect::SendSignature { cms }).await.unwrap();
+        let OwnAnswer::SignatureStored { blob_id } = stored else { panic!("not stored") };
+        let save = OwnEffect::SaveSignature {
+            document_id: DOCUMENT.into(),
+            employee_id: EMPLOYEE.into(),
+            blob_id: blob_id.clone(),
+            ticket: Ticket::new("t"),
+        };
+        assert_eq!(stage.perform(&save).await.unwrap(), OwnAnswer::SignatureSaved);
+        assert_eq!(stage.server.requests()[1].json()["signatureBinaryContent"]["blobId"], json!(blob_id));
+        let print = OwnEffect::FetchPrintForm { document_id: DOCUMENT.into() };
+        let OwnAnswer::PrintForm(Some(form)) = stage.perform(&print).await.unwrap() else {
+            panic!("no form")
+        };
+        assert_eq!(std::fs::read(stage.store.spool().path(form.digest)).unwrap(), b"%PDF-1.7");
+        assert_eq!(stage.perform(&print).await.unwrap(), OwnAnswer::PrintForm(None));
+        let archive = OwnEffect::FetchArchive { document_id: DOCUMENT.into() };
+        let OwnAnswer::Archive(Some(file)) = stage.perform(&archive).await.unwrap() else { panic!("none") };
+        assert_eq!(file.size_bytes, zip.len() as u64);
+    }
+
+    #[test]
+    fn several_drafts_with_one_number_are_for_a_person() {
+        let failure = found(FoundDraft::Several(vec!["a".into(), "b".into()])).unwrap_err();
+        assert_eq!((failure.class, failure.code.as_str()), (FailureClass::Permanent, "several_documents"));
+        assert!(failure.reason.en.contains("a, b"));
+        assert_eq!(found(FoundDraft::None).unwrap(), OwnAnswer::DraftNotFound);
+    }
+}

@@ -27,12 +27,13 @@ use super::folder_watch::{FolderWatch, WatchedFolder};
 use super::owner_watch::OwnerSettings;
 use super::portal_session::{PortalCaller, PortalSession};
 use super::second_channel::ChannelSettings;
+use super::sender_list::Senders;
 use super::session_registry::{Sessions, Tenure};
 use super::token_keeper::{TokenKeeper, Tokens};
 use super::workflow_watch::WorkflowSettings;
 use super::{Parts, PortalSetup};
-use super::{effect_runner::EffectRunner, owner_watch, second_channel, workflow_watch};
-use crate::config::{Members, Network};
+use super::{capability_watch, effect_runner::EffectRunner, owner_watch, second_channel, workflow_watch};
+use crate::config::Members;
 use crate::domain::{
     AppId, Failure, FailureClass, Installation, InstallationKey, InstallationStatus, MemberId, PortalId,
     Secret, Text, TokenPair,
@@ -43,7 +44,6 @@ use crate::providers::bitrix24::lifecycle::{Claim, ClaimedTokens, Lifecycle};
 use crate::providers::bitrix24::oauth::{AppInfo, OauthClient, OauthFailure, Refusal, needs_authorisation};
 use crate::providers::bitrix24::registration::{self, Bound, Placement};
 use crate::providers::bitrix24::{AppAccess, Client, account, notify};
-use crate::providers::http_client::HttpClient;
 use crate::providers::url_rules::Origin;
 use crate::saga::document::rule::EVERY_PORTAL;
 use crate::store::{Installations, RekeyError, RekeyReport};
@@ -71,6 +71,9 @@ const INSTALLATIONS_MAX: usize = 1_000;
 /// Makes the setting of a portal that has installed an application.
 pub type MakePortal = Arc<dyn Fn(PortalId, &MemberId, Origin, AppAccess) -> PortalSetup + Send + Sync>;
 
+/// Makes a client that asks a portal before it has a session.
+pub type MakeVisitor = Arc<dyn Fn(&MemberId, Origin, AppAccess) -> Client + Send + Sync>;
+
 /// Whether portals may be spoken to in the clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -96,11 +99,11 @@ pub struct AppSetup {
     /// Whether plain http is allowed.
     pub transport: Transport,
     /// Portals with an entry of their own, and where their events may come from.
-    pub named: BTreeMap<MemberId, (PortalId, Vec<Network>)>,
-    /// Where events of the others may come from; empty = anywhere.
-    pub senders: Vec<Network>,
+    pub named: BTreeMap<MemberId, (PortalId, Senders)>,
+    /// Where events of the others may come from.
+    pub senders: Senders,
     /// Asks a portal who somebody is, before it is known.
-    pub http: HttpClient,
+    pub make_visitor: MakeVisitor,
     /// Makes the setting of a portal.
     pub make_portal: MakePortal,
 }
@@ -134,8 +137,8 @@ pub struct InstalledGate {
     pub member_id: MemberId,
     /// Valid tokens.
     pub application_tokens: Vec<Secret>,
-    /// Addresses it may send from; empty = any.
-    pub senders: Vec<Network>,
+    /// Addresses it may send from.
+    pub senders: Senders,
 }
 
 /// Why a claim is not believed, or not carried out.
@@ -248,6 +251,8 @@ pub struct Registry {
 struct Notes {
     unbound: BTreeSet<InstallationKey>,
     bindings: BTreeMap<InstallationKey, Vec<BindingView>>,
+    /// The mark under which offline events were bound.
+    marked: BTreeMap<InstallationKey, String>,
     hinted: BTreeMap<InstallationKey, crate::domain::Timestamp>,
     told: BTreeMap<InstallationKey, crate::domain::Timestamp>,
     states: Vec<Authorisation>,
@@ -356,10 +361,12 @@ impl Registry {
             workflows: setup.workflows.clone(),
         };
         self.notes().watched.insert(it.key.clone(), watched);
+        let (client, capability) = (setup.client.clone(), setup.capability);
         let parts = self.parts.clone();
         let session =
             PortalSession::start_in_arbiter(&self.arbiter, move |_| PortalSession::new(parts, setup));
         self.sessions.insert(it.portal.clone(), session);
+        capability_watch::start(&self.parts, &it.portal, &self.sessions, &client, capability, &self.arbiter);
         if it.status != InstallationStatus::Uninstalled {
             self.start_watches(&it);
         }

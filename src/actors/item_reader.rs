@@ -335,6 +335,9 @@ impl Work {
 
     /// Items of one type, at most a page.
     async fn chunk(&self, turns: Vec<Turn>) -> Vec<Answered> {
+        if self.reader.parts.capabilities.lacks(&self.portal, item_pages::METHOD) {
+            return self.each_alone(turns).await;
+        }
         let Some(caller) = self.reader.caller(&self.portal) else {
             return turns.into_iter().map(left_without_portal).collect();
         };
@@ -366,11 +369,15 @@ impl Work {
             // back or say to a person what is wrong.
             Err(failure) if failure.class == FailureClass::Permanent => {
                 tracing::warn!(portal = %self.portal, code = %failure.code, "items cannot be listed, each is read alone");
-                let each = stream::iter(turns).map(|turn| self.begin(turn));
-                each.buffer_unordered(ANSWERED_AT_ONCE).collect().await
+                self.each_alone(turns).await
             }
             Err(failure) => turns.into_iter().map(|turn| Answered::Unread(turn, failure.clone())).collect(),
         }
+    }
+
+    async fn each_alone(&self, turns: Vec<Turn>) -> Vec<Answered> {
+        let each = stream::iter(turns).map(|turn| self.begin(turn));
+        each.buffer_unordered(ANSWERED_AT_ONCE).collect().await
     }
 
     /// A list does not say why an item is missing in it.

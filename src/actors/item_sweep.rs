@@ -17,6 +17,7 @@ use crate::providers::bitrix24::documentgenerator;
 use crate::providers::bitrix24::item_pages::{self, Changed, Listed};
 use crate::saga::document::rule::{self, GeneratedFacts};
 use crate::store::{Cursor, NewNotice, StoreError};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +105,7 @@ impl ItemSweep {
         match self.round().await {
             Ok(found) => {
                 self.parts.metrics.channel_looked(portal, label);
+                self.parts.channels.looked(&self.portal, self.parts.clock.now(), found);
                 if found > 0 {
                     tracing::info!(portal, found, "a sweep found changes that a rule wants");
                 }
@@ -111,7 +113,9 @@ impl ItemSweep {
             }
             Err(error) => {
                 self.parts.metrics.channel_failed(portal, label);
-                tracing::warn!(portal, reason = %error_chain(&error), "a sweep failed");
+                let reason = error_chain(&error);
+                self.parts.channels.failed(&self.portal, &reason);
+                tracing::warn!(portal, %reason, "a sweep failed");
                 Looked::InVain
             }
         }
@@ -120,19 +124,32 @@ impl ItemSweep {
     /// One look at everything that the rules listen to. One type that cannot be listed does not hide the others.
     async fn round(&self) -> Result<usize, SweepError> {
         let (mut found, mut broken) = (0, None);
-        for type_id in item_rules::types(&self.parts, &self.portal) {
+        for type_id in self.listed_types() {
             match self.items(type_id).await {
                 Ok(count) => found += count,
                 Err(error) => broken = Some(error),
             }
         }
-        if item_rules::listens_to_generated(&self.parts, &self.portal) {
+        if self.lists_generated() {
             match self.generated().await {
                 Ok(count) => found += count,
                 Err(error) => broken = Some(error),
             }
         }
         broken.map_or(Ok(found), Err)
+    }
+
+    /// Types whose items the portal can list at all: a box without lists is not asked for them again and again.
+    fn listed_types(&self) -> BTreeSet<u32> {
+        match self.parts.capabilities.lacks(&self.portal, item_pages::METHOD) {
+            true => BTreeSet::new(),
+            false => item_rules::types(&self.parts, &self.portal),
+        }
+    }
+
+    fn lists_generated(&self) -> bool {
+        item_rules::listens_to_generated(&self.parts, &self.portal)
+            && !self.parts.capabilities.lacks(&self.portal, documentgenerator::LIST_METHOD)
     }
 
     // ---- items ---------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ impl PortalWork<'_> {
                 format!("Field {field} of item {item} has no file that was not sent for signature yet."),
             ));
         }
-        let delivery = delivery_of(rule, Some(&read), None);
+        let delivery = self.delivery(rule, Some(&read), None);
         Ok(Answer::ItemWanted { item, files, delivery })
     }
 
@@ -219,7 +219,7 @@ impl PortalWork<'_> {
             ));
         }
         let read = self.items.get(&self.caller, item).await?;
-        let delivery = delivery_of(rule, Some(&read), None);
+        let delivery = self.delivery(rule, Some(&read), None);
         Ok(Answer::DocumentPicked { document_id: latest.id, delivery })
     }
 
@@ -250,7 +250,7 @@ impl PortalWork<'_> {
             ..SourceFacts::default()
         };
         let read = self.item_facts(rule, document.item).await?;
-        let delivery = delivery_of(rule, read.as_ref(), None);
+        let delivery = self.delivery(rule, read.as_ref(), None);
         Ok(Answer::SourceFetched { facts, bytes, delivery, crm_item: document.item })
     }
 

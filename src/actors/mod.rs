@@ -10,11 +10,15 @@
 
 mod batch_room;
 pub mod bindings;
+pub mod capability_board;
+pub mod capability_watch;
+pub mod channel_board;
 pub mod circuit;
 mod crash_point;
 pub mod document_saga;
 pub mod effect_runner;
 mod fair_turns;
+pub mod features;
 pub mod folder;
 pub mod folder_watch;
 pub mod found;
@@ -34,6 +38,7 @@ pub mod push_channel;
 pub mod retry_scheduler;
 mod robot_desk;
 pub mod second_channel;
+pub mod sender_list;
 pub mod session_registry;
 pub mod signing_desk;
 pub mod signing_links;
@@ -57,6 +62,9 @@ use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
 use crate::telemetry::metrics::CircuitState;
 use crate::telemetry::metrics::Metrics;
 use actix::prelude::*;
+use capability_board::{CapabilityBoard, CapabilityView};
+use capability_watch::CapabilitySettings;
+use channel_board::{ChannelBoard, ChannelView};
 use circuit::{CircuitSettings, CircuitView};
 use document_saga::HandleError;
 use effect_runner::EffectRunner;
@@ -71,6 +79,7 @@ use owner_watch::{OwnerBoard, OwnerSettings, OwnerView};
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
 use retry_scheduler::{Deliver, Ping, RetryScheduler};
 use second_channel::ChannelSettings;
+use sender_list::SenderList;
 use session_registry::Sessions;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -116,6 +125,12 @@ pub struct Parts {
     pub gaps: Arc<GapReport>,
     /// Rung when something lies in a portal's offline queue.
     pub queue_bells: QueueBells,
+    /// The published addresses of senders, where a portal takes no others.
+    pub sender_list: Option<Arc<SenderList>>,
+    /// How the second channels are doing.
+    pub channels: ChannelBoard,
+    /// What the portals can do.
+    pub capabilities: Arc<CapabilityBoard>,
     /// What is known of the people behind the portals' credentials.
     pub owners: Arc<OwnerBoard>,
     /// What is known of the workflows that our robots made wait.
@@ -159,6 +174,8 @@ pub struct PortalSetup {
     pub owner: OwnerSettings,
     /// How workflows that hang are looked for.
     pub workflows: WorkflowSettings,
+    /// How it is asked what it can do.
+    pub capability: CapabilitySettings,
 }
 
 /// How long the limits of a portal are respected, in milliseconds.
@@ -228,6 +245,10 @@ pub struct PortalView {
     pub owner: Option<OwnerView>,
     /// The workflows that our robots made wait; none before the first look.
     pub workflows: Option<WorkflowsView>,
+    /// What it can do; none before it is known at all.
+    pub capability: Option<CapabilityView>,
+    /// How its second channels are doing.
+    pub channel: Option<ChannelView>,
 }
 
 /// Whether the engine can take work.
@@ -255,10 +276,12 @@ impl Engine {
         let decisions = Arbiter::new();
         let remotes = Arbiter::new();
         let sessions = Sessions::new(parts.circuit);
+        sender_list::start(&parts, &remotes.handle());
         let mut by_webhook = Vec::new();
         for portal in portals {
             let (id, shared, channel) = (portal.id.clone(), parts.clone(), portal.channel.clone());
             let owner = portal.owner.clone();
+            let (client, capability) = (portal.client.clone(), portal.capability);
             let session = PortalSession::start_in_arbiter(&remotes.handle(), move |_| {
                 PortalSession::new(shared, portal)
             });
@@ -266,6 +289,7 @@ impl Engine {
             if let Some(tenure) = sessions.tenure(&id) {
                 owner_watch::start(&parts, &id, &session, tenure, &owner, &remotes.handle());
             }
+            capability_watch::start(&parts, &id, &sessions, &client, capability, &remotes.handle());
             second_channel::start(&parts, &id, &sessions, &channel, &remotes.handle());
             by_webhook.push((id, session));
         }
@@ -286,6 +310,11 @@ impl Engine {
         }
         let arbiters = [decisions.handle(), remotes.handle()].into();
         Self { parts, runner, ingresses, scheduler, sessions, installations, arbiters }
+    }
+
+    /// The published addresses of senders, where a portal takes no others.
+    pub fn sender_list(&self) -> Option<Arc<SenderList>> {
+        self.parts.sender_list.clone()
     }
 
     /// The installations of our applications.
@@ -420,6 +449,7 @@ impl Engine {
         reasons.extend(self.installations.complaints());
         reasons.extend(self.parts.budgets.alarms());
         reasons.extend(self.parts.owners.alarms());
+        reasons.extend(self.sender_list().and_then(|list| list.complaint()));
         let draining = self.parts.is_draining();
         if draining {
             reasons.push(stopping());
@@ -431,6 +461,7 @@ impl Engine {
             "circuits": circuits,
             "effects_under_way": self.runner.running_count(),
             "owners": self.parts.owners.codes(),
+            "features": self.parts.capabilities.codes(),
         });
         EngineHealth { ready: store_ready && alive && !draining, reasons, draining, details }
     }
@@ -453,6 +484,8 @@ impl Engine {
                 workflows,
                 installation: installed.iter().find(|it| it.portal == id).cloned(),
                 owner,
+                capability: self.parts.capabilities.view(&id),
+                channel: self.parts.channels.of(&id),
                 id: view.id,
                 address: view.address,
                 bucket_level: view.bucket_level,
@@ -508,6 +541,7 @@ impl Engine {
             metrics.set_circuit(&remote, state);
         }
         self.parts.gaps.tick(now);
+        sender_list::measure(&self.parts);
         if let Ok(due) = self.parts.store.next_due().await {
             let lag = due.map_or(0, |due| now.ms_since(due));
             metrics.set_timer_lag(Duration::from_millis(lag));

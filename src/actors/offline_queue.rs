@@ -17,6 +17,7 @@ use super::portal_session::PortalCaller;
 use super::{Parts, error_chain};
 use crate::domain::{Failure, FailureClass, PortalId, Timestamp};
 use crate::providers::bitrix24::BitrixTrigger;
+use crate::providers::bitrix24::capabilities::{FEATURE_CONNECTOR, FEATURE_RESERVES};
 use crate::providers::bitrix24::offline::{self, Features, Fetch, Package, QueueRow};
 use crate::saga::document::rule::{self, GeneratedFacts};
 use crate::store::{NewNotice, NoticeKind, StoreError};
@@ -34,6 +35,8 @@ pub const CONTENT_TYPE: &str = "application/vnd.edobridge.offline-package+json";
 const FETCHES_AT_ONCE: usize = 10;
 /// How long the answer about the plan counts, so that a changed plan is noticed within a day.
 const FEATURES_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// The registrations follow a change of the queue within a look or so: one sweep now, one at the next look.
+const SWEEPS_AFTER_CHANGE: u8 = 2;
 /// Pause before rows that the portal has deleted already are offered to a failing store again.
 const STORE_PAUSE: Duration = Duration::from_millis(crate::limits::SCAN_INTERVAL_MS);
 
@@ -113,10 +116,14 @@ pub struct OfflineQueue {
 /// What one task knows between its looks.
 struct Knowledge {
     features: Option<(Features, Instant)>,
+    /// The features at the last look that told them.
+    last: Option<Features>,
     /// Whether there may be reservations that nobody remembers.
     forgotten: bool,
     swept: Option<Instant>,
     failures: u32,
+    /// Sweeps that are due because the queue was changed for another: rows of the former one are read by nobody.
+    sweeps_due: u8,
 }
 
 impl OfflineQueue {
@@ -135,22 +142,39 @@ impl OfflineQueue {
     /// Reads until the process stops.
     pub async fn run(self) {
         let bell = self.parts.queue_bells.of(&self.portal);
-        let mut known = Knowledge { features: None, forgotten: true, swept: None, failures: 0 };
+        let mut known = Knowledge {
+            features: None,
+            last: None,
+            forgotten: true,
+            swept: None,
+            failures: 0,
+            sweeps_due: 0,
+        };
         while !self.parts.is_draining() {
             self.look(&mut known).await;
             // A portal that refuses is asked more and more rarely, at most ten times the interval apart.
             let stretch = u64::from(known.failures.min(10)).max(1);
             let pause = Duration::from_millis(self.interval_ms * stretch);
-            drop(tokio::time::timeout(pause, bell.notified()).await);
+            if tokio::time::timeout(pause, bell.notified()).await.is_ok() {
+                self.parts.channels.woken(&self.portal, self.parts.clock.now());
+            }
         }
     }
 
     async fn look(&self, known: &mut Knowledge) {
         let label = Channel::OfflineQueue.label();
+        if !self.is_there() {
+            return self.sweep_instead(known).await;
+        }
         match self.drain(known).await {
             Ok(rows) => {
                 known.failures = 0;
+                if known.sweeps_due > 0 {
+                    known.sweeps_due -= 1;
+                    self.sweep.look().await;
+                }
                 self.parts.metrics.channel_looked(self.portal.as_str(), label);
+                self.parts.channels.looked(&self.portal, self.parts.clock.now(), rows);
                 if rows > 0 {
                     tracing::info!(portal = %self.portal, rows, "events were fetched from the offline queue");
                 }
@@ -162,8 +186,14 @@ impl OfflineQueue {
                 let (failures, reason) = (known.failures, error_chain(&error));
                 tracing::warn!(portal = %self.portal, failures, %reason, "the offline queue was not read");
                 self.sweep_instead(known).await;
+                self.parts.channels.failed(&self.portal, &reason);
             }
         }
+    }
+
+    /// Whether the portal has a queue at all; a box without one is swept instead, and not asked for it each time.
+    fn is_there(&self) -> bool {
+        !self.parts.capabilities.lacks(&self.portal, offline::GET)
     }
 
     /// The queue is out of reach: what changed is asked for, as often as a portal without a queue is.
@@ -174,11 +204,21 @@ impl OfflineQueue {
         }
     }
 
+    /// Whether a later look at the plan has not seen otherwise.
+    fn still_holds(&self, features: Features) -> bool {
+        let Some(map) = self.parts.capabilities.of(&self.portal) else { return true };
+        map.feature(FEATURE_RESERVES).is_none_or(|reserves| reserves == features.reserves)
+            && map.feature(FEATURE_CONNECTOR).is_none_or(|connector| connector == features.connector)
+    }
+
     async fn features(&self, known: &mut Knowledge) -> Result<Features, QueueError> {
         match known.features {
-            Some((features, at)) if at.elapsed() < FEATURES_FOR => Ok(features),
+            Some((features, at)) if at.elapsed() < FEATURES_FOR && self.still_holds(features) => Ok(features),
             Some(_) | None => {
                 let features = offline::features(&self.caller).await?;
+                if known.last.replace(features).is_some_and(|last| last.connector != features.connector) {
+                    known.sweeps_due = SWEEPS_AFTER_CHANGE;
+                }
                 known.features = Some((features, Instant::now()));
                 Ok(features)
             }

@@ -27,6 +27,9 @@ const CHANNELS_FOR: Duration = Duration::from_secs(11 * 3_600);
 /// Polls are not repeated faster, whatever the server answers.
 const POLL_EVERY_MIN: Duration = Duration::from_millis(200);
 
+/// Pause before it is looked again whether a portal without the method has it by now.
+const WITHOUT_SERVER: Duration = Duration::from_secs(60);
+
 /// Listens for one portal.
 pub struct PushChannel {
     parts: Arc<Parts>,
@@ -55,6 +58,10 @@ impl PushChannel {
     pub async fn run(self) {
         let (mut failures, mut channels) = (0, Channels::Kept);
         while !self.parts.is_draining() {
+            if self.parts.capabilities.lacks(&self.portal, push::CONFIG) {
+                tokio::time::sleep(WITHOUT_SERVER).await;
+                continue;
+            }
             let ended = match push::config(&self.caller, channels).await {
                 Ok(config) => {
                     // What was published while nobody listened is in the queue.

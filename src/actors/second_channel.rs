@@ -4,13 +4,14 @@
 //! the webhook of the caller. Nothing is started for a portal whose rules listen to no item and no generated document.
 
 use super::Parts;
+use super::channel_board::ChannelView;
 use super::item_rules;
 use super::item_sweep::{ItemSweep, Rounds, SweepSettings};
 use super::offline_queue::OfflineQueue;
 use super::portal_session::PortalCaller;
 use super::push_channel::PushChannel;
 use super::session_registry::Sessions;
-use crate::domain::PortalId;
+use crate::domain::{PortalId, Text};
 use crate::providers::http_client::HttpClient;
 use actix::prelude::*;
 use std::sync::Arc;
@@ -55,7 +56,43 @@ pub struct ChannelSettings {
     pub push: Option<HttpClient>,
 }
 
+impl Mode {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Sweep => "sweep",
+            Self::Both => "both",
+            Self::Off => "off",
+        }
+    }
+}
+
 impl ChannelSettings {
+    /// What is going to run, or why nothing is.
+    fn view(&self, listens: bool) -> ChannelView {
+        let rounds = self.sweep_rounds().filter(|_| listens);
+        let queue = self.has_queue() && listens;
+        let push = queue && self.push.is_some();
+        let all = [("offline_queue", queue), ("sweep", rounds.is_some()), ("push", push)];
+        let running = all.into_iter().filter(|(_, runs)| *runs).map(|(name, _)| name).collect();
+        let sweeps = (rounds == Some(Rounds::ForEver)).then_some(self.sweep.interval_ms);
+        let interval_ms = if queue { Some(self.offline_interval_ms) } else { sweeps };
+        let mut view = ChannelView::new(self.mode, running, interval_ms);
+        if self.mode == Mode::Off {
+            view.idle = Some(Text::new(
+                "он выключен (second_channel.mode = \"off\"); потерянное событие не найдёт никто.",
+                "it is off (second_channel.mode = \"off\"); an event that is lost is found by nobody.",
+            ));
+        } else if !listens {
+            view.idle = Some(Text::new(
+                "правила не ждут ни стадий, ни созданных документов.",
+                "no rule waits for stages or generated documents.",
+            ));
+        }
+        view
+    }
+
     fn has_queue(&self) -> bool {
         self.called_as == CalledAs::Application && matches!(self.mode, Mode::Auto | Mode::Both)
     }
@@ -83,6 +120,7 @@ pub fn start(
 ) {
     let listens =
         !item_rules::types(parts, portal).is_empty() || item_rules::listens_to_generated(parts, portal);
+    parts.channels.start(portal, settings.view(listens));
     if !listens {
         return;
     }

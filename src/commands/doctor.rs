@@ -19,7 +19,9 @@ use super::{Context, problem_view};
 use crate::config::{Config, Loaded};
 use crate::domain::{Clock, Text};
 use crate::telemetry::SystemClock;
-use checks::{application, clock, configuration, data_dir, easydocs, idocs, portal, public_address, store};
+use checks::{
+    application, clock, configuration, data_dir, easydocs, idocs, portal, public_address, senders, store,
+};
 use clap::Args;
 use finding::{Finding, Notebook};
 use futures_util::future::LocalBoxFuture;
@@ -184,6 +186,9 @@ fn plan(examination: &Examination, reach: Reach) -> Vec<Check<'_>> {
     }
     for entry in &examination.config().portals {
         checks.push(check(portal::title(entry), |notes| Box::pin(portal::check(examination, entry, notes))));
+    }
+    if senders::is_wanted(examination.config()) {
+        checks.push(check(senders::title(), |notes| Box::pin(senders::check(examination, notes))));
     }
     checks.push(check(easydocs::title(), |notes| Box::pin(easydocs::check(examination, notes))));
     if examination.config().idocs.is_some() {

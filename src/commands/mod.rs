@@ -29,6 +29,7 @@ pub mod table;
 pub mod wiring;
 pub mod wiring_apps;
 pub mod wiring_idocs;
+pub mod wiring_signing;
 
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;

@@ -7,6 +7,7 @@ use super::output::Output;
 use super::portal_budget::budget_sheet;
 use super::table::{sheet, table};
 use super::{offline_store, wiring_apps};
+use crate::actors::features::Standing;
 use crate::config::Config;
 use crate::domain::{Language, Text};
 use crate::http::budget_view::BudgetView;
@@ -194,8 +195,8 @@ fn show(
 
 fn portals_table(portals: &PortalList, output: &Output) -> String {
     let head = match output.language {
-        Language::Ru => ["id", "адрес", "запросов в ведре", "защита", "последняя ошибка"],
-        Language::En => ["id", "address", "requests in bucket", "circuit", "last error"],
+        Language::Ru => ["id", "адрес", "запросов в ведре", "защита", "выключено", "последняя ошибка"],
+        Language::En => ["id", "address", "requests in bucket", "circuit", "switched off", "last error"],
     };
     let row = |portal: &PortalLine| {
         vec![
@@ -203,6 +204,7 @@ fn portals_table(portals: &PortalList, output: &Output) -> String {
             portal.address.clone(),
             format!("{:.1}", portal.bucket_level),
             portal.circuit.clone(),
+            switched_off(portal),
             last_error(portal, output),
         ]
     };
@@ -225,6 +227,8 @@ fn portal_sheet(portal: &PortalLine, output: &Output) -> String {
         (output.word("вебхук действует до", "webhook expires"), expiry(portal)),
         (output.word("внимание", "attention"), concerns(portal, output)),
         (output.word("зависшие процессы", "hanging workflows"), hanging(portal, output)),
+        (output.word("умеет портал", "the portal can"), capability(portal, output)),
+        (output.word("второй канал", "second channel"), channel(portal, output)),
     ])
 }
 
@@ -280,6 +284,42 @@ fn hanging(portal: &PortalLine, output: &Output) -> String {
     hanging.map(|one| output.words(&one.text)).collect::<Vec<_>>().join("\n")
 }
 
+fn channel(portal: &PortalLine, output: &Output) -> String {
+    let Some(line) = &portal.channel else { return String::new() };
+    if let Some(why) = &line.idle {
+        return format!("{}: {}", line.mode, output.words(why));
+    }
+    let moment = |at: &Option<String>| at.as_ref().map_or_else(|| "—".to_owned(), |at| output.moment(at));
+    let failure = line.failure.iter().map(|why| format!("\n✗ {why}")).collect::<String>();
+    format!(
+        "{}: {}; {} {}, {} {}{failure}",
+        line.mode,
+        line.running.join(", "),
+        output.word("смотрел", "looked"),
+        moment(&line.looked_at),
+        output.word("разбужен", "woken"),
+        moment(&line.woken_at),
+    )
+}
+
+/// Names of features that the portal cannot do; `portals show` says why.
+fn switched_off(portal: &PortalLine) -> String {
+    let features = portal.capability.iter().flat_map(|known| &known.features);
+    let off = features.filter(|one| one.state == Standing::Off.name());
+    off.map(|one| one.feature.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn capability(portal: &PortalLine, output: &Output) -> String {
+    let Some(known) = &portal.capability else { return String::new() };
+    let at = match &known.checked_at {
+        Some(at) => format!("{} {}", output.word("опрошен", "asked"), output.moment(at)),
+        None => output.word("ещё не опрошен", "not asked yet").to_owned(),
+    };
+    let features = known.features.iter().map(|one| format!("✗ {}", output.words(&one.text)));
+    let unread = known.unread.iter().map(|why| output.words(why).to_owned());
+    std::iter::once(at).chain(features).chain(unread).collect::<Vec<_>>().join("\n")
+}
+
 fn last_error(portal: &PortalLine, output: &Output) -> String {
     portal.last_error.as_ref().map(|text| output.words(text).to_owned()).unwrap_or_default()
 }
@@ -288,7 +328,9 @@ fn last_error(portal: &PortalLine, output: &Output) -> String {
 mod tests {
     use super::super::output::Format;
     use super::*;
-    use crate::http::operator_view::{BlockedMethod, ConcernLine, OwnerLine};
+    use crate::http::operator_view::{
+        BlockedMethod, CapabilityLine, ChannelLine, ConcernLine, FeatureLine, OwnerLine,
+    };
 
     #[test]
     fn a_portal_shows_its_pauses_and_an_unknown_one_those_that_there_are() {
@@ -316,16 +358,40 @@ mod tests {
                 }],
                 unseen: None,
             }),
+            capability: Some(CapabilityLine {
+                checked_at: Some("2026-02-03T04:05:06Z".into()),
+                features: vec![FeatureLine {
+                    feature: "timeline".into(),
+                    state: "off".into(),
+                    text: Text::new("нет", "no comments"),
+                }],
+                unread: None,
+            }),
+            channel: Some(ChannelLine {
+                mode: "sweep".into(),
+                running: vec!["sweep".into()],
+                idle: None,
+                interval_ms: Some(180_000),
+                looked_at: Some("2026-02-03T04:05:06Z".into()),
+                found_at: None,
+                woken_at: None,
+                failure: Some("no rights".into()),
+            }),
         };
         let shown = portal_sheet(&portal, &output);
         assert!(shown.contains("Anna (id 17)") && shown.contains("soon over"), "{shown}");
-        assert!(shown.contains("2027-01-31"), "{shown}");
+        assert!(shown.contains("2027-01-31") && shown.contains("✗ no comments"), "{shown}");
+        assert!(
+            shown.contains("sweep: sweep; looked 2026-02-03") && shown.contains("✗ no rights"),
+            "{shown}"
+        );
         assert!(shown.contains("crm.item.get → 2026-02-03 04:05:06") && shown.contains("12.3"), "{shown}");
         let portals = PortalList { items: vec![portal] };
         assert_eq!(show(&portals, &GapList::default(), "other", None, &output), ExitStatus::Misuse);
         let gaps = PortalGaps { lost: 2, before_start: 1, late_ms_max: 90_500, ..PortalGaps::default() };
         let sheet = channel_sheet(&gaps, &output);
         assert!(sheet.contains("of these never came") && sheet.contains("90.5 s"), "{sheet}");
-        assert!(portals_table(&portals, &output).contains("https://p.example"));
+        let table = portals_table(&portals, &output);
+        assert!(table.contains("https://p.example") && table.contains("timeline"), "{table}");
     }
 }

@@ -11,6 +11,7 @@ use super::exit::ExitStatus;
 use super::output::Format;
 use crate::config::Period;
 use crate::domain::{CrmItem, Language, Secret, Text};
+use crate::sandbox::idocs::Employee;
 use crate::sandbox::{
     AppSpec, BucketRate, Capability, Chosen, EasyDocsOptions, KEY_HEADER, Limits, Mode, PortalTraits,
     Sandbox, SandboxOptions,
@@ -36,6 +37,10 @@ const STAGE: &str = "C1:EXECUTING";
 const FILE_FIELD: (&str, &str) = ("ufCrmContract", "UF_CRM_CONTRACT");
 /// Whoever is responsible for it: the owner of the webhook.
 const RESPONSIBLE: u64 = 1;
+/// Last part of the address to which iDocs sends webhooks: not a secret here, but as long as a real one.
+const IDOCS_PATH_SECRET: &str = "5a6d0b0c1e2f4a8b9c0d5a6d0b0c1e2f4a8b9c0d";
+/// The counterparty in iDocs: any 12 digits will do, the emulator plays them all.
+const COUNTERPARTY_BIN: &str = "123456789012";
 /// The shortest file that a PDF reader opens without complaint about its head.
 const SAMPLE_PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n";
 
@@ -309,6 +314,8 @@ fn options(args: &SandboxArgs) -> SandboxOptions {
 struct Stage {
     /// The folder that the sample configuration watches.
     inbox_folder: u64,
+    /// The folder that it watches for iDocs.
+    idocs_folder: u64,
     /// The folder where it puts signed files of deals.
     signed_folder: u64,
     /// The deal.
@@ -319,6 +326,7 @@ impl Stage {
     fn set(world: &World) -> Result<Self, WorldError> {
         let root = world.root_folder();
         let inbox_folder = world.add_folder(root, "На подпись")?;
+        let idocs_folder = world.add_folder(root, "На подпись в iDocs")?;
         let signed_folder = world.add_folder(root, "Подписанные")?;
         let fields = [
             ("title", json!("Поставка оборудования")),
@@ -328,7 +336,7 @@ impl Stage {
         ];
         world.put_item(DEAL, &fields);
         world.put_item_file(DEAL, FILE_FIELD.0, "Договор 501.pdf", SAMPLE_PDF)?;
-        Ok(Self { inbox_folder, signed_folder, deal: DEAL.id })
+        Ok(Self { inbox_folder, idocs_folder, signed_folder, deal: DEAL.id })
     }
 }
 
@@ -365,6 +373,9 @@ struct Brochure {
     easydocs_url: Url,
     idocs_url: Url,
     idocs_webhooks_url: Url,
+    /// Who signs for us in iDocs.
+    director: Employee,
+    company_bin: String,
     oauth_url: Url,
     member_id: String,
     client_id: String,
@@ -391,6 +402,8 @@ impl Brochure {
             easydocs_url: sandbox.easydocs_url(),
             idocs_url: sandbox.idocs_url(),
             idocs_webhooks_url: sandbox.world().idocs_webhooks_url(),
+            director: Employee::director(),
+            company_bin: sandbox.world().idocs_options().company.bin,
             oauth_url: sandbox.oauth_url(),
             member_id: sandbox.world().member_id(),
             client_id: app.client_id.clone(),
@@ -409,12 +422,13 @@ impl Brochure {
     /// A configuration with which edobridge works against this emulator.
     fn configuration(&self, args: &SandboxArgs) -> String {
         let Self { webhook_url, easydocs_url, oauth_url, keys, stage, .. } = self;
-        let Self { member_id, client_id, client_secret, .. } = self;
+        let Self { member_id, client_id, client_secret, idocs_url, idocs_webhooks_url, director, .. } = self;
         let public = args.event_target.port_or_known_default().unwrap_or(8080);
-        let (search, status) = if args.documented_only {
-            ("", "")
+        let (search, status, history) = if args.documented_only {
+            ("", "", "")
         } else {
-            ("/api/v1/documents?external_id={external_id}", "/api/v1/documents/{id}")
+            let history = "/webhooks/document-events/document-status-changed-event/{id}";
+            ("/api/v1/documents?external_id={external_id}", "/api/v1/documents/{id}", history)
         };
         format!(
             r#"# edobridge against its own sandbox. Every key here opens nothing but the emulator.
@@ -440,6 +454,27 @@ path = "{status}"
 [easydocs.signature]
 secrets = ["{callback_secret}"]
 
+[idocs]
+base_url = "{idocs_url}"
+webhooks_base_url = "{idocs_webhooks_url}"
+token = "{idocs_token}"
+poll = ["5s", "15s"]
+settle = "2s"
+dangerous_allow_http = true          # loopback only
+
+[idocs.webhook]
+path_secret = "{IDOCS_PATH_SECRET}"
+
+[idocs.history]
+document_path = "{history}"
+
+[[idocs.signers]]
+name = "director"
+employee_id = "{director_id}"
+iin = "{director_iin}"
+bin = "{company_bin}"
+bitrix_user = {RESPONSIBLE}
+
 # Takes effect when a button installs the application; until then the portal is reached by its webhook.
 [[apps]]
 id = "sandbox"
@@ -454,6 +489,7 @@ dangerous_allow_http = true          # loopback only
 id = "sandbox"
 webhook_url = "{webhook_url}"
 application_tokens = ["{application_token}"]
+administrators = [{RESPONSIBLE}]
 rate = "{plan}"
 dangerous_allow_http = true          # loopback only
 
@@ -462,6 +498,18 @@ id = "folder"
 portal = "sandbox"
 route_id = "route-1"
 trigger = {{ kind = "folder", folder_id = {inbox}, interval = "1s", existing = "send" }}
+notify = ["creator"]
+
+[[rules]]
+id = "idocs"
+portal = "sandbox"
+service = "idocs"
+signer = "director"
+counterparty_bin = "{COUNTERPARTY_BIN}"
+counterparty_email = "signer@example.com"
+include = ["*.pdf", "*.doc", "*.docx", "*.xls", "*.xlsx", "*.txt"]
+max_size = "15MB"
+trigger = {{ kind = "folder", folder_id = {idocs_inbox}, interval = "1s", existing = "send" }}
 notify = ["creator"]
 
 [[rules]]
@@ -477,6 +525,11 @@ notify = ["responsible"]
                 AppArg::Market => "market",
             },
             api_key = keys.easydocs_api_key,
+            idocs_token = keys.idocs_token,
+            director_id = director.id,
+            director_iin = director.iin,
+            company_bin = self.company_bin,
+            idocs_inbox = stage.idocs_folder,
             callback_secret = keys.callback_secret,
             application_token = keys.application_token,
             plan = args.plan.name(),
@@ -492,7 +545,7 @@ notify = ["responsible"]
             Some(key) => format!("curl -sS -H '{KEY_HEADER}: {key}'"),
             None => "curl -sS".to_owned(),
         };
-        let Stage { inbox_folder, deal, .. } = self.stage;
+        let Stage { inbox_folder, idocs_folder, deal, .. } = self.stage;
         let button = |ru: &str, en: &str, command: String| Button { what: Text::new(ru, en), command };
         vec![
             button(
@@ -536,6 +589,13 @@ notify = ["responsible"]
                 "потерять следующие два события",
                 "lose the next two events",
                 format!("{curl} -d '{{\"lose_events\":2}}' '{control}/portal'"),
+            ),
+            button(
+                "iDocs: положить файл, который подпишем сначала мы",
+                "iDocs: put a file that our side signs first",
+                format!(
+                    "{curl} --data-binary @contract.pdf '{control}/files?name=contract.pdf&folder={idocs_folder}'"
+                ),
             ),
             button(
                 "iDocs: контрагент подписывает или отказывает",
@@ -710,6 +770,12 @@ mod tests {
             );
             assert_eq!(config.easydocs.base_url, sandbox.easydocs_url());
             assert_eq!(config.easydocs.can_search(), line.is_empty());
+            let idocs = config.idocs.as_ref().unwrap();
+            assert_eq!(idocs.base_url, sandbox.idocs_url());
+            assert_eq!(idocs.webhooks_base_url, sandbox.world().idocs_webhooks_url());
+            let signer = idocs.signer("director").unwrap();
+            let employees = sandbox.world().idocs_options().employees;
+            assert!(employees.iter().any(|employee| employee.id == signer.employee_id));
             sandbox.stop().await;
         }
     }
@@ -720,7 +786,9 @@ mod tests {
         let world = sandbox.world();
         let folders: Vec<u64> = world.folders().iter().map(|folder| folder.id).collect();
         assert!(
-            folders.contains(&brochure.stage.inbox_folder) && folders.contains(&brochure.stage.signed_folder)
+            folders.contains(&brochure.stage.inbox_folder)
+                && folders.contains(&brochure.stage.idocs_folder)
+                && folders.contains(&brochure.stage.signed_folder)
         );
         assert!(world.move_item(DEAL, STAGE).is_ok());
         sandbox.stop().await;

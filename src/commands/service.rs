@@ -80,8 +80,11 @@ impl Service {
         let portals = wiring::portals(config, &store).await?;
         let easydocs = Arc::new(wiring::easydocs_client(config)?);
         let apps = wiring_apps::apps(config, &store).await?;
+        let installed = apps.iter().flat_map(|apps| &apps.installed).map(|it| it.portal.clone());
+        let known = portals.iter().map(|portal| portal.id.clone()).chain(installed);
+        parts.capabilities.recall(&store, known).await;
         let engine = Engine::start(parts.clone(), portals, easydocs, wiring::watches(config), apps);
-        let signing = wiring_idocs::signing(config, &engine, &parts);
+        let signing = wiring_idocs::signing(config, &engine, &parts)?;
         let doors = http::serve_with(engine.clone(), wiring::http_settings(config)?, signing)?;
         if let Some(client) = idocs {
             wiring_idocs::subscribe(config, client);

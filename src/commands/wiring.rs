@@ -2,7 +2,10 @@
 
 use super::doctor::checks::needs::Needs;
 use super::wiring_idocs;
+use crate::actors::capability_watch::CapabilitySettings;
+use crate::actors::channel_board::ChannelBoard;
 use crate::actors::circuit::CircuitSettings;
+use crate::actors::features::WayIn;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
 use crate::actors::gap_report::{GapReport, GapSettings};
 use crate::actors::item_sweep::{Rounds, SweepSettings};
@@ -10,6 +13,7 @@ use crate::actors::offline_queue::QueueBells;
 use crate::actors::owner_watch::{Expiry, OwnerSettings};
 use crate::actors::portal_session::Budgets;
 use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode};
+use crate::actors::sender_list::{SenderList, SenderListSettings, Senders};
 use crate::actors::workflow_watch::WorkflowSettings;
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
@@ -17,6 +21,9 @@ use crate::domain::{Clock, CrmItem, PortalId, Secret, Text, Timestamp};
 use crate::http;
 use crate::limits;
 use crate::providers::bitrix24::budget::LeakyBucket;
+use crate::providers::bitrix24::capabilities::AskedAs;
+use crate::providers::bitrix24::client::Encryption;
+use crate::providers::bitrix24::credentials::{AppAccess, ExtraAuth};
 use crate::providers::bitrix24::{Client, WebhookUrlError};
 use crate::providers::easydocs::{self, settings};
 use crate::providers::http_client::{HttpClient, HttpClientError, HttpSettings};
@@ -336,6 +343,15 @@ pub enum WiringError {
     /// The made seal key cannot be read or made.
     #[error("the seal key is not usable")]
     SealKeyFile(#[from] crate::store::SealKeyError),
+    /// A pattern for a certificate's subject is none.
+    #[error("{key} is not usable")]
+    SubjectPattern {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        source: crate::domain::subject_pattern::InvalidSubjectPattern,
+    },
     /// iDocs is not configured well.
     #[error("the section idocs is not usable")]
     Idocs(#[from] crate::providers::idocs::client::SettingsError),
@@ -376,6 +392,7 @@ pub fn parts(
 ) -> Result<Parts, WiringError> {
     let first = config.portals.first();
     let gaps = Arc::new(GapReport::new(gap_settings(config), clock.now(), metrics.clone()));
+    let senders = sender_list_if_used(config, &clock)?;
     Ok(Parts {
         store,
         clock,
@@ -392,6 +409,9 @@ pub fn parts(
         small_upload_bytes_max: limits::SMALL_UPLOAD_BYTES_MAX,
         circuit: circuit(config),
         budgets: Budgets::default(),
+        sender_list: senders,
+        channels: ChannelBoard::default(),
+        capabilities: Arc::default(),
         owners: Arc::default(),
         workflows: Arc::default(),
         installations: OnceLock::new(),
@@ -481,6 +501,7 @@ fn channel(portal: &config::PortalConfig) -> Result<ChannelSettings, WiringError
             config::PushMode::On => Some(HttpClient::new(&HttpSettings {
                 read_timeout: PUSH_POLL_MAX,
                 total_timeout: PUSH_POLL_MAX,
+                extra_root_pem: roots(portal.ca_file.as_ref()),
                 ..HttpSettings::default()
             })?),
             config::PushMode::Off => None,
@@ -495,6 +516,8 @@ const PUSH_POLL_MAX: Duration = Duration::from_secs(90);
 pub struct PortalKit {
     /// With the portal's timeouts.
     pub http: HttpClient,
+    /// For a box with its own token validator.
+    pub extra_auth: Option<ExtraAuth>,
     bucket: Option<LeakyBucket>,
     pauses: PortalPauses,
     transfers_max: usize,
@@ -503,9 +526,15 @@ pub struct PortalKit {
     channel: ChannelSettings,
     owner: OwnerSettings,
     workflows: WorkflowSettings,
+    capability: CapabilitySettings,
 }
 
 impl PortalKit {
+    /// The client of the portal as an application.
+    pub fn client(&self, origin: Origin, access: AppAccess) -> Client {
+        Client::of_app(self.http.clone(), origin, access).with_extra_auth(self.extra_auth.clone())
+    }
+
     /// The setting of the portal called `id`; portals with one `budget_key` share one budget.
     pub fn setup(&self, id: PortalId, client: Arc<Client>, budget_key: Option<String>) -> PortalSetup {
         PortalSetup {
@@ -517,10 +546,26 @@ impl PortalKit {
             channel: self.channel.clone(),
             owner: self.owner.clone(),
             workflows: self.workflows.clone(),
+            capability: self.capability,
             pauses: self.pauses,
             transfers_max: self.transfers_max,
             allowed_origins: self.allowed_origins.clone(),
         }
+    }
+}
+
+/// How we come to a portal, as far as its features depend on it. Whether our changes are marked only the application
+/// tells.
+pub fn way_in(portal: &config::PortalConfig) -> WayIn {
+    let channel = &portal.second_channel;
+    WayIn {
+        asked_as: if portal.webhook_url.is_some() { AskedAs::Webhook } else { AskedAs::Application },
+        reads_queue: match channel.mode {
+            config::SecondChannelMode::Auto | config::SecondChannelMode::Both => true,
+            config::SecondChannelMode::Sweep | config::SecondChannelMode::Off => false,
+        },
+        marks: false,
+        listens_to_push: channel.push == config::PushMode::On,
     }
 }
 
@@ -531,6 +576,7 @@ impl PortalKit {
 pub fn portal_kit(config: &Config, portal: &config::PortalConfig) -> Result<PortalKit, WiringError> {
     Ok(PortalKit {
         http: portal_http(portal)?,
+        extra_auth: extra_auth(portal),
         bucket: portal.rate.limit().map(|limit| LeakyBucket {
             rate_milli_per_s: u32::try_from(limit.milli_per_second).unwrap_or(u32::MAX),
             burst: limit.burst,
@@ -548,7 +594,23 @@ pub fn portal_kit(config: &Config, portal: &config::PortalConfig) -> Result<Port
         channel: channel(portal)?,
         owner: owner(portal, config),
         workflows: workflows(portal),
+        capability: CapabilitySettings {
+            interval_ms: Some(portal.capability_check_interval.as_ms()).filter(|ms| *ms > 0),
+            way_in: way_in(portal),
+        },
     })
+}
+
+/// The certificates of a private authority, as an HTTP client takes them.
+pub fn roots(file: Option<&config::CaFile>) -> Vec<Vec<u8>> {
+    file.map(|file| file.pem().to_vec()).into_iter().collect()
+}
+
+/// The certificates of all private authorities of the configuration, for questions that carry no secret.
+pub fn all_roots(config: &Config) -> Vec<Vec<u8>> {
+    let of_apps = config.apps.iter().flat_map(|app| [app.ca_file.as_ref(), app.portal.ca_file.as_ref()]);
+    let of_portals = config.portals.iter().map(|portal| portal.ca_file.as_ref());
+    of_portals.chain(of_apps).chain([config.easydocs.ca_file.as_ref()]).flat_map(roots).collect()
 }
 
 fn portal_http(portal: &config::PortalConfig) -> Result<HttpClient, WiringError> {
@@ -557,8 +619,15 @@ fn portal_http(portal: &config::PortalConfig) -> Result<HttpClient, WiringError>
         connect_timeout: times.connect.as_duration(),
         read_timeout: times.read.as_duration(),
         total_timeout: times.call.as_duration(),
+        extra_root_pem: roots(portal.ca_file.as_ref()),
         ..HttpSettings::default()
     })?)
+}
+
+/// The parameter that the portal's own validator wants.
+pub fn extra_auth(portal: &config::PortalConfig) -> Option<ExtraAuth> {
+    let extra = portal.extra_auth.as_ref()?;
+    Some(ExtraAuth { name: extra.name.clone(), value: extra.value.secret().clone() })
 }
 
 /// A client of one portal by its webhook.
@@ -576,7 +645,12 @@ fn client_over(
 ) -> Result<Client, WiringError> {
     let refused = |source| WiringError::Webhook { portal: portal.id.clone(), source };
     let webhook = portal.webhook_url.as_ref().ok_or_else(|| refused(WebhookUrlError::Path))?;
-    Client::new(http, webhook.secret(), moved_to).map_err(refused)
+    let encryption = match portal.dangerous_http_to_box {
+        true => Encryption::DangerouslyWaived,
+        false => Encryption::Required,
+    };
+    let client = Client::of_webhook(http, webhook.secret(), moved_to, encryption);
+    client.map(|client| client.with_extra_auth(extra_auth(portal))).map_err(refused)
 }
 
 /// A client of EasyDocs.
@@ -589,6 +663,7 @@ pub fn easydocs_client(config: &Config) -> Result<easydocs::Client, WiringError>
         connect_timeout: times.connect.as_duration(),
         read_timeout: times.read.as_duration(),
         total_timeout: times.call.as_duration(),
+        extra_root_pem: roots(config.easydocs.ca_file.as_ref()),
         ..HttpSettings::default()
     })?;
     Ok(easydocs::Client::new(http, easydocs_settings(config)?)?)
@@ -737,6 +812,7 @@ pub fn http_settings(config: &Config) -> Result<http::Settings, WiringError> {
                 portals: config.portals.iter().map(portal_gate).collect(),
             },
             easydocs: Some(http::EasydocsSettings {
+                senders: e.callback_from.clone(),
                 per_minute: NonZeroU32::new(e.limits.callback_per_minute).unwrap_or(NonZeroU32::MIN),
                 protocol: Arc::new(easydocs_settings(config)?),
             }),
@@ -752,11 +828,51 @@ pub fn zone(config: &Config) -> jiff::tz::TimeZone {
     jiff::tz::TimeZone::get(&config.time.zone).unwrap_or(jiff::tz::TimeZone::UTC)
 }
 
+/// From where a portal takes events.
+pub fn senders(portal: &config::PortalConfig) -> Senders {
+    Senders { networks: portal.events_from.clone(), rule: portal.senders }
+}
+
+/// The published list of senders.
+///
+/// # Errors
+/// [`WiringError`] if no HTTP client can be made.
+pub fn sender_list(config: &Config) -> Result<SenderListSettings, WiringError> {
+    let list = &config.sender_list;
+    Ok(SenderListSettings {
+        url: list.url.clone(),
+        http: HttpClient::new(&HttpSettings {
+            read_timeout: SENDER_LIST_TIMEOUT,
+            total_timeout: SENDER_LIST_TIMEOUT,
+            ..HttpSettings::default()
+        })?,
+        refresh_ms: list.refresh.as_ms(),
+        grace_ms: list.grace.as_ms(),
+        data_dir: config.data_dir.clone(),
+    })
+}
+
+/// Nobody waits for the list: the next look comes soon.
+const SENDER_LIST_TIMEOUT: Duration = Duration::from_secs(20);
+
+fn sender_list_if_used(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<SenderList>>, WiringError> {
+    let of_apps = config.apps.iter().map(|app| &app.portal);
+    let is_used =
+        config.portals.iter().chain(of_apps).any(|portal| portal.senders == config::SenderRule::Published);
+    match is_used {
+        true => Ok(Some(Arc::new(SenderList::open(sender_list(config)?, clock.clone())))),
+        false => Ok(None),
+    }
+}
+
 fn portal_gate(portal: &config::PortalConfig) -> http::PortalGate {
     http::PortalGate {
         id: portal.id.clone(),
         member_id: portal.member_id.clone(),
         application_tokens: portal.application_tokens.iter().map(|t| t.secret().clone()).collect(),
-        senders: portal.events_from.clone(),
+        senders: senders(portal),
     }
 }

@@ -1,12 +1,12 @@
 //! From the configuration to applications: their authorisation servers, the portals that may install them, and the
 //! key that seals their tokens.
 
-use super::wiring::{self, WiringError};
-use crate::actors::installations::{AppSetup, Apps, MakePortal, Transport};
-use crate::config::{AppConfig, Config, Network, PortalConfig, SecretRef};
+use super::wiring::{self, PortalKit, WiringError};
+use crate::actors::installations::{AppSetup, Apps, MakePortal, MakeVisitor, Transport};
+use crate::config::{AppConfig, Config, PortalConfig, SecretRef};
 use crate::domain::{MemberId, PortalId};
+use crate::providers::bitrix24::AppAccess;
 use crate::providers::bitrix24::oauth::{ClientKeys, OauthClient};
-use crate::providers::bitrix24::{AppAccess, Client};
 use crate::providers::http_client::{HttpClient, HttpSettings};
 use crate::providers::url_rules::Origin;
 use crate::store::{Installations, KeyPlace, SealKey, SealRing, Store, portal_seal_key};
@@ -83,10 +83,11 @@ fn webhook_portals(config: &Config) -> BTreeMap<MemberId, PortalId> {
         .collect()
 }
 
-fn oauth_http() -> Result<HttpClient, WiringError> {
+fn oauth_http(app: &AppConfig) -> Result<HttpClient, WiringError> {
     Ok(HttpClient::new(&HttpSettings {
         read_timeout: OAUTH_TIMEOUT,
         total_timeout: OAUTH_TIMEOUT,
+        extra_root_pem: wiring::roots(app.ca_file.as_ref()),
         ..HttpSettings::default()
     })?)
 }
@@ -102,15 +103,15 @@ pub fn oauth_client(app: &AppConfig) -> Result<OauthClient, WiringError> {
         .map_err(|source| WiringError::Origin { key: "apps.oauth_hosts", source })?;
     let keys =
         ClientKeys { client_id: app.client_id.clone(), client_secret: app.client_secret.secret().clone() };
-    Ok(OauthClient::new(oauth_http()?, keys, hosts))
+    Ok(OauthClient::new(oauth_http(app)?, keys, hosts))
 }
 
 fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> {
-    let (http, oauth) = (oauth_http()?, oauth_client(app)?);
+    let oauth = oauth_client(app)?;
     let entries = entries(config, app);
     let named = entries
         .iter()
-        .map(|(member, entry)| (member.clone(), (entry.id.clone(), entry.events_from.clone())))
+        .map(|(member, entry)| (member.clone(), (entry.id.clone(), wiring::senders(entry))))
         .collect();
     Ok(AppSetup {
         id: app.id.clone(),
@@ -120,14 +121,10 @@ fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> 
         keep_alive_ms: app.keep_alive.as_ms(),
         transport: if app.dangerous_allow_http { Transport::HttpToLoopback } else { Transport::HttpsOnly },
         named,
-        senders: senders(&app.portal),
-        http,
+        senders: wiring::senders(&app.portal),
+        make_visitor: make_visitor(config, &entries, &app.portal)?,
         make_portal: make_portal(config, &entries, &app.portal)?,
     })
-}
-
-fn senders(portal: &PortalConfig) -> Vec<Network> {
-    portal.events_from.clone()
 }
 
 /// Portals with an entry of their own for this application.
@@ -136,22 +133,43 @@ fn entries<'c>(config: &'c Config, app: &AppConfig) -> BTreeMap<MemberId, &'c Po
     of_app.filter_map(|portal| Some((portal.member_id.as_ref()?.parse().ok()?, portal))).collect()
 }
 
+/// A visitor speaks to a portal as its session will: a box with its own authority or validator answers nobody else.
+fn make_visitor(
+    config: &Config,
+    entries: &BTreeMap<MemberId, &PortalConfig>,
+    default: &PortalConfig,
+) -> Result<MakeVisitor, WiringError> {
+    let kits = kits(config, entries)?;
+    let default = wiring::portal_kit(config, default)?;
+    Ok(Arc::new(move |member: &MemberId, origin: Origin, access: AppAccess| {
+        kits.get(member).unwrap_or(&default).client(origin, access)
+    }))
+}
+
+fn kits(
+    config: &Config,
+    entries: &BTreeMap<MemberId, &PortalConfig>,
+) -> Result<BTreeMap<MemberId, PortalKit>, WiringError> {
+    let kit = |(member, entry): (&MemberId, &&PortalConfig)| {
+        Ok((member.clone(), wiring::portal_kit(config, entry)?))
+    };
+    entries.iter().map(kit).collect()
+}
+
 /// Everything that may fail is done here, so that an installation cannot fail because of the configuration.
 fn make_portal(
     config: &Config,
     entries: &BTreeMap<MemberId, &PortalConfig>,
     default: &PortalConfig,
 ) -> Result<MakePortal, WiringError> {
-    let prepared = entries
-        .iter()
-        .map(|(member, entry)| Ok((member.clone(), wiring::portal_kit(config, entry)?)))
-        .collect::<Result<BTreeMap<_, _>, WiringError>>()?;
+    let prepared = kits(config, entries)?;
     let default = wiring::portal_kit(config, default)?;
     Ok(Arc::new(move |id: PortalId, member: &MemberId, origin: Origin, access: AppAccess| {
         let kit = prepared.get(member).unwrap_or(&default);
         let connector = access.auth_connector.clone();
-        let client = Arc::new(Client::of_app(kit.http.clone(), origin, access));
+        let client = Arc::new(kit.client(origin, access));
         let mut setup = kit.setup(id, client, Some(member.to_string()));
+        setup.capability.way_in.marks = connector.is_some();
         setup.channel.connector = connector;
         setup
     }))

@@ -2,6 +2,7 @@
 
 use super::signing_link_key;
 use super::wiring::{WiringError, origins, pauses};
+use super::wiring_signing;
 use crate::actors::idocs_work::IdocsParts;
 use crate::actors::signing_links::SigningLinks;
 use crate::actors::signing_room::SigningRoom;
@@ -10,10 +11,8 @@ use crate::config::{
     Config, IdocsConfig, IdocsEventFields, IdocsRoute, IdocsRoutePreset, IdocsSigner, IdocsVersion,
 };
 use crate::domain::Secret;
-use crate::domain::SignerLanguage;
 use crate::domain::signing::{Encapsulation, SignerIdentity};
-use crate::http::{IdocsSettings, SigningParts, SigningSettings, routes};
-use crate::providers::cms::SubjectPatterns;
+use crate::http::{IdocsSettings, SigningParts, routes};
 use crate::providers::http_client::{HttpClient, HttpSettings};
 use crate::providers::idocs::Client;
 use crate::providers::idocs::bulk::PollPlan;
@@ -178,22 +177,17 @@ pub fn door(config: &Config) -> Result<Option<IdocsSettings>, WiringError> {
 }
 
 /// The signing page with the documents behind it; none where nobody could open a link.
-pub fn signing(config: &Config, engine: &Engine, parts: &Parts) -> Option<SigningParts> {
-    let idocs = config.idocs.as_ref()?;
-    let links = parts.idocs.as_ref()?.links.clone()?;
+///
+/// # Errors
+/// [`WiringError`] for a pattern of a certificate's subject that is none.
+pub fn signing(config: &Config, engine: &Engine, parts: &Parts) -> Result<Option<SigningParts>, WiringError> {
+    let Some(idocs) = &config.idocs else { return Ok(None) };
+    let Some(links) = parts.idocs.as_ref().and_then(|idocs| idocs.links.clone()) else { return Ok(None) };
     let identity = |signer: &IdocsSigner| SignerIdentity { iin: signer.iin.clone(), bin: signer.bin.clone() };
     let signers = idocs.signers.iter().map(|signer| (signer.name.clone(), identity(signer))).collect();
     let encapsulation = if idocs.cms.encapsulate { Encapsulation::Attached } else { Encapsulation::Detached };
     let desk = Arc::new(SigningRoom::new(engine.clone(), links, signers, encapsulation));
-    let page = &config.signing_page;
-    let settings = SigningSettings {
-        agent_url: page.agent_url.clone(),
-        languages: SignerLanguage::ALL.to_vec(),
-        patterns: SubjectPatterns::default(),
-        posts_per_minute: NonZeroU32::new(page.submissions_per_minute).unwrap_or(NonZeroU32::MIN),
-        body_bytes_max: page.submission_bytes.as_usize(),
-    };
-    Some(SigningParts { desk, settings })
+    Ok(Some(SigningParts { desk, settings: wiring_signing::settings(config)? }))
 }
 
 /// Pauses between attempts to subscribe; after the last one it is left to the next start, and polling tells of changes.

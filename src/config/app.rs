@@ -1,5 +1,6 @@
 //! `[[apps]]`: our applications in Bitrix24, local ones and those of the Market.
 
+use super::closed_network::CaFile;
 use super::portal::PortalConfig;
 use super::problem::bilingual;
 use super::secret_ref::SecretRef;
@@ -28,6 +29,9 @@ pub struct AppConfig {
     pub client_secret: SecretRef,
     /// The only hosts that tokens and the secret are ever sent to, besides the portals themselves.
     pub oauth_hosts: Vec<Url>,
+    /// Certificates of the authority that has signed those of `oauth_hosts`, if it is a private one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<CaFile>,
     /// Which portals may install it.
     pub members: Members,
     /// `auth_connector` of every call that changes something; empty: not sent.

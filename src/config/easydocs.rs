@@ -3,6 +3,8 @@
 //! The EasyDocs guide leaves much to a Swagger page that is not public, so that paths, member names and the way
 //! callbacks are signed are all configurable. What a key's default rests on is said in `default.toml`.
 
+use super::closed_network::CaFile;
+use super::network::Network;
 use super::secret_ref::SecretRef;
 use super::units::{Period, Size};
 use schemars::JsonSchema;
@@ -18,6 +20,9 @@ pub struct EasydocsConfig {
     /// The API key, issued by EasyDocs. Needed as soon as there is a rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<SecretRef>,
+    /// Certificates of the authority that has signed the service's own, if it is a private one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<CaFile>,
     /// Whom a document is waiting for: pauses between questions for its status where `status.path` is set.
     pub poll: Vec<Period>,
     /// Whoever the rule names is reminded after a document has waited this long, once for each entry.
@@ -40,6 +45,8 @@ pub struct EasydocsConfig {
     pub status: StatusConfig,
     /// How a document is found by our id, if it can be.
     pub search: SearchConfig,
+    /// Addresses from which callbacks may come. Empty: any, the signature decides.
+    pub callback_from: Vec<Network>,
     /// What callbacks look like.
     pub callback: CallbackConfig,
     /// How callbacks are signed.

@@ -5,6 +5,7 @@
 //! there.
 
 use super::secret_ref::SecretRef;
+use super::signing_page::PageLanguage;
 use super::units::{Period, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -316,6 +317,12 @@ pub struct SigningPageConfig {
     pub signer_deadline: Period,
     /// How long a link to the signing page works, at most; it never outlives the bytes that it shows.
     pub link_ttl: Period,
+    /// Languages that the page offers; the first one is for browsers that ask for none of them.
+    pub languages: Vec<PageLanguage>,
+    /// Where the IIN stands in the subject of a certificate: `attribute=form`, each `#` a digit; the first that fits.
+    pub subject_iin: Vec<String>,
+    /// Where the BIN stands.
+    pub subject_bin: Vec<String>,
     /// The signing agent on the signer's own computer, as their browser reaches it.
     pub agent_url: Url,
     /// Submissions a minute from one address; more get 429.

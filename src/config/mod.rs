@@ -11,6 +11,7 @@
 
 mod app;
 mod channel;
+mod closed_network;
 mod decode;
 mod easydocs;
 mod environment;
@@ -23,14 +24,17 @@ mod retry;
 mod rule;
 mod schema;
 mod secret_ref;
+mod sender_list;
 mod server;
 mod show;
+mod signing_page;
 mod source;
 mod units;
 mod validate;
 
 pub use app::{AppConfig, AppKind, Members};
 pub use channel::{PushMode, SecondChannelConfig, SecondChannelMode};
+pub use closed_network::{CaFile, ExtraAuthConfig};
 pub use easydocs::{
     AuthConfig, CallbackConfig, CallbackFields, CallbackStatuses, CreateConfig, CreateFields, CreateMethod,
     CreateMode, CreateResponse, DownloadConfig, EasydocsConfig, EasydocsLimits, EasydocsTimeouts,
@@ -50,7 +54,9 @@ pub use retry::{CircuitConfig, RetryConfig};
 pub use rule::{CrmItemSource, Delivery, Existing, Folders, Occasion, Recipient, RuleConfig, Trigger};
 pub use schema::schema;
 pub use secret_ref::{SecretRef, SecretSource};
+pub use sender_list::{SenderListConfig, SenderRule};
 pub use server::{LanguageCode, LogConfig, LogFormat, OperatorConfig, PublicConfig, StoreConfig, TimeConfig};
+pub use signing_page::PageLanguage;
 pub use source::{DEFAULT_TOML, Origins};
 pub use units::{InvalidPeriod, InvalidSize, Period, Size};
 
@@ -84,6 +90,8 @@ pub struct Config {
     pub idocs: Option<IdocsConfig>,
     /// How long our own signers have.
     pub signing_page: SigningPageConfig,
+    /// The published list of senders of events.
+    pub sender_list: SenderListConfig,
     /// Repetition of failed calls.
     pub retry: RetryConfig,
     /// Our applications in Bitrix24.
@@ -142,12 +150,16 @@ impl Config {
     /// Every secret that has a value, for the safety net of the log.
     pub fn secrets(&self) -> Vec<&Secret> {
         let portals = self.portals.iter().flat_map(|p| p.webhook_url.iter().chain(&p.application_tokens));
+        let of_apps = self.apps.iter().map(|app| &app.portal);
+        let extra =
+            self.portals.iter().chain(of_apps).filter_map(|p| p.extra_auth.as_ref()).map(|e| &e.value);
         let apps = self.apps.iter().map(|app| &app.client_secret);
         let seals = self.store.seal_key.iter().chain(&self.store.old_seal_keys);
         let others =
             self.easydocs.api_key.iter().chain(&self.easydocs.signature.secrets).chain(&self.operator.token);
         let idocs = self.idocs.iter().flat_map(|idocs| idocs.token.iter().chain(&idocs.webhook.path_secret));
         portals
+            .chain(extra)
             .chain(apps)
             .chain(seals)
             .chain(others)
@@ -167,11 +179,17 @@ impl Config {
             for (t, token) in portal.application_tokens.iter_mut().enumerate() {
                 refs.push((format!("portals[{p}].application_tokens[{t}]"), token));
             }
+            if let Some(extra) = &mut portal.extra_auth {
+                refs.push((format!("portals[{p}].extra_auth.value"), &mut extra.value));
+            }
         }
         for (a, app) in self.apps.iter_mut().enumerate() {
             refs.push((format!("apps[{a}].client_secret"), &mut app.client_secret));
             for (t, token) in app.portal.application_tokens.iter_mut().enumerate() {
                 refs.push((format!("apps[{a}].portal.application_tokens[{t}]"), token));
+            }
+            if let Some(extra) = &mut app.portal.extra_auth {
+                refs.push((format!("apps[{a}].portal.extra_auth.value"), &mut extra.value));
             }
         }
         if let Some(key) = &mut self.store.seal_key {
@@ -196,6 +214,21 @@ impl Config {
             refs.push(("operator.token".to_owned(), token));
         }
         refs
+    }
+
+    /// Every file of certificates with its key.
+    fn ca_files_mut(&mut self) -> Vec<(String, &mut CaFile)> {
+        let mut files = Vec::new();
+        for (p, portal) in self.portals.iter_mut().enumerate() {
+            files.extend(portal.ca_file.as_mut().map(|file| (format!("portals[{p}].ca_file"), file)));
+        }
+        for (a, app) in self.apps.iter_mut().enumerate() {
+            files.extend(app.ca_file.as_mut().map(|file| (format!("apps[{a}].ca_file"), file)));
+            let of_portals = app.portal.ca_file.as_mut();
+            files.extend(of_portals.map(|file| (format!("apps[{a}].portal.ca_file"), file)));
+        }
+        files.extend(self.easydocs.ca_file.as_mut().map(|file| ("easydocs.ca_file".to_owned(), file)));
+        files
     }
 }
 
@@ -264,6 +297,11 @@ fn examine(path: Option<&Path>, env: &Environment, secrets: Secrets) -> Findings
     if let Some(mut config) = decoded.config {
         let base = path.and_then(Path::parent).unwrap_or(Path::new(""));
         read_secrets(&mut config, env, base, secrets, &mut findings);
+        for (key, file) in config.ca_files_mut() {
+            if let Err(text) = file.read(base) {
+                findings.note(Severity::Error, &key, text);
+            }
+        }
         warn_of_readable_files(&mut config, path, env, base, &mut findings);
         if !decoded.incomplete {
             check_rules(&config, &decoded.faults, secrets, &mut findings);

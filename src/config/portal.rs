@@ -1,9 +1,11 @@
 //! `[[portals]]`: one Bitrix24 each, reached by an incoming webhook or by an application that it has installed.
 
 use super::channel::SecondChannelConfig;
+use super::closed_network::{CaFile, ExtraAuthConfig};
 use super::network::Network;
 use super::problem::bilingual;
 use super::secret_ref::SecretRef;
+use super::sender_list::SenderRule;
 use super::units::Period;
 use crate::domain::{AppId, PortalId};
 use jiff::civil::Date;
@@ -38,6 +40,8 @@ pub struct PortalConfig {
     pub application_tokens: Vec<SecretRef>,
     /// Addresses from which its events may come. Empty: any, the token decides.
     pub events_from: Vec<Network>,
+    /// Whether only the published servers of the vendor, and `events_from`, may send.
+    pub senders: SenderRule,
     /// How many requests the portal takes.
     pub rate: Rate,
     /// First pause after QUERY_LIMIT_EXCEEDED; it doubles with each further one.
@@ -60,12 +64,20 @@ pub struct PortalConfig {
     pub workflow_check_interval: Period,
     /// A workflow that has our robot in its template, has not called us and has not moved for so long is suspected.
     pub workflow_silent_after: Period,
+    /// Pause between two looks at what the portal can do. Zero: nobody looks.
+    pub capability_check_interval: Period,
     /// Calls that wait are gathered for this long to be packed into one batch. Zero: no gathering.
     pub batch_gather: Period,
     /// File transfers at one time.
     pub transfers_max: u32,
     /// Origins (`https://host`) besides the portal's own from which its files may be downloaded.
     pub allowed_download_origins: Vec<Url>,
+    /// Certificates of the authority that has signed the portal's own, if it is a private one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<CaFile>,
+    /// A parameter that a box with its own token validator wants with each call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_auth: Option<ExtraAuthConfig>,
     /// How long we wait for the portal.
     pub timeouts: PortalTimeouts,
     /// How changes are learned that its webhook did not tell.
@@ -74,6 +86,9 @@ pub struct PortalConfig {
     pub notify_client_id: String,
     /// Allows `http://` to a loopback address, for the sandbox. Refused for any other host.
     pub dangerous_allow_http: bool,
+    /// Allows `http://` to this box by its webhook, wherever it is: everybody on the way reads the webhook's secret and
+    /// every document.
+    pub dangerous_http_to_box: bool,
 }
 
 /// How long we wait for a portal.

@@ -135,6 +135,14 @@ impl Trigger {
             | Self::Robot => true,
         }
     }
+
+    /// Whether a sweep of the portal finds what its events would have told.
+    pub fn is_swept(&self) -> bool {
+        match self {
+            Self::DealStage { .. } | Self::GeneratedDocument { .. } => true,
+            Self::Folder { .. } | Self::FileEvent { .. } | Self::Robot => false,
+        }
+    }
 }
 
 /// All keys of all triggers, so that a wrong key is reported where it stands.

@@ -711,6 +711,8 @@ fn the_least_idocs_configuration_needs_no_easydocs_and_has_every_default() {
     assert_eq!(loaded.config.secrets().len(), 3);
     let shown = loaded.show();
     assert!(!shown.contains("idocs-token-0123") && !shown.contains("0123456789abcdef"), "{shown}");
+    let again = Config::deserialize(toml::from_str::<toml::Table>(&shown).unwrap()).unwrap();
+    assert_eq!(again.idocs.unwrap().signers, idocs.signers, "what is shown reads back");
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod file_name;
 pub mod ids;
 pub mod installation;
 pub mod portal;
+pub mod portal_capabilities;
 pub mod portal_owner;
 pub mod portal_usage;
 pub mod portal_workflows;
@@ -16,6 +17,7 @@ pub mod secret;
 pub mod signer_text;
 pub mod signing;
 pub mod signing_service;
+pub mod subject_pattern;
 pub mod text;
 pub mod time;
 

@@ -12,8 +12,9 @@ use super::install;
 use super::intake::Reception;
 use super::rate_limit::{RateLimit, Verdict};
 use super::settings::{BitrixSettings, PortalGate, PublicSettings};
-use super::source::{self, any_contains};
+use super::source;
 use crate::actors::installations::{InstalledGate, Registry};
+use crate::actors::sender_list::SenderList;
 use crate::config::Network;
 use crate::domain::{PortalId, Secret};
 use crate::providers::bitrix24::events::{IncomingEvent, token_matches, without_credentials};
@@ -87,7 +88,9 @@ impl Door {
         member_id: Option<&str>,
         source: IpAddr,
     ) -> Result<PortalId, Code> {
-        sender_of(&self.settings.portals, &self.reception.installed(), token, member_id, source)
+        let (installed, list) = (self.reception.installed(), self.reception.sender_list());
+        let gates = Gates { webhooks: &self.settings.portals, installed: &installed, list: list.as_deref() };
+        sender_of(gates, token, member_id, source)
     }
 
     async fn take(&self, request: &HttpRequest, payload: Payload, source: IpAddr) -> Result<Taken, Refused> {
@@ -155,17 +158,28 @@ impl From<Code> for Refused {
     }
 }
 
+/// What events are judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Gates<'a> {
+    /// Of outgoing webhooks.
+    pub webhooks: &'a [PortalGate],
+    /// Of installed applications.
+    pub installed: &'a [InstalledGate],
+    /// The published addresses.
+    pub list: Option<&'a SenderList>,
+}
+
 /// The portal that a token and an address prove: of an outgoing webhook, or of an installed application.
 pub(super) fn sender_of(
-    gates: &[PortalGate],
-    installed: &[InstalledGate],
+    gates: Gates<'_>,
     token: &Secret,
     member_id: Option<&str>,
     source: IpAddr,
 ) -> Result<PortalId, Code> {
-    let gate = gate_of(gates, token);
+    let Gates { webhooks, installed, list } = gates;
+    let gate = gate_of(webhooks, token);
     if let Some(gate) = gate
-        && gate.may_send(source, member_id)
+        && gate.may_send(source, member_id, list)
     {
         return Ok(gate.id.clone());
     }
@@ -176,9 +190,7 @@ pub(super) fn sender_of(
         found.or(matches.then_some(gate))
     });
     match (proven, gate) {
-        (Some(proven), _) if proven.senders.is_empty() || any_contains(&proven.senders, source) => {
-            Ok(proven.portal.clone())
-        }
+        (Some(proven), _) if proven.senders.admit(source, list) => Ok(proven.portal.clone()),
         (Some(_), _) | (None, Some(_)) => Err(Code::SenderRefused),
         (None, None) => Err(Code::TokenRefused),
     }
@@ -357,9 +369,9 @@ mod tests {
     #[actix_web::test]
     async fn a_portal_may_be_bound_to_addresses_and_to_its_member_id() {
         let mut settings = public_settings();
-        settings.bitrix.portals[0].senders = vec!["198.51.100.0/24".parse().unwrap()];
+        settings.bitrix.portals[0].senders.networks = vec!["198.51.100.0/24".parse().unwrap()];
         assert_eq!(status_of(&settings, post(EVENT)).await, (403, 0));
-        settings.bitrix.portals[0].senders = vec!["192.0.2.0/24".parse().unwrap()];
+        settings.bitrix.portals[0].senders.networks = vec!["192.0.2.0/24".parse().unwrap()];
         settings.bitrix.portals[0].member_id = Some("m2".into());
         assert_eq!(status_of(&settings, post(EVENT)).await, (403, 0));
         settings.bitrix.portals[0].member_id = Some("m1".into());

@@ -9,7 +9,7 @@ use super::error::{ApiError, Code};
 use super::intake::Reception;
 use super::rate_limit::{RateLimit, Verdict};
 use super::settings::EasydocsSettings;
-use super::source;
+use super::source::{self, any_contains};
 use crate::config::Network;
 use crate::providers::easydocs::callback::{self, Unreadable};
 use crate::store::{NewNotice, NoticeKind};
@@ -70,6 +70,9 @@ impl Door {
     }
 
     fn limited(&self, source: IpAddr) -> Result<(), ApiError> {
+        if !self.settings.senders.is_empty() && !any_contains(&self.settings.senders, source) {
+            return Err(self.reception.refuse(DOOR, Code::SenderRefused, source));
+        }
         match self.limit.check(source) {
             Verdict::Allowed => Ok(()),
             Verdict::Refused { retry_after_s } => {
@@ -132,7 +135,7 @@ mod tests {
         protocol.signature.secrets = vec![Secret::new("old-secret"), Secret::new("test-secret")];
         protocol.limits.callback_bytes = 1_024;
         let per_minute = NonZeroU32::new(per_minute).unwrap();
-        let easydocs = EasydocsSettings { per_minute, protocol: Arc::new(protocol) };
+        let easydocs = EasydocsSettings { per_minute, senders: Vec::new(), protocol: Arc::new(protocol) };
         PublicSettings { easydocs: Some(easydocs), ..public_settings() }
     }
 
@@ -176,6 +179,20 @@ mod tests {
         assert_eq!(read_body(answered).await, r#"{"ok":true}"#);
         let [notice] = &intake.taken()[..] else { panic!("one notice") };
         assert_eq!((notice.kind, &notice.body[..]), (NoticeKind::EasyDocsCallback, SIGNED.as_bytes()));
+    }
+
+    #[actix_web::test]
+    async fn a_callback_from_another_address_than_the_named_ones_is_refused_unread() {
+        for (network, expected) in [("192.0.2.0/24", (200, 1)), ("198.51.100.0/24", (403, 0))] {
+            let intake = Arc::new(FakeIntake::default());
+            let mut settings = settings(100);
+            if let Some(easydocs) = &mut settings.easydocs {
+                easydocs.senders = vec![network.parse().unwrap()];
+            }
+            let doors = public_doors(&reception(&intake).0, &settings);
+            let status = answer(&doors, post(SIGNED.as_bytes())).await.status().as_u16();
+            assert_eq!((status, intake.taken().len()), expected, "{network}");
+        }
     }
 
     #[actix_web::test]

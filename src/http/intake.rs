@@ -5,6 +5,7 @@
 use super::error::{ApiError, Code};
 use super::refusal::{Refusals, door_name};
 use crate::actors::installations::InstalledGate;
+use crate::actors::sender_list::SenderList;
 use crate::actors::{AcceptError, Engine};
 use crate::domain::{Text, Timestamp};
 use crate::store::{Accepted, NewNotice};
@@ -31,6 +32,10 @@ pub trait Intake: Send + Sync + 'static {
     fn installed(&self) -> Arc<Vec<InstalledGate>> {
         Arc::default()
     }
+    /// The published addresses of senders, where a portal takes no others.
+    fn sender_list(&self) -> Option<Arc<SenderList>> {
+        None
+    }
 }
 
 impl Intake for Engine {
@@ -42,6 +47,9 @@ impl Intake for Engine {
     }
     fn installed(&self) -> Arc<Vec<InstalledGate>> {
         self.installations().gates()
+    }
+    fn sender_list(&self) -> Option<Arc<SenderList>> {
+        Engine::sender_list(self)
     }
 }
 
@@ -66,6 +74,10 @@ impl Reception {
     /// What proves events of portals that have installed an application.
     pub fn installed(&self) -> Arc<Vec<InstalledGate>> {
         self.intake.installed()
+    }
+    /// The published addresses of senders, where a portal takes no others.
+    pub fn sender_list(&self) -> Option<Arc<SenderList>> {
+        self.intake.sender_list()
     }
     /// Notes a refusal and makes the answer.
     pub fn refuse(&self, door: NoticeSource, code: Code, source: IpAddr) -> ApiError {

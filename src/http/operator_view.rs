@@ -2,6 +2,9 @@
 
 use super::document_view::{DocumentCard, DocumentLine, rfc3339};
 use crate::actors::PortalView;
+use crate::actors::capability_board::CapabilityView;
+use crate::actors::channel_board::ChannelView;
+use crate::actors::features::Shortfall;
 use crate::actors::installations::InstallationView;
 use crate::actors::owner_watch::{Concern, OwnerView};
 use crate::actors::workflow_watch::{Suspect, WorkflowsView};
@@ -185,6 +188,12 @@ pub struct PortalLine {
     /// The workflows that our robots made wait; none before the first look.
     #[serde(default)]
     pub workflows: Option<WorkflowsLine>,
+    /// What the portal can do; none before it is known at all.
+    #[serde(default)]
+    pub capability: Option<CapabilityLine>,
+    /// How its second channels are doing.
+    #[serde(default)]
+    pub channel: Option<ChannelLine>,
 }
 
 /// Workflows that stand still because of our robots.
@@ -334,6 +343,79 @@ impl From<OwnerView> for OwnerLine {
     }
 }
 
+/// The second channels of a portal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelLine {
+    /// `auto`, `sweep`, `both`, `off`.
+    pub mode: String,
+    /// What runs: `offline_queue`, `sweep`, `push`.
+    pub running: Vec<String>,
+    /// Why nothing runs.
+    pub idle: Option<Text>,
+    /// Pause between two looks, in milliseconds.
+    pub interval_ms: Option<u64>,
+    /// When a channel looked last and saw.
+    pub looked_at: Option<String>,
+    /// When it brought something last.
+    pub found_at: Option<String>,
+    /// When an event or the push server woke it last.
+    pub woken_at: Option<String>,
+    /// Why the last look saw nothing.
+    pub failure: Option<String>,
+}
+
+impl From<ChannelView> for ChannelLine {
+    fn from(view: ChannelView) -> Self {
+        Self {
+            mode: view.mode.name().to_owned(),
+            running: view.running.into_iter().map(str::to_owned).collect(),
+            idle: view.idle,
+            interval_ms: view.interval_ms,
+            looked_at: view.looked_at.map(rfc3339),
+            found_at: view.found_at.map(rfc3339),
+            woken_at: view.woken_at.map(rfc3339),
+            failure: view.failure,
+        }
+    }
+}
+
+/// What a portal can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilityLine {
+    /// When it was asked last and answered.
+    pub checked_at: Option<String>,
+    /// Features that its rules want and that do not work as they should.
+    pub features: Vec<FeatureLine>,
+    /// Why the last look saw nothing.
+    pub unread: Option<Text>,
+}
+
+/// A feature that does not work as it should at a portal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureLine {
+    /// Stable name: `items`, `timeline`, …
+    pub feature: String,
+    /// `off`, or `otherwise` (it works in a lesser way).
+    pub state: String,
+    /// What follows, why, and the remedy.
+    pub text: Text,
+}
+
+impl From<CapabilityView> for CapabilityLine {
+    fn from(view: CapabilityView) -> Self {
+        let line = |one: Shortfall| FeatureLine {
+            feature: one.feature.name().to_owned(),
+            state: one.standing.name().to_owned(),
+            text: one.text(),
+        };
+        Self {
+            checked_at: view.checked_at.map(rfc3339),
+            features: view.shortfalls.into_iter().map(line).collect(),
+            unread: view.unread,
+        }
+    }
+}
+
 /// A method that the portal has blocked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedMethod {
@@ -358,6 +440,8 @@ impl From<PortalView> for PortalLine {
             installation: portal.installation.map(InstallationLine::from),
             owner: portal.owner.map(OwnerLine::from),
             workflows: portal.workflows.map(WorkflowsLine::from),
+            capability: portal.capability.map(CapabilityLine::from),
+            channel: portal.channel.map(ChannelLine::from),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the two listeners are told. Plain values: where they come from is the wiring's business.
 
-use super::source;
+use crate::actors::sender_list::{SenderList, Senders};
 use crate::config::Network;
 use crate::domain::{PortalId, Secret};
 use crate::providers::easydocs::settings::Settings as EasydocsProtocol;
@@ -79,16 +79,21 @@ pub struct PortalGate {
     pub id: PortalId,
     /// Each outgoing webhook of a portal has a token of its own, so several are valid.
     pub application_tokens: Vec<Secret>,
-    /// Addresses it may send from; empty = any.
-    pub senders: Vec<Network>,
+    /// Addresses it may send from.
+    pub senders: Senders,
     /// `auth[member_id]` that its events must carry; none = the token decides alone.
     pub member_id: Option<String>,
 }
 
 impl PortalGate {
     /// Whether an event with the right token may come from `source` and call itself `member_id`.
-    pub(super) fn may_send(&self, source: IpAddr, member_id: Option<&str>) -> bool {
-        let known_address = self.senders.is_empty() || source::any_contains(&self.senders, source);
+    pub(super) fn may_send(
+        &self,
+        source: IpAddr,
+        member_id: Option<&str>,
+        list: Option<&SenderList>,
+    ) -> bool {
+        let known_address = self.senders.admit(source, list);
         let known_name = self.member_id.is_none() || self.member_id.as_deref() == member_id;
         known_address && known_name
     }
@@ -99,6 +104,8 @@ impl PortalGate {
 pub struct EasydocsSettings {
     /// Callbacks a minute from one source address (the EasyDocs guide: about 100).
     pub per_minute: NonZeroU32,
+    /// Addresses they may come from; empty = any.
+    pub senders: Vec<Network>,
     /// How callbacks are signed and written, how large they may be, and how they are answered.
     pub protocol: Arc<EasydocsProtocol>,
 }

@@ -3,6 +3,8 @@
 use super::intake::{Intake, Reception};
 use super::settings::{BitrixSettings, PortalGate, PublicSettings};
 use crate::actors::AcceptError;
+use crate::actors::sender_list::Senders;
+use crate::config::SenderRule;
 use crate::domain::{PortalId, SagaId, Secret, Text, Timestamp};
 use crate::saga::document::state::LastFailure;
 use crate::saga::document::{
@@ -71,7 +73,7 @@ pub fn public_settings() -> PublicSettings {
             portals: vec![PortalGate {
                 id: PortalId("main".into()),
                 application_tokens: vec![Secret::new("first-token-0001"), Secret::new("other-token-0002")],
-                senders: Vec::new(),
+                senders: Senders { networks: Vec::new(), rule: SenderRule::Any },
                 member_id: None,
             }],
         },

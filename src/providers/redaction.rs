@@ -40,6 +40,13 @@ impl Redactor {
         Self { literals: secrets.into_iter().filter(|s| s.expose().len() >= LITERAL_BYTES_MIN).collect() }
     }
 
+    /// One more secret to cut.
+    #[must_use]
+    pub fn and(mut self, secret: Secret) -> Self {
+        self.literals.extend(Some(secret).filter(|s| s.expose().len() >= LITERAL_BYTES_MIN));
+        self
+    }
+
     /// The text with its secrets replaced by `***` and its control characters by blanks.
     pub fn cut(&self, text: &str) -> String {
         let mut text: String =

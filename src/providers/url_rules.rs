@@ -52,6 +52,14 @@ impl Origin {
         checked(text).map(|url| Self::of(&url)).and_then(|origin| origin.ok_or(UrlRefused::Unreadable))
     }
 
+    /// As [`Origin::parse`], and http to anywhere: only for an address of the configuration whose danger was accepted.
+    ///
+    /// # Errors
+    /// As [`checked`], but for plain http.
+    pub fn parse_unencrypted(text: &str) -> Result<Self, UrlRefused> {
+        readable(text).map(|url| Self::of(&url)).and_then(|origin| origin.ok_or(UrlRefused::Unreadable))
+    }
+
     /// The origin of a parsed address; none for schemes without a host.
     pub fn of(url: &Url) -> Option<Self> {
         Some(Self {
@@ -93,9 +101,14 @@ impl AllowedOrigins {
     /// # Errors
     /// [`UrlRefused`] says why it is not used.
     pub fn check(&self, text: &str) -> Result<Url, UrlRefused> {
-        let url = checked(text)?;
+        let url = readable(text)?;
         let origin = Origin::of(&url).ok_or(UrlRefused::Unreadable)?;
-        if self.0.contains(&origin) { Ok(url) } else { Err(UrlRefused::ForeignOrigin { origin }) }
+        if self.0.contains(&origin) {
+            // plain http as well: such an origin is in the list only where the operator has accepted its danger
+            return Ok(url);
+        }
+        encrypted(url)?;
+        Err(UrlRefused::ForeignOrigin { origin })
     }
 }
 
@@ -104,6 +117,11 @@ impl AllowedOrigins {
 /// # Errors
 /// [`UrlRefused`], never `ForeignOrigin` or `ForeignPath`.
 pub fn checked(text: &str) -> Result<Url, UrlRefused> {
+    readable(text).and_then(encrypted)
+}
+
+/// [`checked`], and http to anywhere.
+fn readable(text: &str) -> Result<Url, UrlRefused> {
     // The parser drops tabs and line ends silently and takes `\` for `/`: a person and a machine would then read
     // two different hosts.
     let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
@@ -117,6 +135,10 @@ pub fn checked(text: &str) -> Result<Url, UrlRefused> {
     if !url.username().is_empty() || url.password().is_some() || authority_has_at(text) {
         return Err(UrlRefused::Userinfo);
     }
+    Ok(url)
+}
+
+fn encrypted(url: Url) -> Result<Url, UrlRefused> {
     if url.scheme() == "http" && !is_loopback(&url) {
         return Err(UrlRefused::PlainHttp { host: url.host_str().unwrap_or_default().to_owned() });
     }
@@ -216,6 +238,18 @@ mod tests {
             assert!(checked(text).is_ok(), "{text}");
         }
         assert!(checked("http://127.0.0.1.example/").is_err());
+    }
+
+    #[test]
+    fn a_box_whose_plain_http_was_accepted_is_one_origin_and_no_more() {
+        let origin = Origin::parse_unencrypted("http://box.corp.local/rest/1/x/").unwrap();
+        assert!(Origin::parse("http://box.corp.local/").is_err());
+        let allowed = AllowedOrigins::new([origin]);
+        assert!(allowed.check("http://box.corp.local/disk/download/?x=1").is_ok());
+        assert!(matches!(allowed.check("http://other.corp.local/"), Err(UrlRefused::PlainHttp { .. })));
+        assert!(matches!(allowed.check("https://box.corp.local/"), Err(UrlRefused::ForeignOrigin { .. })));
+        assert_eq!(allowed.check("http://user@box.corp.local/"), Err(UrlRefused::Userinfo));
+        assert_eq!(Origin::parse_unencrypted("ftp://box.corp.local/"), Err(UrlRefused::Unreadable));
     }
 
     #[test]

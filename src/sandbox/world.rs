@@ -375,6 +375,13 @@ impl World {
     pub fn set_traits(&self, traits: PortalTraits) {
         self.state().portal.traits = traits;
     }
+    /// Sets the published addresses of the servers that send events (`/webhook/app.json` at the portal's address).
+    pub fn set_sender_nodes(&self, nodes: &[&str]) {
+        self.state().portal.sender_nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
+    }
+    pub(crate) fn sender_nodes_reply(&self) -> Reply {
+        Reply::json(200, &serde_json::json!({ "nodes": self.state().portal.sender_nodes }))
+    }
     /// Sets a feature of the plan, as `feature.get` tells it.
     pub fn set_feature(&self, code: &str, on: bool) {
         self.state().portal.traits.features.insert(code.to_owned(), on);

@@ -9,8 +9,9 @@ use super::records::{ClaimState, ClaimV1, MetaV1, OutboxV1, Record, SagaClaimsV1
 use super::snapshot::Walk;
 use super::spool::Spool;
 use super::view::{Direction, View, ViewError};
-use super::{portal_owner, portal_usage, portal_workflows};
+use super::{portal_capabilities, portal_owner, portal_usage, portal_workflows};
 use crate::domain::portal::PortalState;
+use crate::domain::portal_capabilities::CapabilityMap;
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::HourUsage;
 use crate::domain::portal_workflows::WorkflowRecord;
@@ -162,6 +163,9 @@ impl Check<'_> {
             Tree::Portal if portal_owner::is_owner(key) => self.readable::<OwnerRecord>(tree, key, value),
             Tree::Portal if portal_workflows::is_workflows(key) => {
                 self.readable::<WorkflowRecord>(tree, key, value);
+            }
+            Tree::Portal if portal_capabilities::is_map(key) => {
+                self.readable::<CapabilityMap>(tree, key, value);
             }
             Tree::Portal => self.readable::<PortalState>(tree, key, value),
             Tree::Installation => {

@@ -52,6 +52,7 @@ pub mod notice;
 pub mod open;
 pub mod options;
 mod overlay;
+mod portal_capabilities;
 pub mod portal_installations;
 mod portal_owner;
 pub mod portal_seal;

@@ -24,6 +24,7 @@ use super::document_v2::DocumentSagaV2;
 use super::notice::{Cursor, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use crate::domain::portal::PortalState;
+use crate::domain::portal_capabilities::CapabilityMap;
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::HourUsage;
 use crate::domain::portal_workflows::WorkflowRecord;
@@ -77,12 +78,14 @@ pub enum Kind {
     PortalOwner = 22,
     /// What is known of the workflows of a portal that our robots made wait.
     PortalWorkflows = 24,
+    /// What a portal can do.
+    PortalCapabilities = 25,
 }
 
 impl Kind {
     /// Every kind with the newest version that this program reads and writes.
-    pub const ALL: [(Self, u16); 14] = [
-        (Self::Document, 2),
+    pub const ALL: [(Self, u16); 15] = [
+        (Self::Document, 3),
         (Self::History, 1),
         (Self::Notice, 1),
         (Self::Portal, 1),
@@ -96,6 +99,7 @@ impl Kind {
         (Self::PortalUsage, 1),
         (Self::PortalOwner, 1),
         (Self::PortalWorkflows, 1),
+        (Self::PortalCapabilities, 1),
     ];
     /// The stored number.
     pub fn code(self) -> u16 {
@@ -184,6 +188,7 @@ first_version! {
     HourUsage => PortalUsage,
     OwnerRecord => PortalOwner,
     WorkflowRecord => PortalWorkflows,
+    CapabilityMap => PortalCapabilities,
 }
 
 /// Who holds a claim.
@@ -377,6 +382,7 @@ mod tests {
         keeps_its_bytes(&samples().portal_usage());
         keeps_its_bytes(&samples().portal_owner());
         keeps_its_bytes(&samples().portal_workflows());
+        keeps_its_bytes(&samples().portal_capabilities());
     }
 
     /// A document of version 1 becomes the same document with none of the later wishes.
@@ -438,6 +444,8 @@ mod tests {
         assert_eq!(code(strict_encode(&WaitWork::Reminder)), 2u32.to_le_bytes());
         assert_eq!(code(strict_encode(&Outcome::Refused)), 2u32.to_le_bytes());
         assert_eq!(code(strict_encode(&ClaimState::Tombstone)), 1u32.to_le_bytes());
+        let missing = crate::domain::portal_capabilities::Presence::Missing;
+        assert_eq!(code(strict_encode(&missing)), 2u32.to_le_bytes());
         assert_eq!(code(strict_encode(&FailureClass::Ambiguous)), 4u32.to_le_bytes());
     }
 
@@ -505,6 +513,7 @@ mod tests {
             round_trip(samples.portal_usage());
             round_trip(samples.portal_owner());
             round_trip(samples.portal_workflows());
+            round_trip(samples.portal_capabilities());
         }
 
         #[test]

@@ -9,6 +9,7 @@ use super::notice::{Cursor, NewNotice, NoticeKind, NoticeV1, ParkedNoticeV1};
 use super::portal_installations::InstallationV1;
 use super::records::{Blob, ClaimState, ClaimV1, MetaV1, OutboxV1, SagaClaimsV1};
 use crate::domain::portal::PortalState;
+use crate::domain::portal_capabilities::{CapabilityMap, FeatureCapability, MethodCapability, Presence};
 use crate::domain::portal_owner::OwnerRecord;
 use crate::domain::portal_usage::{HourUsage, MethodUsage};
 use crate::domain::portal_workflows::WorkflowRecord;
@@ -434,6 +435,21 @@ impl Samples {
             heard: self.several(Self::word),
             settled: self.several(Self::word),
             told: self.several(Self::word),
+        }
+    }
+    pub fn portal_capabilities(&mut self) -> CapabilityMap {
+        const PRESENCES: [Presence; 3] = [Presence::Available, Presence::OutOfScope, Presence::Missing];
+        CapabilityMap {
+            checked_at: self.time(),
+            asked_as: self.word(),
+            scopes: self.maybe(|s| s.several(Self::word)),
+            methods: self.several(|s| MethodCapability {
+                name: s.word(),
+                presence: PRESENCES[s.below(PRESENCES.len())],
+            }),
+            events: self.maybe(|s| s.several(Self::word)),
+            features: self
+                .several(|s| FeatureCapability { code: s.word(), is_on: s.number().is_multiple_of(2) }),
         }
     }
     pub fn portal_usage(&mut self) -> HourUsage {

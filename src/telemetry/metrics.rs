@@ -81,6 +81,9 @@ struct Ingress {
     ack_seconds: Histograms<SourceLabels>,
     refused: Family<RefusalLabels, Counter>,
     triggers: Family<TriggerLabels, Counter>,
+    sender_list_addresses: Gauge,
+    sender_list_counts: Gauge,
+    sender_list_age_seconds: FloatGauge,
     requests: Family<HttpLabels, Counter>,
     request_seconds: Histograms<RouteLabels>,
 }
@@ -137,6 +140,8 @@ struct Portal {
     owner_concerns: Family<PortalLabels, Gauge>,
     hanging_workflows: Family<PortalLabels, Gauge>,
     released_workflows: Family<PortalLabels, Counter>,
+    features_off: Family<PortalLabels, Gauge>,
+    features_otherwise: Family<PortalLabels, Gauge>,
 }
 
 #[derive(Debug)]
@@ -251,6 +256,12 @@ impl Metrics {
     /// A request was refused and left no trace but this.
     pub fn refused(&self, source: NoticeSource, reason: RefusalReason) {
         self.ingress.refused.get_or_create(&RefusalLabels { source, reason }).inc();
+    }
+    /// The published list of senders: its length, whether it counts, how old it is.
+    pub fn set_sender_list(&self, addresses: u64, counts: bool, age: Duration) {
+        self.ingress.sender_list_addresses.set(clamp(addresses));
+        self.ingress.sender_list_counts.set(i64::from(counts));
+        self.ingress.sender_list_age_seconds.set(age.as_secs_f64());
     }
     /// A rule looked at a file or an event.
     pub fn triggered(&self, trigger: TriggerKind, outcome: TriggerOutcome) {
@@ -425,6 +436,14 @@ impl Metrics {
     pub fn released_workflow(&self, portal: &str) {
         self.portal.released_workflows.get_or_create(&portal_labels(portal)).inc();
     }
+    /// Wanted features that a portal cannot do.
+    pub fn set_portal_features_off(&self, portal: &str, count: u64) {
+        self.portal.features_off.get_or_create(&portal_labels(portal)).set(clamp(count));
+    }
+    /// Wanted features that a portal does in another, lesser way.
+    pub fn set_portal_features_otherwise(&self, portal: &str, count: u64) {
+        self.portal.features_otherwise.get_or_create(&portal_labels(portal)).set(clamp(count));
+    }
 }
 
 /// How changes of a portal are learned. `portal` is its name in the configuration.
@@ -513,6 +532,24 @@ impl Ingress {
                 "trigger_files",
                 "Files and events that rules looked at, by trigger and outcome; healed ones were missed by events and found by looking",
                 Family::default(),
+            ),
+            sender_list_addresses: put(
+                r,
+                "ingress_sender_list_addresses",
+                "Addresses and ranges in the published list of senders, where one is used",
+                Gauge::default(),
+            ),
+            sender_list_counts: put(
+                r,
+                "ingress_sender_list_counts",
+                "1 if the published list of senders is used and counts, 0 if not",
+                Gauge::default(),
+            ),
+            sender_list_age_seconds: put(
+                r,
+                "ingress_sender_list_age_seconds",
+                "Age of the published list of senders, where one is used",
+                FloatGauge::default(),
             ),
             requests: put(
                 r,
@@ -745,6 +782,18 @@ impl Portal {
                 r,
                 "portal_released_workflows",
                 "Workflows that waited although their document was finished, and were answered again",
+                Family::default(),
+            ),
+            features_off: put(
+                r,
+                "portal_features_off",
+                "Features that the rules of a portal want and that it cannot do",
+                Family::default(),
+            ),
+            features_otherwise: put(
+                r,
+                "portal_features_otherwise",
+                "Features that the rules of a portal want and that it does in a lesser way",
                 Family::default(),
             ),
         }

@@ -79,6 +79,8 @@ fn a_person_signs_with_one_press_and_sees_that_it_is_done() {
         "status",
         "the focus is on the news"
     );
+    let none: [String; 0] = [];
+    assert_eq!(scene.browser.complaints(), none, "neither the policy nor the script is at odds with itself");
     // closed and opened again: the page knows
     scene.open(&token, "ru");
     assert!(scene.browser.text("main").contains("Документ подписан"));
@@ -221,6 +223,24 @@ fn of_two_tabs_the_first_signature_wins_and_the_second_is_told() {
     scene.browser.press("#sign");
     let told = scene.browser.told("bad");
     assert!(told.contains("в другой вкладке"), "{told}");
+    assert_eq!(scene.site.desk.stored().len(), 1);
+}
+
+#[test]
+fn a_page_that_was_closed_with_the_dialogue_open_is_opened_again_and_signed() {
+    let scene = scene!(Scene::new(Manner::Dawdles));
+    let (_, token) = scene.add("Договор.pdf", CONTENT);
+    scene.open(&token, "ru");
+    scene.browser.press("#sign");
+    scene.browser.wait("the dialogue is open", || scene.agent.asked("kz.gov.pki.knca.basics") == 1);
+    scene.browser.picture("14-dialogue");
+    assert_eq!(scene.browser.script("return document.getElementById('sign').disabled"), true);
+    scene.browser.open("about:blank");
+    assert!(scene.site.desk.stored().is_empty());
+    scene.agent.behave(Manner::Present);
+    scene.open(&token, "ru");
+    scene.browser.press("#sign");
+    scene.browser.told("ok");
     assert_eq!(scene.site.desk.stored().len(), 1);
 }
 

@@ -4,6 +4,7 @@ use crate::exchange::exchange;
 use crate::support::PATIENCE;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use edobridge::config::Environment;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ pub struct Browser {
 
 /// Where pictures are put, if somebody wants to look at them.
 fn pictures() -> Option<PathBuf> {
-    std::env::var_os("EDOBRIDGE_TEST_PICTURES").map(PathBuf::from)
+    Environment::of_process().get("EDOBRIDGE_TEST_PICTURES").map(PathBuf::from)
 }
 
 impl Browser {
@@ -80,6 +81,7 @@ impl Browser {
             "browserName": "chrome",
             "acceptInsecureCerts": true,
             "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL" },
         } } });
         let answer = exchange(address, "POST", "/session", &[], wish.to_string().as_bytes());
         let session = answer.json()["value"]["sessionId"].as_str().map(str::to_owned);
@@ -176,6 +178,14 @@ impl Browser {
         self.command("POST", "/permissions", &wish).ok().map(|_| ())
     }
 
+    /// What the browser has complained about: breaches of the page's policy, errors of its script.
+    #[track_caller]
+    pub fn complaints(&self) -> Vec<String> {
+        let log = self.must("POST", "/se/log", &json!({ "type": "browser" }));
+        let entries = log.as_array().cloned().unwrap_or_default();
+        entries.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
     /// A second tab, which has the focus from now on; gives the handle of the first.
     #[track_caller]
     pub fn second_tab(&self) -> String {
@@ -211,7 +221,7 @@ impl Drop for Browser {
 }
 
 fn absent(why: &str) -> Option<Browser> {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}, and CI must not skip this test");
+    assert!(Environment::of_process().get("CI") != Some("true"), "{why}, and CI must not skip this test");
     println!("SKIPPED: {why} (Debian: chromium, chromium-driver)");
     None
 }

@@ -2,7 +2,8 @@
 
 use crate::pki::{ATTACHED, BIN, DETACHED, IIN, Manner, people, sign};
 use edobridge::domain::signing::{Encapsulation, SignerIdentity};
-use edobridge::providers::cms::{self, Check, Checked, CmsError, Finding, SubjectPatterns, Wanted};
+use edobridge::domain::subject_pattern::SubjectPatterns;
+use edobridge::providers::cms::{self, Check, Checked, CmsError, Finding, Wanted};
 
 const CONTENT: &[u8] = b"what was agreed upon, \x00\xff and then some";
 

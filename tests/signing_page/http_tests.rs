@@ -3,10 +3,13 @@
 use crate::exchange::{Answer, exchange};
 use crate::pki::{ATTACHED, DETACHED, people};
 use crate::site::{Site, TOKEN, Wishes};
+use crate::support::wait_for;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use edobridge::domain::signing::{Encapsulation, SigningTask};
 use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::TcpStream;
 
 const CONTENT: &[u8] = b"%PDF-1.4 what is to be signed";
 
@@ -267,6 +270,29 @@ fn what_is_too_large_of_another_type_or_unreadable_is_refused_and_counted() {
         assert!(text.contains(&line), "{line} in {text}");
     }
     assert!(text.contains(r#"route="/sign/{token}""#) && !text.contains(&token), "no token is a label");
+}
+
+/// Slow senders of large bodies take the room; nobody else's memory is at their mercy, and the room comes back.
+#[test]
+fn large_bodies_have_room_for_a_few_at_one_time() {
+    let site = Site::start(&Wishes { body_bytes_max: 100_000, ..Wishes::default() });
+    let (task, token) = site.desk.add("1.pdf", CONTENT, Encapsulation::Attached);
+    let path = format!("/sign/{token}");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{{"
+    );
+    let slow: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(site.address).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let post = || site.post(&path, &body(&task, b"no signature"));
+    wait_for("the room is taken", || post().status == 503);
+    assert!(post().header("Retry-After").is_some());
+    drop(slow);
+    wait_for("the room is free again", || post().status == 200);
 }
 
 #[test]

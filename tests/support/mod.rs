@@ -183,6 +183,7 @@ webhook_url = "{webhook}"
 application_tokens = ["{application_token}"]
 rate = "box"
 owner_check_interval = "0s"
+capability_check_interval = "0s"
 dangerous_allow_http = true
 [portals.timeouts]
 connect = "2s"

@@ -42,6 +42,8 @@ pub enum Manner {
     Fails,
     /// Accepts the connection and says nothing, not even hello.
     Silent,
+    /// The dialogue stays open: the person is looking for the key.
+    Dawdles,
     /// Ends in the middle of the dialogue.
     Closes,
 }
@@ -150,7 +152,7 @@ impl State {
                         return;
                     }
                 }
-                None if manner == Manner::Silent => {}
+                None if matches!(manner, Manner::Silent | Manner::Dawdles) => {}
                 None => return,
             }
         }
@@ -196,7 +198,7 @@ impl State {
         let result = match (manner, &args["data"]) {
             (Manner::Cancels, _) => return Some(json!({ "status": true, "body": {} })),
             (Manner::Fails, _) => return Some(failure()),
-            (Manner::Closes, _) => return None,
+            (Manner::Closes | Manner::Dawdles, _) => return None,
             (Manner::NoArrays, Value::Array(_)) => return Some(failure()),
             (Manner::ArrayAsText, Value::Array(list)) => {
                 let cms = (self.sign)(format!("{list:?}").as_bytes(), attached);

@@ -64,9 +64,10 @@ impl Registry {
         access: &Secret,
     ) -> Result<bool, InstallError> {
         let borrowed = AppAccess { tokens: Arc::new(BorrowedToken(access.clone())), auth_connector: None };
-        let client = Client::of_app(confirmed.app.http.clone(), confirmed.info.portal.clone(), borrowed);
+        let info = &confirmed.info;
+        let client = (confirmed.app.make_visitor)(&info.member_id, info.portal.clone(), borrowed);
         match account::profile(&client).await {
-            Ok(profile) => Ok(profile.is_admin && profile.id == confirmed.info.user_id),
+            Ok(profile) => Ok(profile.is_admin && profile.id == info.user_id),
             Err(failure) if failure.class == FailureClass::Transient => {
                 Err(InstallError::Unavailable(failure.reason))
             }

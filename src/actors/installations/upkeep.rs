@@ -6,7 +6,11 @@ impl Registry {
     pub(super) async fn upkeep_for_ever(self: Arc<Self>) {
         while !self.parts.is_draining() {
             self.upkeep();
-            drop(tokio::time::timeout(UPKEEP_EVERY, self.wake.notified()).await);
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = self.parts.capabilities.plan_changed() => {}
+                () = tokio::time::sleep(UPKEEP_EVERY) => {}
+            }
         }
     }
 
@@ -39,7 +43,7 @@ impl Registry {
             keeper.keep_alive(app.keep_alive_ms).await;
         }
         // taken out first: an update that comes meanwhile puts it in again, and its bindings are made anew
-        let wanted = self.notes().unbound.remove(&it.key);
+        let wanted = self.notes().unbound.remove(&it.key) || self.mark_has_changed(it);
         if wanted && self.bind(it).await == Tried::Later {
             self.notes().unbound.insert(it.key.clone());
         }
@@ -69,6 +73,7 @@ impl Registry {
         let mut notes = self.notes();
         notes.unbound.remove(key);
         notes.bindings.remove(key);
+        notes.marked.remove(key);
         notes.clients.remove(key);
         notes.watched.remove(key);
         tracing::warn!(installation = %key, "an installation was forgotten");

@@ -38,6 +38,16 @@ pub struct Facts {
     pub easydocs_api_key: Secret,
     /// Key of its callbacks' signature.
     pub callback_secret: Secret,
+    /// iDocs.
+    pub idocs_url: Url,
+    /// Its host for webhooks.
+    pub idocs_webhooks_url: Url,
+    /// Its token.
+    pub idocs_token: Secret,
+    /// Who signs there for us: id, IIN and BIN.
+    pub signer: [String; 3],
+    /// The folder of documents that we sign first.
+    pub idocs_folder: u64,
     /// The watched folder.
     pub inbox_folder: u64,
     /// The folder for signed copies of files from deals.
@@ -52,7 +62,7 @@ pub fn config_text(facts: &Facts) -> String {
         "# Written by `edobridge demo`. Pauses are short so that there is something to see; the other values are\n\
          # those of a real installation. `edobridge config default` explains every key.\n\n",
     );
-    for section in [server, portal, easydocs, retry, rules] {
+    for section in [server, portal, easydocs, idocs, retry, rules] {
         section(&mut text, facts).expect("writing into a String does not fail");
         text.push('\n');
     }
@@ -102,6 +112,22 @@ fn easydocs(text: &mut String, facts: &Facts) -> Written {
     )
 }
 
+fn idocs(text: &mut String, facts: &Facts) -> Written {
+    let [employee, iin, bin] = &facts.signer;
+    writeln!(text, "[idocs]\nbase_url = {}", quoted(facts.idocs_url.as_str()))?;
+    writeln!(text, "webhooks_base_url = {}", quoted(facts.idocs_webhooks_url.as_str()))?;
+    writeln!(text, "token = {}", quoted(facts.idocs_token.expose()))?;
+    writeln!(text, "poll = [\"1s\", \"2s\"]\nsettle = \"1s\"\ndangerous_allow_http = true")?;
+    writeln!(text, "\n[idocs.webhook]\npath_secret = {}", quoted(&path_secret()))?;
+    writeln!(text, "\n[[idocs.signers]]\nname = \"director\"\nemployee_id = {}", quoted(employee))?;
+    writeln!(text, "iin = {}\nbin = {}\nbitrix_user = 1", quoted(iin), quoted(bin))
+}
+
+/// What nobody guesses in the address for webhooks of iDocs.
+fn path_secret() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
 fn retry(text: &mut String, _: &Facts) -> Written {
     writeln!(text, "[retry]\neasydocs_server_error = [\"500ms\", \"1s\"]")?;
     writeln!(text, "portal_error = [\"500ms\", \"1s\", \"2s\", \"4s\"]")?;
@@ -121,6 +147,14 @@ fn rules(text: &mut String, facts: &Facts) -> Written {
         text,
         "# Signed copies land in the watched folder, and nothing but the memory of them keeps them from being sent\n\
          # again. A real configuration excludes them by name as well.\nexclude = []"
+    )?;
+    writeln!(text, "notify = [\"creator\"]\nnotify_on = [\"signed\", \"refused\"]")?;
+    let idocs = facts.idocs_folder;
+    writeln!(text, "\n[[rules]]\nid = \"idocs\"\nportal = \"{PORTAL}\"\nservice = \"idocs\"")?;
+    writeln!(text, "signer = \"director\"\ncounterparty_bin = \"123456789012\"\nmax_size = \"15MB\"")?;
+    writeln!(
+        text,
+        "trigger = {{ kind = \"folder\", folder_id = {idocs}, interval = \"500ms\", existing = \"send\" }}"
     )?;
     writeln!(text, "notify = [\"creator\"]\nnotify_on = [\"signed\", \"refused\"]")?;
     writeln!(text, "\n[[rules]]\nid = \"deals\"\nportal = \"{PORTAL}\"\nroute_id = \"18\"")?;
@@ -148,6 +182,12 @@ mod tests {
             easydocs_url: "http://127.0.0.1:20004/".parse().unwrap(),
             easydocs_api_key: Secret::new("sandbox-easydocs-key"),
             callback_secret: Secret::new("sandbox-callback-secret"),
+            idocs_url: "http://127.0.0.1:20005/".parse().unwrap(),
+            idocs_webhooks_url: "http://127.0.0.1:20005/api/1/".parse().unwrap(),
+            idocs_token: Secret::new("sandbox-idocs-token"),
+            signer: ["11111111-2222-4333-8444-555555555555", "000000000000", "210987654321"]
+                .map(str::to_owned),
+            idocs_folder: 6,
             inbox_folder: 7,
             deal_folder: 8,
             language: Language::Ru,
@@ -165,7 +205,7 @@ mod tests {
         assert_eq!(config.public.listen, facts().public);
         assert!(config.easydocs.can_search());
         let names: Vec<&str> = config.rules.iter().map(|rule| rule.id.as_str()).collect();
-        assert_eq!(names, ["folder", "deals"]);
+        assert_eq!(names, ["folder", "idocs", "deals"]);
         assert!(config.rules[0].takes_name("any.thing"));
     }
 }

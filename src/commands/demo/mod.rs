@@ -1,6 +1,6 @@
 //! `edobridge demo`: the main job on real files, with nothing else installed.
 //!
-//! The sandbox plays Bitrix24 and EasyDocs in this process; edobridge runs as a process of its own, from this very
+//! The sandbox plays Bitrix24, EasyDocs and iDocs in this process; edobridge runs as a process of its own, from this very
 //! program, so that it can be killed. Documents go the whole way, and a witness in the sandbox judges the end.
 //!
 //! | file | subject |
@@ -9,6 +9,7 @@
 //! | `stage` | the sandbox, furnished |
 //! | `child`, `config_text`, `workspace` | the process, its configuration, its folder |
 //! | `performance`, `watch` | the order of events, what edobridge says meanwhile |
+//! | `own_signature` | the document of iDocs, which our side signs first |
 //! | `verdict` | did everything end right |
 //! | `view`, `report` | what the person sees |
 //!
@@ -17,6 +18,7 @@
 
 mod child;
 mod config_text;
+mod own_signature;
 mod pdf;
 mod performance;
 mod report;
@@ -47,9 +49,10 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Показать основную работу на настоящих файлах. / Show the main job on real files.
 ///
-/// Starts an emulated Bitrix24 and EasyDocs and a real edobridge on this machine's loopback, sends documents through
+/// Starts an emulated Bitrix24, EasyDocs and iDocs and a real edobridge on this machine's loopback, sends documents through
 /// the full cycle, lets answers get lost, callbacks come early and three times, kills edobridge with SIGKILL in the
 /// middle and starts it again. In the end a witness compares what lies in the portal with what EasyDocs produced.
+/// One document goes through iDocs: a scripted signer signs for our side first, the counterparty after.
 /// Exit code 0 means that every document ended right.
 #[derive(Debug, Args)]
 pub struct DemoArgs {

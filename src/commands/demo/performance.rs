@@ -6,6 +6,7 @@
 
 use super::child::{Service, free_addresses};
 use super::config_text::{Facts, config_text};
+use super::own_signature::{self, OwnSignature};
 use super::scenario::{Kill, Scenario, Trouble};
 use super::stage::Stage;
 use super::verdict::{Verdict, judge};
@@ -15,6 +16,7 @@ use super::workspace::Workspace;
 use crate::commands::Context;
 use crate::domain::{Language, Secret, Text};
 use crate::sandbox::WorldError;
+use crate::sandbox::idocs::{Company, Employee};
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitStatus;
@@ -135,6 +137,8 @@ pub struct Outcome {
     pub timings: Vec<Timing>,
     /// One per document: how often something went wrong with it and was mended, in edobridge's words.
     pub setbacks: Vec<usize>,
+    /// What came of the document that our side signs first, if there was one.
+    pub own_signature: Option<Text>,
     /// The kill, if there was one.
     pub killing: Option<Killing>,
     /// From the first moment to the verdict.
@@ -156,6 +160,7 @@ pub struct Performance {
     view: View,
     watcher: Watcher,
     lines: Vec<Line>,
+    own_signature: Option<OwnSignature>,
     timings: Vec<Timing>,
     began: Instant,
     deadline: Instant,
@@ -186,6 +191,7 @@ impl Performance {
             watcher: Watcher::new(addresses[1], token)?,
             timings: vec![Timing::default(); scenario.documents.len()],
             lines: Vec::new(),
+            own_signature: None,
             deadline: began + within,
             scenario,
             stage,
@@ -204,6 +210,7 @@ impl Performance {
         self.start_service().await?;
         self.stage.trip_first_download()?;
         self.enter_all_but_the_victim()?;
+        self.enter_own_signature()?;
         let killing = match self.scenario.kill {
             Kill::InTheMiddle => Some(self.kill_in_the_middle().await?),
             Kill::Never => None,
@@ -211,10 +218,24 @@ impl Performance {
         self.until_all_over().await?;
         self.until_quiet().await?;
         self.view.close();
-        let verdict = judge(self.stage.expectations(), &self.stage.evidence());
+        let (verdict, own_signature) = self.judge();
         let setbacks = self.setbacks().await;
         let timings = self.timings.clone();
-        Ok(Outcome { verdict, timings, setbacks, killing, took: self.began.elapsed() })
+        Ok(Outcome { verdict, timings, setbacks, own_signature, killing, took: self.began.elapsed() })
+    }
+
+    /// The verdict, and a line about the document that our side signs first.
+    fn judge(&self) -> (Verdict, Option<Text>) {
+        let mut evidence = self.stage.evidence();
+        let Some(own) = &self.own_signature else {
+            return (judge(self.stage.expectations(), &evidence), None);
+        };
+        evidence.notices.retain(|notice| !own.is_named_in(&notice.text));
+        let mut verdict = judge(self.stage.expectations(), &evidence);
+        let checks = own.judge(self.stage.world());
+        let summary = own_signature::summary(own.name(), &checks);
+        verdict.world.extend(checks);
+        (verdict, Some(summary))
     }
 
     /// Leaves the last picture on the screen.
@@ -252,6 +273,31 @@ impl Performance {
         Ok(())
     }
 
+    fn enter_own_signature(&mut self) -> Result<(), DemoError> {
+        if let Some(planned) = self.scenario.own_signature.clone() {
+            let own = OwnSignature::enter(self.stage.world(), self.stage.idocs_folder(), planned)?;
+            self.own_signature = Some(own);
+        }
+        Ok(())
+    }
+
+    /// The scripted signer signs as soon as he is asked; while the process is dead, with a later look.
+    async fn sign_for_our_side(&self) {
+        let Some(own) = &self.own_signature else { return };
+        let Some((id, cms)) = own.asked(&self.lines, self.stage.world()) else { return };
+        if self.watcher.give_signature(&id, cms).await.is_ok() {
+            let name = own.name();
+            self.tell(
+                format!("«{name}» подписан с нашей стороны, iDocs отправит его контрагенту"),
+                format!("\"{name}\" is signed by our side, iDocs will send it to the counterparty"),
+            );
+        }
+    }
+
+    fn own_signature_is_over(&self) -> bool {
+        self.own_signature.as_ref().is_none_or(|own| own.line(&self.lines).is_some_and(Line::is_over))
+    }
+
     fn enter(&mut self, index: usize) -> Result<(), DemoError> {
         self.stage.enter(&self.scenario.documents[index])?;
         self.timings[index].entered = Some(Instant::now());
@@ -267,6 +313,7 @@ impl Performance {
         if alive && let Ok(lines) = self.watcher.lines_with_details().await {
             // An answer that does not come is no news; if none comes any more, the deadline ends it.
             self.lines = lines;
+            self.sign_for_our_side().await;
         }
         for index in 0..self.scenario.documents.len() {
             self.show(index, alive);
@@ -376,7 +423,9 @@ impl Performance {
 
     async fn until_all_over(&mut self) -> Result<(), DemoError> {
         let what = Text::new("окончание всех документов", "the end of all documents");
-        self.until(what, |this| (0..this.scenario.documents.len()).all(|index| this.is_over(index))).await
+        let count = self.scenario.documents.len();
+        self.until(what, |this| (0..count).all(|index| this.is_over(index)) && this.own_signature_is_over())
+            .await
     }
 
     /// Waits for late callbacks, and long enough for a signed copy to be taken for a new document, if it were.
@@ -420,6 +469,7 @@ fn facts(
     language: Language,
 ) -> Facts {
     let secrets = stage.secrets();
+    let director = Employee::director();
     Facts {
         data_dir: workspace.data_dir(),
         public,
@@ -430,6 +480,11 @@ fn facts(
         easydocs_url: stage.easydocs_url(),
         easydocs_api_key: secrets.easydocs_api_key.clone(),
         callback_secret: secrets.callback_secret.clone(),
+        idocs_url: stage.world().idocs_url(),
+        idocs_webhooks_url: stage.world().idocs_webhooks_url(),
+        idocs_token: secrets.idocs_token.clone(),
+        signer: [director.id, director.iin, Company::default().bin],
+        idocs_folder: stage.idocs_folder(),
         inbox_folder: stage.inbox_folder(),
         deal_folder: stage.deal_folder(),
         language,

@@ -32,6 +32,9 @@ pub fn for_people(scenario: &Scenario, outcome: &Outcome, language: Language) ->
     if let Some(killing) = &outcome.killing {
         push(&mut text, killed(killing).get(language));
     }
+    if let Some(own) = &outcome.own_signature {
+        push(&mut text, own.get(language));
+    }
     push(&mut text, summary(outcome).get(language));
     text
 }
@@ -169,6 +172,7 @@ pub fn for_programs(scenario: &Scenario, outcome: &Outcome) -> Value {
         "seconds": rounded(outcome.took.as_secs_f64()),
         "documents": documents,
         "checks": checks(&outcome.verdict.world),
+        "own_signature": outcome.own_signature,
         "kill": outcome.killing.as_ref().map(|killing| json!({
             "in_flight": killing.in_flight,
             "waiting": killing.waiting,
@@ -200,6 +204,7 @@ pub fn addresses(performance: &Performance, language: Language) -> String {
         (Text::new("Его входящий вебхук", "Its incoming webhook"), stage.webhook_url().to_string()),
         (Text::new("Управление песочницей", "Control of the sandbox"), format!("{control}/state")),
         (Text::new("EasyDocs (песочница)", "EasyDocs (sandbox)"), stage.easydocs_url().to_string()),
+        (Text::new("iDocs (песочница)", "iDocs (sandbox)"), stage.world().idocs_url().to_string()),
         (Text::new("edobridge, для мира", "edobridge, for the world"), format!("http://{public}/")),
         (Text::new("edobridge, для оператора", "edobridge, for the operator"), format!("http://{operator}/")),
         (Text::new("Данные", "Data"), performance.workspace.data_dir().display().to_string()),
@@ -236,6 +241,7 @@ pub fn addresses_for_programs(performance: &Performance) -> Value {
         "webhook": performance.stage.webhook_url(),
         "control": format!("{}_sandbox/", performance.stage.bitrix_url()),
         "easydocs": performance.stage.easydocs_url(),
+        "idocs": performance.stage.world().idocs_url(),
         "public": format!("http://{public}/"),
         "operator": format!("http://{operator}/"),
         "data_dir": performance.workspace.data_dir(),

@@ -32,6 +32,8 @@ const NAME_CHARS_MAX: usize = 100;
 pub struct Scenario {
     /// The documents, in the order in which they enter.
     pub documents: Vec<Planned>,
+    /// One more, which our own side signs first; not with a person's own files.
+    pub own_signature: Option<Planned>,
     /// Whether the process is killed in the middle.
     pub kill: Kill,
     /// How long people take to sign.
@@ -229,7 +231,10 @@ impl Scenario {
                 planned(name.get(language), default_bytes(trouble), entrance, trouble)
             })
             .collect();
-        Self { documents, kill, sign_after }
+        let name = Text::new("Акт для Казахстана.pdf", "Deed for Kazakhstan.pdf");
+        let bytes = default_bytes(Trouble::Nothing);
+        let own = planned(name.get(language), bytes, Entrance::Folder, Trouble::Nothing);
+        Self { documents, own_signature: Some(own), kill, sign_after }
     }
 
     /// The person's own files; each after the first suffers something, in turn. None of them is refused.
@@ -252,7 +257,7 @@ impl Scenario {
             let trouble = own_trouble(index, paths.len(), kill, bytes.len());
             documents.push(planned(&name, bytes, Entrance::Folder, trouble));
         }
-        Ok(Self { documents, kill, sign_after })
+        Ok(Self { documents, own_signature: None, kill, sign_after })
     }
 
     /// The document during whose creation the process is killed.

@@ -33,6 +33,7 @@ pub struct Stage {
     sandbox: Sandbox,
     world: Arc<World>,
     inbox_folder: u64,
+    idocs_folder: u64,
     deal_folder: u64,
     responsible: u64,
     secrets: Secrets,
@@ -49,6 +50,8 @@ pub struct Secrets {
     pub easydocs_api_key: Secret,
     /// Key of the callbacks' signature.
     pub callback_secret: Secret,
+    /// Token of iDocs.
+    pub idocs_token: Secret,
 }
 
 impl Stage {
@@ -62,16 +65,28 @@ impl Stage {
             application_token: options.application_token.clone(),
             easydocs_api_key: options.easydocs_api_key.clone(),
             callback_secret: options.callback_secret.clone(),
+            idocs_token: options.idocs_token.clone(),
         };
         let sandbox = Sandbox::start(options).await?;
         let world = sandbox.world();
         let root = world.root_folder();
         let inbox_folder = world.add_folder(root, "На подпись").map_err(io::Error::other)?;
+        let idocs_folder = world.add_folder(root, "На подпись в iDocs").map_err(io::Error::other)?;
         let deal_folder = world.add_folder(root, "Подписано по сделкам").map_err(io::Error::other)?;
         let responsible = world.add_user("Анна", "Петрова");
         write_scripts(&world, scenario);
         let (expectations, deals) = (Vec::new(), Vec::new());
-        Ok(Self { sandbox, world, inbox_folder, deal_folder, responsible, secrets, expectations, deals })
+        Ok(Self {
+            sandbox,
+            world,
+            inbox_folder,
+            idocs_folder,
+            deal_folder,
+            responsible,
+            secrets,
+            expectations,
+            deals,
+        })
     }
 
     /// The witness and its buttons.
@@ -97,6 +112,10 @@ impl Stage {
     /// The watched folder.
     pub fn inbox_folder(&self) -> u64 {
         self.inbox_folder
+    }
+    /// The folder of documents that our side signs first.
+    pub fn idocs_folder(&self) -> u64 {
+        self.idocs_folder
     }
     /// The folder for signed copies of files from deals.
     pub fn deal_folder(&self) -> u64 {

@@ -214,6 +214,20 @@ impl Watcher {
         Ok(card.history.iter().filter(|entry| SETBACKS.contains(&entry.what.as_str())).count())
     }
 
+    /// Brings a signature that was made elsewhere, as 1C does.
+    ///
+    /// # Errors
+    /// [`WatchError`], also while the process is dead.
+    pub async fn give_signature(&self, id: &str, cms: Vec<u8>) -> Result<(), WatchError> {
+        let url = format!("http://{}/api/v1/documents/{id}/signature", self.operator);
+        let request = self.http.post(url).bearer_auth(self.token.expose());
+        let answer = request.header("Content-Type", "application/octet-stream").body(cms).send().await?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(WatchError::Refused(status.as_u16())),
+        }
+    }
+
     async fn get<T: serde::de::DeserializeOwned>(
         &self,
         path: &str,

@@ -187,3 +187,26 @@ async fn a_check_that_does_not_end_is_a_problem_and_keeps_what_it_found() {
     let verdicts: Vec<_> = notes.findings().iter().map(|finding| finding.verdict).collect();
     assert_eq!(verdicts, [Verdict::Ok, Verdict::Problem]);
 }
+
+#[tokio::test]
+async fn idocs_is_asked_for_the_company_the_signers_and_their_rights() {
+    let stage = Stage::new().await;
+    let idocs = |employee: &str, token: &str| {
+        format!(
+            "{}\n[idocs]\nbase_url = \"{}\"\ntoken = \"{token}\"\ndangerous_allow_http = true\n[[idocs.signers]]\nname = \"director\"\nemployee_id = \"{employee}\"\niin = \"000000000000\"\nbin = \"210987654321\"\nbitrix_user = 1\n",
+            stage.folder_rule(),
+            stage.sandbox.idocs_url()
+        )
+    };
+    let token = SandboxOptions::default().idocs_token.expose().to_owned();
+    let director = "11111111-2222-4333-8444-555555555555";
+    let good = stage.report(&idocs(director, &token), WriteTest::Leave).await;
+    assert_eq!(verdicts(&good, "token"), [Verdict::Ok], "{good:#?}");
+    assert!(find(&good, "signer").iter().any(|found| found.text.en.contains("rights: ")), "{good:#?}");
+    let stranger = "22222222-2222-4333-8444-555555555555";
+    let unknown = stage.report(&idocs(stranger, &token), WriteTest::Leave).await;
+    assert!(verdicts(&unknown, "signer").contains(&Verdict::Problem), "{unknown:#?}");
+    let refused = stage.report(&idocs(director, "wrong-token"), WriteTest::Leave).await;
+    assert_eq!(verdicts(&refused, "token"), [Verdict::Problem]);
+    stage.sandbox.stop().await;
+}

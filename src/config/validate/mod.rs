@@ -8,6 +8,7 @@ mod idocs;
 mod portals;
 mod rules;
 mod server;
+mod signing_page;
 
 use super::{Config, Period, Severity, Size};
 use crate::domain::Text;
@@ -29,6 +30,7 @@ pub(super) fn validate(config: &Config) -> Vec<Finding> {
     portals::check(config, &mut report);
     easydocs::check(config, &mut report);
     idocs::check(config, &mut report);
+    signing_page::check(config, &mut report);
     rules::check(config, &mut report);
     report.findings
 }
@@ -186,6 +188,8 @@ const SCHEDULE_LEN_MAX: usize = 50;
 enum PlainHttp {
     Refused,
     AllowedToLoopback,
+    /// To anywhere: by `dangerous_http_to_box`.
+    AllowedToBox,
 }
 
 impl From<bool> for PlainHttp {
@@ -215,6 +219,7 @@ fn is_loopback(url: &Url) -> bool {
 fn scheme_complaint(url: &Url, http: PlainHttp) -> Option<(&'static str, &'static str)> {
     match (url.scheme(), http) {
         ("https", _) if url.host().is_some() => None,
+        ("http", PlainHttp::AllowedToBox) if url.host().is_some() => None,
         ("http", PlainHttp::AllowedToLoopback) if is_loopback(url) => None,
         ("http", PlainHttp::AllowedToLoopback) => Some((
             "http:// допустим только к этой же машине (127.0.0.1, localhost): для остальных укажите https://",
@@ -224,7 +229,7 @@ fn scheme_complaint(url: &Url, http: PlainHttp) -> Option<(&'static str, &'stati
             "адрес должен начинаться с https:// (для песочницы на этой машине есть dangerous_allow_http)",
             "the address must begin with https:// (for a sandbox on this machine there is dangerous_allow_http)",
         )),
-        (_, PlainHttp::Refused | PlainHttp::AllowedToLoopback) => Some((
+        (_, PlainHttp::Refused | PlainHttp::AllowedToLoopback | PlainHttp::AllowedToBox) => Some((
             "адрес должен иметь вид https://хост/путь",
             "the address must have the form https://host/path",
         )),

@@ -1,7 +1,9 @@
 //! Rules about portals.
 
 use super::{PlainHttp, Report, is_plain_name, scheme_complaint};
-use crate::config::{Config, ExplicitRate, Period, PortalConfig, Rate, SecondChannelMode, SecretRef};
+use crate::config::{
+    Config, ExplicitRate, Period, PortalConfig, Rate, SecondChannelMode, SecretRef, SenderRule, Trigger,
+};
 use crate::domain::MemberId;
 use url::Url;
 
@@ -23,6 +25,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
             format!("there are more than {PORTALS_MAX} portals: divide them between services"),
         );
     }
+    check_sender_list(config, report);
     for (index, portal) in config.portals.iter().enumerate() {
         let key = format!("portals[{index}]");
         check_id(&key, portal, &config.portals[..index], report);
@@ -114,12 +117,19 @@ fn check_webhook(key: &str, portal: &PortalConfig, webhook: &SecretRef, report: 
         );
         return;
     }
-    let http = PlainHttp::from(portal.dangerous_allow_http);
+    let http = plain_http(portal);
     match Url::parse(webhook.secret().expose()) {
         Err(_) => report.error(key, WEBHOOK_FORM.0, WEBHOOK_FORM.1),
         Ok(url) => {
             if let Some((ru, en)) = scheme_complaint(&url, http) {
                 report.error(key.as_str(), ru, en);
+            }
+            if url.scheme() == "http" && http == PlainHttp::AllowedToBox {
+                report.warning(
+                    key.as_str(),
+                    "портал вызывается по http://: секрет вебхука и документы видит каждый по дороге; дайте коробке сертификат своего центра и укажите ca_file",
+                    "the portal is called by http://: everybody on the way sees the webhook's secret and the documents; give the box a certificate of your own authority and set ca_file",
+                );
             }
             if !is_webhook_path(&url) {
                 report.error(key, WEBHOOK_FORM.0, WEBHOOK_FORM.1);
@@ -187,6 +197,11 @@ fn check_owner(key: &str, portal: &PortalConfig, report: &mut Report) {
         let bounds = Period::from_secs(1)..=Period::from_secs(86_400);
         report.period(format!("{key}.owner_check_interval"), portal.owner_check_interval, bounds);
     }
+    if portal.capability_check_interval.as_ms() > 0 {
+        // a box that was updated should be noticed within a week
+        let bounds = Period::from_secs(1)..=Period::from_secs(7 * 86_400);
+        report.period(format!("{key}.capability_check_interval"), portal.capability_check_interval, bounds);
+    }
 }
 
 fn check_workflows(key: &str, portal: &PortalConfig, report: &mut Report) {
@@ -215,13 +230,38 @@ pub(super) fn check_timeouts(key: &str, portal: &PortalConfig, report: &mut Repo
     }
     for (index, origin) in portal.allowed_download_origins.iter().enumerate() {
         let key = format!("{key}.allowed_download_origins[{index}]");
-        report.origin(&key, origin, PlainHttp::from(portal.dangerous_allow_http));
+        report.origin(&key, origin, plain_http(portal));
     }
+    check_extra_auth(key, portal, report);
     if portal.notify_client_id.is_empty() {
         report.error(
             format!("{key}.notify_client_id"),
             "без CLIENT_ID вебхук не может слать уведомления с меткой: оставьте edobridge",
             "without a CLIENT_ID a webhook cannot send notices with a tag: leave edobridge",
+        );
+    }
+}
+
+/// How far `http://` goes for a portal.
+fn plain_http(portal: &PortalConfig) -> PlainHttp {
+    if portal.dangerous_http_to_box {
+        return PlainHttp::AllowedToBox;
+    }
+    PlainHttp::from(portal.dangerous_allow_http)
+}
+
+/// Names that calls have already.
+const OWN_PARAMETERS: [&str; 4] = ["auth", "auth_connector", "cmd", "halt"];
+
+fn check_extra_auth(key: &str, portal: &PortalConfig, report: &mut Report) {
+    let Some(extra) = &portal.extra_auth else { return };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    let is_name = (1..=64).contains(&extra.name.len()) && extra.name.bytes().all(plain);
+    if !is_name || OWN_PARAMETERS.contains(&extra.name.to_ascii_lowercase().as_str()) {
+        report.error(
+            format!("{key}.extra_auth.name"),
+            "имя параметра: до 64 латинских букв, цифр, дефисов и подчёркиваний, и не auth, auth_connector, cmd, halt",
+            "the name of the parameter has up to 64 letters, digits, hyphens and underscores, and is not auth, auth_connector, cmd or halt",
         );
     }
 }
@@ -250,9 +290,43 @@ fn check_second_channel(key: &str, portal: &PortalConfig, report: &mut Report) {
     }
 }
 
+/// The list of senders, where somebody uses it.
+fn check_sender_list(config: &Config, report: &mut Report) {
+    let list = &config.sender_list;
+    report.service_url("sender_list.url", &list.url, PlainHttp::from(list.dangerous_allow_http));
+    // more often than once a minute is against the vendor's wish; a sandbox has none
+    let least = if list.dangerous_allow_http { Period::from_ms(50) } else { Period::from_secs(60) };
+    report.period("sender_list.refresh", list.refresh, least..=Period::from_secs(86_400));
+    report.period("sender_list.grace", list.grace, list.refresh..=Period::from_secs(30 * 86_400));
+    let of_apps = config.apps.iter().map(|app| &app.portal);
+    let is_used = config.portals.iter().chain(of_apps).any(|portal| portal.senders == SenderRule::Published);
+    if is_used && config.public.trusted_proxies.is_empty() {
+        report.warning(
+            "public.trusted_proxies",
+            "портал принимает события только с адресов Битрикс24: если перед edobridge стоит прокси, впишите его сюда, иначе все события придут с его адреса и будут отвергнуты",
+            "a portal takes events from Bitrix24's addresses only: if a proxy stands before edobridge, name it here, or all events come from its address and are refused",
+        );
+    }
+}
+
 fn check_senders(key: &str, portal: &PortalConfig, config: &Config, report: &mut Report) {
-    let waits_for_events =
-        config.rules.iter().find(|rule| rule.portal == portal.id && rule.trigger.needs_events());
+    // what a sweep finds needs no events: a portal that cannot reach us at all is lived with
+    let is_swept = portal.second_channel.mode != SecondChannelMode::Off;
+    let is_found = |trigger: &Trigger| is_swept && trigger.is_swept();
+    let of_portal =
+        || config.rules.iter().filter(|rule| rule.portal == portal.id && rule.trigger.needs_events());
+    let waits_for_events = of_portal().find(|rule| !is_found(&rule.trigger));
+    if let Some(rule) = of_portal().find(|rule| is_found(&rule.trigger))
+        && portal.application_tokens.is_empty()
+        && portal.app.is_none()
+    {
+        let every = portal.second_channel.sweep_interval;
+        report.warning(
+            format!("{key}.application_tokens"),
+            format!("правило `{}` ждёт событий, а токенов нет: изменения найдёт только обход, раз в {every}. Так и должно быть, если портал не может обратиться к нам; иначе добавьте токен из настроек исходящего вебхука", rule.id),
+            format!("the rule `{}` waits for events, and there are no tokens: only a sweep finds what has changed, every {every}. That is as it should be where the portal cannot reach us; else add the token from the settings of the outgoing webhook", rule.id),
+        );
+    }
     if let Some(rule) = waits_for_events
         && portal.application_tokens.is_empty()
         && portal.app.is_none()

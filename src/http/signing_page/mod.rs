@@ -31,10 +31,10 @@ use crate::actors::signing_desk::SigningDesk;
 use crate::config::Network;
 use crate::domain::SignerLanguage;
 use crate::domain::signing::{SignLink, SigningRefusal, SigningTask};
-use crate::providers::cms::SubjectPatterns;
+use crate::domain::subject_pattern::SubjectPatterns;
 use crate::telemetry::metrics::NoticeSource;
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use std::net::IpAddr;
@@ -48,8 +48,13 @@ pub(super) use assets::asset;
 pub(super) use content::content;
 
 const DOOR: NoticeSource = NoticeSource::SigningPage;
-/// Submissions looked at at one time: each may hold a whole attached document several times over.
-const SUBMISSIONS_AT_ONCE: usize = 4;
+/// Submissions of the largest size that are taken at one time; each is held some three times over while it is looked
+/// at. Smaller ones share the same room, and a detached signature takes next to none of it.
+const LARGEST_AT_ONCE: usize = 4;
+/// The unit in which room is counted, in bytes.
+const ROOM_UNIT_BYTES: usize = 1024;
+/// A document inside its signature goes up over a mobile line: 20 MB at 1 Mbit/s.
+const BODY_TIME_MIN: Duration = Duration::from_secs(180);
 /// Pages and files that one source may ask for, for each POST that it may make: scripts, styles, files, reloads.
 const LOOKS_PER_POST: u32 = 20;
 /// Seconds after which a repeat makes sense while too much is under way.
@@ -86,7 +91,7 @@ pub struct Door {
     reception: Reception,
     posts: RateLimit,
     looks: RateLimit,
-    at_once: Semaphore,
+    room: Semaphore,
     body_timeout: Duration,
     trusted_proxies: Vec<Network>,
 }
@@ -101,8 +106,8 @@ impl Door {
             reception,
             posts: RateLimit::new(posts),
             looks: RateLimit::new(posts.saturating_mul(LOOKS_PER_POST.try_into().unwrap_or(NonZeroU32::MIN))),
-            at_once: Semaphore::new(SUBMISSIONS_AT_ONCE),
-            body_timeout: public.body_timeout,
+            room: Semaphore::new(LARGEST_AT_ONCE * room_units(settings.body_bytes_max)),
+            body_timeout: public.body_timeout.max(BODY_TIME_MIN),
             trusted_proxies: public.trusted_proxies.clone(),
             settings,
         }
@@ -133,8 +138,14 @@ impl Door {
         }
     }
 
-    fn room(&self) -> Result<SemaphorePermit<'_>, ApiError> {
-        self.at_once.try_acquire().map_err(|_| ApiError::new(Code::Busy).retry_after_s(BUSY_RETRY_AFTER_S))
+    /// Room for the body of `request`; the largest one where it does not say how large it is.
+    fn room(&self, request: &HttpRequest) -> Result<SemaphorePermit<'_>, ApiError> {
+        let length =
+            request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let bytes_max = self.settings.body_bytes_max;
+        let units = room_units(length.unwrap_or(bytes_max).min(bytes_max));
+        let room = self.room.try_acquire_many(u32::try_from(units).unwrap_or(u32::MAX));
+        room.map_err(|_| ApiError::new(Code::Busy).retry_after_s(BUSY_RETRY_AFTER_S))
     }
 
     async fn body(&self, request: &HttpRequest, payload: Payload) -> Result<actix_web::web::Bytes, Code> {
@@ -142,6 +153,10 @@ impl Door {
         let body = body::read(request, payload, bounds).await?;
         if body::is_encoded(request) { Err(Code::EncodingRefused) } else { Ok(body) }
     }
+}
+
+fn room_units(bytes: usize) -> usize {
+    bytes.div_ceil(ROOM_UNIT_BYTES).max(1)
 }
 
 /// The status of a refused link: the same for whatever is not known, so that nothing can be found out by trying.
@@ -196,7 +211,7 @@ pub(super) async fn submit(
 ) -> Result<HttpResponse, ApiError> {
     let source = door.source(&request);
     door.limited(&door.posts, source)?;
-    let _room = door.room()?;
+    let _room = door.room(&request)?;
     // a page of another site cannot send this type without asking first
     if !body::is_json(&body::content_type(&request)) {
         return Err(door.reception.refuse(DOOR, Code::TypeRefused, source));

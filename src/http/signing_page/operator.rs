@@ -41,7 +41,7 @@ pub async fn by_operator(
         return Err(door.reception.refuse(DOOR, Code::Unauthorised, source));
     }
     door.limited(&door.posts, source)?;
-    let _room = door.room()?;
+    let _room = door.room(&request)?;
     let document: SagaId = document.parse().map_err(|_| Code::DocumentNotFound)?;
     let task =
         door.desk.task_of(document).await.map_err(|refusal| ApiError::from(Unfit::Refused(refusal)))?;

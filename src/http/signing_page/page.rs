@@ -55,7 +55,7 @@ impl<'s> Page<'s> {
         self.markup("\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")
             .markup("<meta name=\"robots\" content=\"noindex\"><title>")
             .words(title)
-            .markup("</title><link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"assets/page.css\">")
+            .markup("</title><link rel=\"stylesheet\" href=\"assets/page.css\">")
             .markup("<script type=\"module\" src=\"assets/page.js\"></script></head><body><header><h1>")
             .words(title)
             .markup("</h1>");

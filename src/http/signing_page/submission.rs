@@ -5,8 +5,9 @@ use super::{Door, words};
 use crate::domain::signing::{
     DOCUMENTS_OF_A_PAGE_MAX, SignedDocument, SigningRefusal, SigningTask, TaskState,
 };
+use crate::domain::subject_pattern::SubjectPatterns;
 use crate::domain::{FileDigest, SagaId, SignerText};
-use crate::providers::cms::{self, CmsError, SubjectPatterns, Wanted};
+use crate::providers::cms::{self, CmsError, Wanted};
 use crate::providers::spool_io::FileSource;
 use actix_web::web;
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,7 @@ use super::drive::read;
 use super::error::misshapen;
 use super::wire;
 use crate::domain::Failure;
+use crate::domain::portal_capabilities::Presence;
 use crate::providers::remote::Nature;
 use serde_json::{Value, json};
 
@@ -107,6 +108,21 @@ pub async fn method_is_available(caller: &dyn Caller, method: &str) -> Result<bo
     let answer = read(caller, "method.get", json!({ "name": method })).await?;
     let yes = |name| wire::member(&answer, name).and_then(wire::truth).unwrap_or(false);
     Ok(yes("isExisting") && yes("isAvailable"))
+}
+
+/// `method.get`, where an answer without sense is none: whether a method is there, and within our scopes.
+///
+/// # Errors
+/// As any read; `error_method_not_found` on a box without `method.get` itself.
+pub async fn method_presence(caller: &dyn Caller, method: &str) -> Result<Option<Presence>, Failure> {
+    let answer = read(caller, "method.get", json!({ "name": method })).await?;
+    let told = |name| wire::member(&answer, name).and_then(wire::truth);
+    Ok(match (told("isExisting"), told("isAvailable")) {
+        (Some(false), _) => Some(Presence::Missing),
+        (Some(true), Some(true)) => Some(Presence::Available),
+        (Some(true), Some(false)) => Some(Presence::OutOfScope),
+        (Some(true), None) | (None, _) => None,
+    })
 }
 
 fn full_name(value: &serde_json::Value) -> String {

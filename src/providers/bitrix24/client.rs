@@ -5,7 +5,7 @@
 //! (`settings/how-to-call-rest-api/change-domen.md`).
 
 use super::batch;
-use super::credentials::{self, AppAccess, Credentials};
+use super::credentials::{self, AppAccess, Credentials, Dress, ExtraAuth};
 use super::envelope::{self, Envelope, Spent};
 use super::error;
 use crate::domain::{Failure, Secret};
@@ -13,12 +13,13 @@ use crate::providers::http_client::{Answer, HttpClient};
 use crate::providers::redaction::Redactor;
 use crate::providers::remote::{Nature, Remote};
 use crate::providers::spool_io::FramedFile;
-use crate::providers::url_rules::{self, Origin, UrlRefused};
+use crate::providers::url_rules::{Origin, UrlRefused};
 use futures_util::future::BoxFuture;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use tracing::debug;
 
@@ -125,6 +126,26 @@ pub struct Client {
     origin: RwLock<Origin>,
     credentials: Credentials,
     redactor: Redactor,
+    own_mark_withheld: AtomicBool,
+    extra_auth: Option<ExtraAuth>,
+}
+
+/// Whether the way to a portal must be encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// It must; plain http is for this machine only, the sandbox.
+    Required,
+    /// The operator has accepted the danger for this one box.
+    DangerouslyWaived,
+}
+
+/// Whether `auth_connector` goes with our changes, where one is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnMark {
+    /// It does.
+    Sent,
+    /// The portal's plan does not have it (`feature.get`, `rest_auth_connector`).
+    Withheld,
 }
 
 /// What a request carries.
@@ -141,7 +162,25 @@ impl Client {
     /// # Errors
     /// [`WebhookUrlError`] if one of the addresses is not usable.
     pub fn new(http: HttpClient, webhook: &Secret, moved_to: Option<&str>) -> Result<Self, WebhookUrlError> {
-        let url = url_rules::checked(webhook.expose()).map_err(WebhookUrlError::Url)?;
+        Self::of_webhook(http, webhook, moved_to, Encryption::Required)
+    }
+
+    /// [`Client::new`], where plain http may be allowed to the webhook's own host.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn of_webhook(
+        http: HttpClient,
+        webhook: &Secret,
+        moved_to: Option<&str>,
+        encryption: Encryption,
+    ) -> Result<Self, WebhookUrlError> {
+        let own = match encryption {
+            Encryption::Required => Origin::parse(webhook.expose()),
+            Encryption::DangerouslyWaived => Origin::parse_unencrypted(webhook.expose()),
+        }
+        .map_err(WebhookUrlError::Url)?;
+        let url = Url::parse(webhook.expose()).map_err(|_| WebhookUrlError::Path)?;
         let segments: Vec<&str> = url.path().trim_matches('/').split('/').collect();
         let [rest, user, secret] = segments.as_slice() else { return Err(WebhookUrlError::Path) };
         let plain =
@@ -150,12 +189,14 @@ impl Client {
         if *rest != "rest" || !numeric || !plain(secret) || url.query().is_some() {
             return Err(WebhookUrlError::Path);
         }
-        let place = moved_to.map_or_else(|| Origin::parse(webhook.expose()), Origin::parse);
+        let place = moved_to.map_or(Ok(own), Origin::parse);
         Ok(Self {
             http,
             origin: RwLock::new(place.map_err(WebhookUrlError::Url)?),
             credentials: Credentials::Webhook { path: Secret::new(format!("rest/{user}/{secret}/")) },
             redactor: Redactor::new([Secret::new(*secret)]),
+            own_mark_withheld: AtomicBool::new(false),
+            extra_auth: None,
         })
     }
 
@@ -166,7 +207,31 @@ impl Client {
             origin: RwLock::new(portal),
             credentials: Credentials::App(access),
             redactor: Redactor::default(),
+            own_mark_withheld: AtomicBool::new(false),
+            extra_auth: None,
         }
+    }
+
+    /// The same client, which sends one more parameter with each call. It is for this box alone: redirects to another
+    /// host are then not followed. Signed links (downloads, the second step of an upload) are the portal's own and stay as
+    /// they are.
+    #[must_use]
+    pub fn with_extra_auth(mut self, extra: Option<ExtraAuth>) -> Self {
+        if let Some(extra) = &extra {
+            self.redactor = self.redactor.and(extra.value.clone());
+        }
+        self.extra_auth = extra;
+        self
+    }
+
+    /// Whether our changes carry our mark from now on. Before the plan is known they do: it is only a mark.
+    pub fn mark_own_changes(&self, mark: OwnMark) {
+        self.own_mark_withheld.store(mark == OwnMark::Withheld, Ordering::Relaxed);
+    }
+
+    fn connector(&self, method: &str) -> Option<&str> {
+        let is_withheld = self.own_mark_withheld.load(Ordering::Relaxed);
+        self.credentials.connector(method).filter(|_| !is_withheld)
     }
 
     /// The portal was found at another place by a way that proves it.
@@ -216,10 +281,13 @@ impl Client {
 
     /// A call as it stands in a batch: the token goes with the batch, the connector with each call.
     fn marked(&self, call: &Call) -> Call {
-        let connector = self.credentials.connector(&call.method);
+        let connector = self.connector(&call.method);
         match connector {
             None => call.clone(),
-            Some(_) => Call::new(call.method.clone(), credentials::dressed(&call.params, None, connector)),
+            Some(_) => {
+                let dress = Dress { connector, ..Dress::default() };
+                Call::new(call.method.clone(), credentials::dressed(&call.params, dress))
+            }
         }
     }
 
@@ -247,15 +315,15 @@ impl Client {
         token: Option<&Secret>,
         observed: &mut Observed,
     ) -> Result<Value, Failure> {
-        let connector = self.credentials.connector(method);
+        let dress = Dress { token, connector: self.connector(method), extra: self.extra_auth.as_ref() };
         let answer = match payload {
-            _ if token.is_none() && connector.is_none() => self.post(method, payload, observed).await?,
+            _ if dress.is_empty() => self.post(method, payload, observed).await?,
             Payload::Json(params) => {
-                let params = credentials::dressed(params, token, connector);
+                let params = credentials::dressed(params, dress);
                 self.post(method, &Payload::Json(&params), observed).await?
             }
             Payload::Framed(framed) => {
-                let framed = credentials::dressed_file(framed, token, connector);
+                let framed = credentials::dressed_file(framed, dress);
                 self.post(method, &Payload::Framed(&framed), observed).await?
             }
         };
@@ -318,7 +386,7 @@ impl Client {
     /// The portal is believed because it proved itself by TLS. So it cannot lead us from https to http, which would
     /// send the webhook's secret in the clear to whatever listens on this machine; http is for a sandbox only.
     fn new_place(&self, answer: &Answer) -> Option<Origin> {
-        if !matches!(answer.status, 301 | 302 | 307 | 308) {
+        if !matches!(answer.status, 301 | 302 | 307 | 308) || self.extra_auth.is_some() {
             return None;
         }
         let place = Origin::parse(answer.location.as_deref()?).ok()?;
@@ -599,6 +667,66 @@ pub(super) mod tests {
         assert_eq!(batch["cmd"]["c0"], "disk.file.get?id=5");
         let notice = batch["cmd"]["c1"].as_str().unwrap();
         assert!(notice.contains("auth_connector=edo") && !notice.contains("t0"), "{notice}");
+    }
+
+    #[tokio::test]
+    async fn a_plan_without_connectors_gets_none() {
+        let server =
+            TestServer::start(vec![Reply::ok(r#"{"result":true}"#), Reply::ok(r#"{"result":true}"#)]);
+        let (client, _) = app_of(&server, Some("edo"));
+        let notice = || Call::new("im.notify.system.add", json!({"USER_ID": 1}));
+        client.mark_own_changes(OwnMark::Withheld);
+        client.execute(&[notice()]).await;
+        client.mark_own_changes(OwnMark::Sent);
+        client.execute(&[notice()]).await;
+        let seen = server.requests();
+        assert_eq!(seen[0].json(), json!({"USER_ID": 1, "auth": "t0"}));
+        assert_eq!(seen[1].json()["auth_connector"], "edo");
+    }
+
+    #[tokio::test]
+    async fn a_box_gets_its_own_parameter_once_with_each_request_and_nobody_else_does() {
+        let elsewhere = TestServer::start(vec![Reply::ok(r#"{"result":1}"#)]);
+        let location = format!("Location: {}\r\n", elsewhere.url("/login"));
+        let server = TestServer::start(vec![
+            Reply::ok(r#"{"result":1}"#),
+            Reply::ok(r#"{"result":{"result":{"c0":1,"c1":2}}}"#),
+            Reply::status(302, &location, "<html>log in</html>"),
+            Reply::status(400, "", r#"{"error":"x","error_description":"got domain-7 wrong"}"#),
+        ]);
+        let (client, _) = app_of(&server, None);
+        let extra = ExtraAuth { name: "auth_provider".into(), value: Secret::new("domain-7") };
+        let client = client.with_extra_auth(Some(extra));
+        assert_eq!(client.execute(&[get(5)]).await.results[0], Ok(json!(1)));
+        client.execute(&[get(5), get(6)]).await;
+        let led_away = client.execute(&[get(5)]).await;
+        assert_eq!(led_away.results[0].as_ref().unwrap_err().code, "http_302");
+        assert!(elsewhere.requests().is_empty(), "a sign-in page gets no secret of ours");
+        let refused = client.execute(&[get(5)]).await;
+        let shown = format!("{refused:?} {client:?}");
+        assert!(!shown.contains("domain-7"), "{shown}");
+        let seen = server.requests();
+        assert_eq!(seen[0].json(), json!({"id": 5, "auth": "t0", "auth_provider": "domain-7"}));
+        assert_eq!(seen[1].json()["auth_provider"], "domain-7");
+        assert!(!seen[1].json()["cmd"].to_string().contains("domain-7"), "commands carry none");
+    }
+
+    #[test]
+    fn plain_http_to_a_box_is_for_its_own_webhook_only() {
+        let http = HttpClient::new(&HttpSettings::default()).unwrap();
+        let webhook = Secret::new("http://box.corp.local/rest/1/abc123/");
+        let of =
+            |encryption, moved: Option<&str>| Client::of_webhook(http.clone(), &webhook, moved, encryption);
+        assert!(of(Encryption::Required, None).is_err());
+        let client = of(Encryption::DangerouslyWaived, None).unwrap();
+        assert_eq!(client.origin().to_string(), "http://box.corp.local");
+        assert!(of(Encryption::DangerouslyWaived, Some("http://other.corp.local")).is_err());
+        let led_to = |location: &str| {
+            let answer = Answer { status: 302, location: Some(location.to_owned()), ..Answer::default() };
+            client.new_place(&answer).map(|place| place.to_string())
+        };
+        assert_eq!(led_to("http://other.corp.local/"), None);
+        assert_eq!(led_to("https://box.corp.local/"), Some("https://box.corp.local".to_owned()));
     }
 
     #[tokio::test]

@@ -149,9 +149,37 @@ pub fn changes_something(method: &str) -> bool {
     !ASKING.iter().any(|word| word.eq_ignore_ascii_case(last))
 }
 
-/// The parameters with `auth` and `auth_connector` in them. Parameters that are no map cannot take any: they are sent
+/// A parameter that a box with its own token validator wants with each call.
+#[derive(Debug, Clone)]
+pub struct ExtraAuth {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Secret,
+}
+
+/// What goes into the body of a request besides the parameters of its call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Dress<'a> {
+    /// `auth`.
+    pub token: Option<&'a Secret>,
+    /// `auth_connector`.
+    pub connector: Option<&'a str>,
+    /// For the box's own validator.
+    pub extra: Option<&'a ExtraAuth>,
+}
+
+impl Dress<'_> {
+    /// Whether there is nothing to add.
+    pub fn is_empty(&self) -> bool {
+        self.token.is_none() && self.connector.is_none() && self.extra.is_none()
+    }
+}
+
+/// The parameters with `auth` and `auth_connector` in them; a connector that the call names by itself stays. Parameters that are no map cannot take any: they are sent
 /// as they are, and the portal refuses them.
-pub(super) fn dressed(params: &Value, token: Option<&Secret>, connector: Option<&str>) -> Value {
+pub(super) fn dressed(params: &Value, dress: Dress<'_>) -> Value {
+    let Dress { token, connector, extra } = dress;
     let mut params = match params {
         Value::Null => Value::Object(Map::new()),
         other => other.clone(),
@@ -160,21 +188,22 @@ pub(super) fn dressed(params: &Value, token: Option<&Secret>, connector: Option<
         if let Some(token) = token {
             map.insert("auth".to_owned(), Value::String(token.expose().to_owned()));
         }
-        if let Some(connector) = connector {
+        if let Some(connector) = connector
+            && !map.contains_key("auth_connector")
+        {
             map.insert("auth_connector".to_owned(), Value::String(connector.to_owned()));
+        }
+        if let Some(extra) = extra {
+            map.insert(extra.name.clone(), Value::String(extra.value.expose().to_owned()));
         }
     }
     params
 }
 
 /// The same for a JSON text with a file in it, whose first byte is its opening brace.
-pub(super) fn dressed_file(
-    framed: &FramedFile,
-    token: Option<&Secret>,
-    connector: Option<&str>,
-) -> FramedFile {
-    let extra = dressed(&Value::Null, token, connector).to_string();
-    let inner = extra.trim_start_matches('{').trim_end_matches('}');
+pub(super) fn dressed_file(framed: &FramedFile, dress: Dress<'_>) -> FramedFile {
+    let added = dressed(&Value::Null, dress).to_string();
+    let inner = added.trim_start_matches('{').trim_end_matches('}');
     if inner.is_empty() {
         return framed.clone();
     }
@@ -220,9 +249,18 @@ mod tests {
     #[test]
     fn the_token_goes_into_the_parameters() {
         let token = Secret::new("t0\"ken");
-        let sent = dressed(&json!({"id": 5}), Some(&token), Some("edobridge"));
-        assert_eq!(sent, json!({"id": 5, "auth": "t0\"ken", "auth_connector": "edobridge"}));
-        assert_eq!(dressed(&Value::Null, Some(&token), None), json!({"auth": "t0\"ken"}));
-        assert_eq!(dressed(&json!({"id": 5}), None, None), json!({"id": 5}));
+        let extra = ExtraAuth { name: "auth_provider".into(), value: Secret::new("ad") };
+        let by_token = Dress { token: Some(&token), ..Dress::default() };
+        let all = Dress { connector: Some("edobridge"), extra: Some(&extra), ..by_token };
+        let sent = dressed(&json!({"id": 5}), all);
+        let expected = json!({
+            "id": 5, "auth": "t0\"ken", "auth_connector": "edobridge", "auth_provider": "ad"
+        });
+        assert_eq!(sent, expected);
+        assert_eq!(dressed(&Value::Null, by_token), json!({"auth": "t0\"ken"}));
+        assert_eq!(dressed(&json!({"id": 5}), Dress::default()), json!({"id": 5}));
+        let own = dressed(&json!({"auth_connector": ""}), all);
+        assert_eq!(own["auth_connector"], "", "a call that names its connector keeps it");
+        assert!(!format!("{extra:?}").contains("ad\""), "{extra:?}");
     }
 }

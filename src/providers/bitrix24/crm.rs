@@ -61,7 +61,10 @@ impl Item {
 
     /// The text or number in a field, given as in [`Item::files`]; none if it is empty or not there.
     pub fn text(&self, field: &str) -> Option<String> {
-        let value = self.fields.get(field).or_else(|| self.fields.get(&camel(field)))?;
+        // People write a field as the portal's page shows it or as a program does; both are meant.
+        let wanted = camel(field);
+        let is_it = |name: &str| name == field || name == wanted || camel(name) == field;
+        let value = self.fields.iter().find(|(name, _)| is_it(name)).map(|(_, value)| value)?;
         match value {
             Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
             Value::Number(number) => Some(number.to_string()),

@@ -108,6 +108,9 @@ fn pdf_of(row: &Value) -> Pdf {
     Pdf::NotYet
 }
 
+/// The method of lists; a box without the module has none.
+pub const LIST_METHOD: &str = "crm.documentgenerator.document.list";
+
 /// `crm.documentgenerator.document.list`: documents with a greater id, by growing id; one page of 50. The second
 /// value leads to the next page.
 ///
@@ -143,7 +146,7 @@ pub async fn highest_id(caller: &dyn Caller) -> Result<u64, Failure> {
 }
 
 async fn list(caller: &dyn Caller, filter: Value, order: &str) -> Result<Vec<ListedDocument>, Failure> {
-    const METHOD: &str = "crm.documentgenerator.document.list";
+    const METHOD: &str = LIST_METHOD;
     let params = json!({
         "select": ["id", "title", "templateId", "entityTypeId", "entityId", "createTime"],
         "filter": filter, "order": { "id": order }

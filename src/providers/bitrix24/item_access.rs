@@ -54,6 +54,11 @@ impl ItemAccess {
         Self { old: AtomicBool::new(methods == ItemMethods::Old) }
     }
 
+    /// The portal has said by itself which it has.
+    pub fn tell(&self, methods: ItemMethods) {
+        self.old.store(methods == ItemMethods::Old, Ordering::Relaxed);
+    }
+
     /// What is known now.
     pub fn methods(&self) -> ItemMethods {
         if self.old.load(Ordering::Relaxed) { ItemMethods::Old } else { ItemMethods::Universal }
@@ -307,6 +312,17 @@ mod tests {
         let methods: Vec<_> = portal.calls().iter().map(|call| call.method.to_string()).collect();
         assert_eq!(methods, ["crm.item.get", "crm.deal.get", "crm.deal.get"]);
         assert_eq!(access.methods(), ItemMethods::Old);
+    }
+
+    #[tokio::test]
+    async fn an_old_box_that_is_known_as_one_is_never_asked_for_the_new_methods() {
+        let portal = Scripted::ok([old_deal(), json!(true)]);
+        let access = ItemAccess::default();
+        access.tell(ItemMethods::Old);
+        access.get(&portal, DEAL).await.unwrap();
+        access.set_stage(&portal, DEAL, "C1:WON").await.unwrap();
+        let methods: Vec<_> = portal.calls().iter().map(|call| call.method.to_string()).collect();
+        assert_eq!(methods, ["crm.deal.get", "crm.deal.update"]);
     }
 
     #[tokio::test]

@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 /// Ids in one call: one page, so that no answer has a second one.
 pub const IDS_MAX: usize = PAGE_ROWS;
 
-const METHOD: &str = "crm.item.list";
+/// The method of lists; old boxes have none.
+pub const METHOD: &str = "crm.item.list";
 
 /// Fields that every question asks for: what a rule looks at, and by what an echo of ours is known.
 const FIELDS: [&str; 7] =

@@ -10,6 +10,7 @@
 pub mod account;
 pub mod batch;
 pub mod budget;
+pub mod capabilities;
 pub mod client;
 pub mod credentials;
 pub mod crm;
@@ -30,6 +31,7 @@ pub mod operating;
 pub mod push;
 pub mod registration;
 pub mod robots;
+pub mod sender_nodes;
 pub mod transfer;
 pub mod wire;
 

@@ -5,13 +5,22 @@ use super::wire;
 use crate::domain::{Failure, FailureClass, FailureKind, Text};
 use serde_json::{Value, json};
 
-/// Sends a system notice. A later notice with the same `tag` replaces the earlier one, which makes a repeat harmless.
-///
-/// By a webhook the tag works only together with `client_id`, any constant of ours. `text` may hold BB code: what
-/// comes from elsewhere must pass through [`plain`].
+/// By which method a portal takes system notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeMethod {
+    /// `im.notify.system.add`.
+    System,
+    /// `im.notify` with `TYPE`: what boxes had before.
+    Old,
+}
+
+/// The code of a method that the portal does not have.
+const NO_METHOD: &str = "error_method_not_found";
+
+/// Sends a system notice by whatever the portal has; see [`system_by`].
 ///
 /// # Errors
-/// `notice_refused` if the portal answers `false`: there is no such user, or the notice is off.
+/// As [`system_by`].
 pub async fn system(
     caller: &dyn Caller,
     user_id: u64,
@@ -19,8 +28,38 @@ pub async fn system(
     tag: &str,
     client_id: &str,
 ) -> Result<(), Failure> {
-    let params = json!({ "USER_ID": user_id, "MESSAGE": text, "TAG": tag, "CLIENT_ID": client_id });
-    let answer = caller.call(Call::new("im.notify.system.add", params)).await?;
+    match system_by(NoticeMethod::System, caller, user_id, text, tag, client_id).await {
+        Err(failure) if failure.code == NO_METHOD => {
+            system_by(NoticeMethod::Old, caller, user_id, text, tag, client_id).await
+        }
+        outcome => outcome,
+    }
+}
+
+/// Sends a system notice. A later notice with the same `tag` replaces the earlier one, which makes a repeat harmless.
+///
+/// By a webhook the tag works only together with `client_id`, any constant of ours. `text` may hold BB code: what
+/// comes from elsewhere must pass through [`plain`].
+///
+/// # Errors
+/// `notice_refused` if the portal answers `false`: there is no such user, or the notice is off.
+pub async fn system_by(
+    method: NoticeMethod,
+    caller: &dyn Caller,
+    user_id: u64,
+    text: &str,
+    tag: &str,
+    client_id: &str,
+) -> Result<(), Failure> {
+    let mut params = json!({ "USER_ID": user_id, "MESSAGE": text, "TAG": tag, "CLIENT_ID": client_id });
+    let name = match method {
+        NoticeMethod::System => "im.notify.system.add",
+        NoticeMethod::Old => {
+            params["TYPE"] = "SYSTEM".into();
+            "im.notify"
+        }
+    };
+    let answer = caller.call(Call::new(name, params)).await?;
     match answer {
         Value::Bool(true) => Ok(()),
         ref id if wire::id(id).is_some() => Ok(()),
@@ -65,6 +104,18 @@ mod tests {
         assert_eq!(call.method, "im.notify.system.add");
         let expected = json!({"USER_ID": 17, "MESSAGE": "готово", "TAG": "edo-1", "CLIENT_ID": "edobridge"});
         assert_eq!(call.params, expected);
+    }
+
+    #[tokio::test]
+    async fn an_old_box_gets_its_notices_by_the_old_method() {
+        let missing = Err(super::super::error::from_code(404, NO_METHOD, None, ""));
+        let portal = Scripted::new([missing, Ok(json!(5)), Ok(json!(6))]);
+        system(&portal, 17, "готово", "t", "c").await.unwrap();
+        system_by(NoticeMethod::Old, &portal, 17, "готово", "t", "c").await.unwrap();
+        let calls = portal.calls();
+        let methods: Vec<_> = calls.iter().map(|call| call.method.as_ref()).collect();
+        assert_eq!(methods, ["im.notify.system.add", "im.notify", "im.notify"]);
+        assert_eq!(calls[1].params["TYPE"], "SYSTEM");
     }
 
     #[tokio::test]

@@ -29,7 +29,8 @@ const PROCESS_ID_BYTES_MAX: usize = 128;
 /// Pages of the queue that are looked through for forgotten reservations: 1,000 rows.
 const LIST_PAGES_MAX: usize = 20;
 
-const GET: &str = "event.offline.get";
+/// The method that reads the queue; old boxes have none.
+pub const GET: &str = "event.offline.get";
 
 /// What the portal's plan allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

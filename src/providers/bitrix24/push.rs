@@ -98,12 +98,15 @@ pub enum PollError {
     Garbled,
 }
 
+/// The method that tells where the push server is; old boxes have none.
+pub const CONFIG: &str = "pull.application.config.get";
+
 /// `pull.application.config.get`.
 ///
 /// # Errors
 /// `wrong_auth_type` by webhook; `misshapen_answer` if no long poll is named.
 pub async fn config(caller: &dyn Caller, channels: Channels) -> Result<PushConfig, Failure> {
-    const METHOD: &str = "pull.application.config.get";
+    const METHOD: &str = CONFIG;
     let reopen = if channels == Channels::Renewed { "Y" } else { "N" };
     let answer = read(caller, METHOD, json!({ "CACHE": "N", "REOPEN": reopen })).await?;
     config_of(&answer).ok_or_else(|| Nature::Read.judge(misshapen(METHOD)))

@@ -27,6 +27,8 @@ pub struct EventEntry {
     pub name: String,
     /// Where it is posted; none for an offline event.
     pub handler: Option<String>,
+    /// `connector_id` of an offline event, empty where it has none; none: the portal does not tell.
+    pub connector: Option<String>,
 }
 
 /// `event.get`.
@@ -42,6 +44,7 @@ pub async fn events(caller: &dyn Caller) -> Result<Vec<EventEntry>, Failure> {
         Some(EventEntry {
             name: wire::member(row, "event").and_then(wire::filled)?.to_ascii_uppercase(),
             handler: if offline { None } else { handler },
+            connector: wire::member(row, "connector_id").and_then(wire::text),
         })
     };
     Ok(rows.into_iter().filter_map(entry).collect())
@@ -79,6 +82,15 @@ pub async fn unbind_event(caller: &dyn Caller, name: &str, handler: &str) -> Res
 pub async fn unbind_placement(caller: &dyn Caller, code: &str, handler: &str) -> Result<(), Failure> {
     let params = json!({ "PLACEMENT": code, "HANDLER": handler });
     gone(caller.call(Call::new("placement.unbind", params)).await)
+}
+
+/// `event.unbind` of an offline event that was bound with `connector` (empty: without any).
+///
+/// # Errors
+/// `access_denied` for a user without rights. Unbinding twice changes nothing.
+pub async fn unbind_offline(caller: &dyn Caller, name: &str, connector: &str) -> Result<(), Failure> {
+    let params = json!({ "event": name, "event_type": "offline", "auth_connector": connector });
+    gone(caller.call(Call::new("event.unbind", params)).await)
 }
 
 /// Taking away what is not there changes nothing, so an unknown outcome is repeated like a read.
@@ -199,7 +211,10 @@ mod tests {
         let found = events(&portal).await.unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].handler.as_deref(), Some("https://e/bitrix/webhook"));
-        assert_eq!(found[1], EventEntry { name: "ONCRMDEALUPDATE".into(), handler: None });
+        assert_eq!(
+            found[1],
+            EventEntry { name: "ONCRMDEALUPDATE".into(), handler: None, connector: Some(String::new()) }
+        );
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@
 //! is saved, and [`Checked::findings`] says so rather than claiming more.
 //!
 //! Invariants:
-//! - **CM-1** no input makes this panic, recurse deeply or work for longer than its length allows: [`structure`] goes
+//! - **CM-1** no input makes this panic, recurse deeply or work for longer than its length allows: `structure` goes
 //!   over it before any decoder does;
 //! - **CM-2** what is accepted has one signer, the signer's certificate, and fits the content as far as the
 //!   digest is one that we have; what could not be compared is named;
@@ -24,10 +24,10 @@ mod verify;
 
 pub use armour::decode;
 pub use error::{CmsError, Number};
-pub use subject::{InvalidSubjectPattern, SubjectPattern, SubjectPatterns};
 
 use crate::domain::Timestamp;
 use crate::domain::signing::{Encapsulation, SignatureEvidence, SignerIdentity};
+use crate::domain::subject_pattern::SubjectPatterns;
 use der::asn1::ObjectIdentifier;
 use std::io::Read;
 
@@ -110,7 +110,7 @@ pub fn check(bytes: &[u8], wanted: &Wanted<'_>, content: &mut dyn Read) -> Resul
         None => Finding::NotChecked(signed.digest_algorithm()),
     };
     let signature_finding = verify::signature(&signed, digest)?;
-    let found = wanted.patterns.identity(signed.certificate());
+    let found = subject::identity(wanted.patterns, signed.certificate());
     let signer_finding = subject::compare(wanted.signer, &found)?;
     let evidence = SignatureEvidence {
         signer: found,

@@ -141,6 +141,7 @@ pub(crate) fn call_name(head: &Head) -> String {
         ["rest", "upload.json"] => "upload.second_step".into(),
         ["disk" | "crm", "download"] => "download".into(),
         ["oauth", "authorize"] => "oauth.authorize".into(),
+        ["webhook", "app.json"] => "sender.nodes".into(),
         ["rest", _, _, method] | ["rest", method] => method_name(method),
         _ => "unknown".into(),
     }
@@ -161,6 +162,8 @@ pub(crate) async fn answer(world: &Arc<World>, site: Site, request: &Request) ->
         ["disk", "download"] => transfers::download(world, request, LinkKind::Drive),
         ["crm", "download"] => transfers::download(world, request, LinkKind::Crm),
         ["oauth", "authorize"] => super::oauth::answer(world, request),
+        // the vendor publishes it elsewhere; here it has no host of its own
+        ["webhook", "app.json"] => world.sender_nodes_reply(),
         ["rest", user, secret, _] => by_webhook(world, request, user, secret),
         ["rest", _] => world.portal_call(request.deliveries, |ctx| spoken(called(ctx, request, Door::Token))),
         _ => Reply::html(404),

@@ -252,6 +252,8 @@ pub(crate) struct Portal {
     pub(crate) webhook_until_ms: Option<i64>,
     /// How many deliveries of events are lost from now on.
     pub(crate) events_to_lose: u32,
+    /// Published addresses of the servers that send events.
+    pub(crate) sender_nodes: Vec<String>,
     /// Methods that want an administrator's permission.
     pub(crate) guarded: BTreeSet<String>,
     /// What was said to the tokens that asked, by method and token.
@@ -292,6 +294,7 @@ impl Portal {
             push: PushServer::default(),
             webhook_until_ms: None,
             events_to_lose: 0,
+            sender_nodes: vec!["127.0.0.1".to_owned()],
             guarded: BTreeSet::new(),
             confirmations: BTreeMap::new(),
             uploads: BTreeMap::new(),

@@ -21,9 +21,10 @@ pub(crate) fn method_get(ctx: &mut Ctx<'_>, params: &Value) -> Outcome {
 }
 
 /// Deprecated, and the only way on boxes without `method.get`.
-pub(crate) fn methods(ctx: &mut Ctx<'_>, _: &Value) -> Outcome {
+pub(crate) fn methods(ctx: &mut Ctx<'_>, params: &Value) -> Outcome {
     let mut available = names(ctx);
-    available.retain(|name| presence(ctx, name).1);
+    let full = matches!(given(params, "full").as_str(), "true" | "1" | "Y");
+    available.retain(|name| full || presence(ctx, name).1);
     Ok(Answer::of(available))
 }
 

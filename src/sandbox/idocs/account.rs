@@ -355,6 +355,12 @@ impl Account {
     pub(super) fn documents(&self) -> impl DoubleEndedIterator<Item = &Document> {
         self.order.iter().filter_map(|id| self.documents.get(id))
     }
+    /// Puts other bytes in the place of a document's first file.
+    pub(super) fn replace_file(&mut self, id: &str, bytes: Bytes) {
+        if let Some(file) = self.documents.get_mut(id).and_then(|document| document.files.first_mut()) {
+            (file.digest, file.bytes) = (digest_of(&bytes), bytes);
+        }
+    }
     /// The unit behind a link.
     pub(super) fn unit_mut(&mut self, link_id: &str) -> Option<(&str, &mut Unit)> {
         self.documents.values_mut().find_map(|document| {

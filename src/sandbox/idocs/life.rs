@@ -8,7 +8,7 @@ use super::account::Document;
 use super::options::IDocsOptions;
 use super::sending::{self, RouteKind, Saved};
 use super::statuses::{FINISHED, RECALLED, RECEIVED, REFUSED, REFUSED_BY_COMPANY, SENT};
-use super::views::IDocsView;
+use super::views::{IDocsDocument, IDocsView};
 use super::webhooks::{WebhookSpec, deliver};
 use super::wire::{Content, Done, Outcome as Answer, Refused, parsed};
 use crate::sandbox::Mode;
@@ -299,6 +299,21 @@ impl World {
     /// The bytes of the newest content to sign of a document, whether it is alive or not.
     pub fn idocs_content(&self, id: &str) -> Option<Bytes> {
         self.with_idocs(|account| account.document(id)?.units.last().map(|unit| unit.bytes.clone()))
+    }
+    /// Puts another file in the place of a document's first one: content that is generated from now on is not what
+    /// was uploaded.
+    ///
+    /// # Errors
+    ///
+    /// There is no such document.
+    pub fn idocs_replace_file(&self, id: &str, bytes: impl Into<Bytes>) -> Result<(), WorldError> {
+        self.known_to_idocs(id)?;
+        self.with_idocs(|account| account.replace_file(id, bytes.into()));
+        Ok(())
+    }
+    /// What a witness sees of one document.
+    pub fn idocs_document(&self, id: &str) -> Option<IDocsDocument> {
+        self.with_idocs(|account| account.document(id).map(IDocsDocument::of))
     }
     /// Everything a witness sees of it.
     pub fn idocs(&self) -> IDocsView {

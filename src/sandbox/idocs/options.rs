@@ -138,18 +138,20 @@ pub struct Employee {
 }
 
 impl Employee {
-    /// The director of the samples, who may sign, and an accountant, who may not.
-    pub fn samples() -> Vec<Self> {
-        let rights = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let director = Self {
+    /// The director of the samples, who may sign.
+    pub fn director() -> Self {
+        Self {
             id: "11111111-2222-4333-8444-555555555555".into(),
             iin: "000000000000".into(),
             first_name: "Тест".into(),
             last_name: "Тестов".into(),
             position: "Директор".into(),
             email: "director@example.com".into(),
-            rights: rights(&[RIGHT_TO_CREATE, RIGHT_TO_SIGN]),
-        };
+            rights: [RIGHT_TO_CREATE, RIGHT_TO_SIGN].map(str::to_owned).into(),
+        }
+    }
+    /// The director, and an accountant, who may not sign.
+    pub fn samples() -> Vec<Self> {
         let accountant = Self {
             id: "11111111-2222-4333-8444-666666666666".into(),
             iin: "000000000001".into(),
@@ -157,9 +159,9 @@ impl Employee {
             last_name: "Пробова".into(),
             position: "Бухгалтер".into(),
             email: "accountant@example.com".into(),
-            rights: rights(&[RIGHT_TO_CREATE]),
+            rights: vec![RIGHT_TO_CREATE.to_owned()],
         };
-        vec![director, accountant]
+        vec![Self::director(), accountant]
     }
     pub(super) fn may(&self, right: &str) -> bool {
         self.rights.iter().any(|name| name == right)

@@ -182,7 +182,7 @@ impl IDocsDocument {
         self.signature.is_some()
     }
 
-    fn of(document: &Document) -> Self {
+    pub(super) fn of(document: &Document) -> Self {
         let sent = document.save.is_some();
         let file = |blob: &super::account::Blob| IDocsFile {
             name: blob.file_name.clone(),

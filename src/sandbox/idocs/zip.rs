@@ -97,6 +97,24 @@ mod tests {
     }
 
     #[test]
+    fn another_reader_finds_names_and_bytes() {
+        let entries = [
+            Entry { name: "договор.pdf".into(), bytes: b"first" },
+            Entry { name: "signatures/1-sender.cms".into(), bytes: &[0xa5; 70_000] },
+        ];
+        let zip = archive(&entries, 1_748_772_000_000, "a comment");
+        let mut reader = zip::ZipArchive::new(std::io::Cursor::new(zip)).expect("it is a zip");
+        assert_eq!(reader.len(), entries.len());
+        for entry in &entries {
+            let mut bytes = Vec::new();
+            let mut file = reader.by_name(&entry.name).expect("the name is there");
+            // Checks the sum as well.
+            std::io::Read::read_to_end(&mut file, &mut bytes).expect("it can be read");
+            assert!(bytes == entry.bytes, "{}", entry.name);
+        }
+    }
+
+    #[test]
     fn a_comment_makes_another_archive_of_the_same_files() {
         let entries = [Entry { name: "договор.pdf".into(), bytes: b"a" }];
         assert_ne!(archive(&entries, 0, "one"), archive(&entries, 0, "two"));

@@ -132,10 +132,10 @@ impl Stage {
         self.get(&format!("api/v3/sync/single/document/GetDocumentStatusByDocumentId/{id}")).await
     }
     async fn until_status(&self, id: &str, status: &str) {
-        until(status, || self.world.idocs().document(id).is_some_and(|d| d.status == status)).await;
+        until(status, || self.world.idocs_document(id).is_some_and(|d| d.status == status)).await;
     }
     fn seen(&self, id: &str) -> IDocsDocument {
-        self.world.idocs().document(id).expect("it is there").clone()
+        self.world.idocs_document(id).expect("it is there")
     }
     fn with_options(&self, change: impl FnOnce(&mut IDocsOptions)) {
         let mut options = self.world.idocs_options();
@@ -465,6 +465,18 @@ async fn content_to_sign_dies_with_its_end_and_with_newer_content() {
     until("the end that was told", || world::now_ms() >= ends_ms).await;
     assert_eq!(fetch(link).await.status, 404);
     assert!(!stage.seen(&id).is_sent());
+}
+
+#[tokio::test]
+async fn content_made_of_another_file_can_be_ordered() {
+    let stage = Stage::explicit().await;
+    let id = stage.draft("a.pdf", "CTR-1").await;
+    stage.route(&id).await;
+    stage.world.idocs_replace_file(&id, &b"%PDF-another"[..]).expect("it is there");
+    let unit = stage.unit(&id).await;
+    assert!(unit.bytes.windows(12).any(|window| window == b"%PDF-another"));
+    assert!(!unit.bytes.windows(PDF.len()).any(|window| window == PDF));
+    assert!(stage.world.idocs_replace_file(NOBODY, PDF).is_err());
 }
 
 #[tokio::test]

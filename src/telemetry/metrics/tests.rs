@@ -46,6 +46,8 @@ fn busy() -> Metrics {
     m.token_renewed(TokenOutcome::Renewed);
     m.set_installations("active", 2);
     m.set_owner_concerns("main", 0);
+    m.set_portal_features_off("main", 1);
+    m.set_portal_features_otherwise("main", 2);
     m.gap_healed("main", HealingChannel::Sweep, GapCause::Lost, Some(second()));
     m.channel_looked("main", HealingChannel::Sweep);
     m.channel_failed("main", HealingChannel::OfflineQueue);

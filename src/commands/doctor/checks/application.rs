@@ -2,12 +2,13 @@
 //! installed it. What only the running service knows is asked of the service.
 
 use super::portal::{unread_secret, verdict_of};
+use super::{capabilities, channel};
 use crate::commands::client::AdminClient;
 use crate::commands::doctor::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::commands::wiring_apps;
 use crate::config::{AppConfig, Config, Members, PortalConfig, SecretSource};
-use crate::domain::{Secret, Text};
+use crate::domain::{Secret, Text, Timestamp};
 use crate::http::operator_view::{InstallationLine, PortalLine};
 use crate::providers::bitrix24::oauth::Refusal;
 use crate::store::portal_seal_key;
@@ -36,11 +37,10 @@ pub async fn check(examination: &Examination, app: &AppConfig, notes: Notebook) 
         format!("Installed at portals: {}.", ours.len()),
     ));
     // portals with an entry of their own have a section of their own
+    let now = examination.clock.now();
     for portal in ours.into_iter().filter(|portal| !named(portal)) {
-        if let Some(it) = &portal.installation {
-            notes.extend(judge(&portal.id, it));
-            notes.extend(workflows(portal));
-        }
+        notes.extend(judged(portal, now));
+        notes.extend(workflows(portal));
     }
     if app.members == Members::Any {
         notes.add(
@@ -59,8 +59,8 @@ pub async fn check_portal(examination: &Examination, entry: &PortalConfig, notes
     let Some(portals) = installed(examination, notes).await else { return };
     let found = portals.into_iter().find(|portal| portal.id == entry.id.as_str());
     notes.extend(found.iter().flat_map(workflows));
-    match found.as_ref().and_then(|portal| portal.installation.as_ref()) {
-        Some(it) => notes.extend(judge(entry.id.as_str(), it)),
+    match found.as_ref().filter(|portal| portal.installation.is_some()) {
+        Some(portal) => notes.extend(judged(portal, examination.clock.now())),
         None => notes.add(
             Finding::problem("installation", "Приложение на портале не установлено.", "The application is not installed at the portal.")
                 .fix(
@@ -117,6 +117,24 @@ async fn installed(examination: &Examination, notes: &Notebook) -> Option<Vec<Po
             None
         }
     }
+}
+
+/// Looks at the second channel of a portal with a webhook, where the service runs.
+pub async fn check_channel(examination: &Examination, entry: &PortalConfig, notes: &Notebook) {
+    if !examination.is_running() {
+        return;
+    }
+    let Some(portals) = installed(examination, notes).await else { return };
+    let line = portals.into_iter().find(|portal| portal.id == entry.id.as_str()).and_then(|one| one.channel);
+    let now = examination.clock.now();
+    notes.extend(line.iter().flat_map(|line| channel::of_line(entry.id.as_str(), line, now)));
+}
+
+fn judged(portal: &PortalLine, now: Timestamp) -> Vec<Finding> {
+    let installation = portal.installation.iter().flat_map(|it| judge(&portal.id, it));
+    let capability = portal.capability.iter().flat_map(|it| capabilities::of_line(&portal.id, it));
+    let channel = portal.channel.iter().flat_map(|it| channel::of_line(&portal.id, it, now));
+    installation.chain(capability).chain(channel).collect()
 }
 
 fn judge(portal: &str, it: &InstallationLine) -> Vec<Finding> {

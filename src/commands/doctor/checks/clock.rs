@@ -4,6 +4,7 @@
 
 use crate::commands::doctor::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook};
+use crate::commands::wiring;
 use crate::config::Config;
 use crate::domain::{Clock, Text};
 use crate::providers::http_client::{HttpClient, HttpSettings};
@@ -28,6 +29,7 @@ pub async fn check(examination: &Examination, notes: Notebook) {
         connect_timeout: PATIENCE,
         read_timeout: PATIENCE,
         total_timeout: PATIENCE,
+        extra_root_pem: wiring::all_roots(examination.config()),
         ..HttpSettings::default()
     };
     let http = match HttpClient::new(&settings) {

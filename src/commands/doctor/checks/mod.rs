@@ -1,6 +1,8 @@
 //! One file per subject of the checklist. Each has a `title` and a `check` that writes into a notebook.
 
 pub mod application;
+pub mod capabilities;
+pub mod channel;
 pub mod clock;
 pub mod configuration;
 pub mod data_dir;
@@ -12,5 +14,6 @@ pub mod owner;
 pub mod portal;
 pub mod public_address;
 pub mod rules;
+pub mod senders;
 pub mod store;
 pub mod visitor;

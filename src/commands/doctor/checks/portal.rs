@@ -1,6 +1,7 @@
 //! One portal: its incoming webhook, what that may do, its outgoing webhooks; then what its rules name.
 
 use super::application;
+use super::capabilities;
 use super::needs::Needs;
 use super::owner;
 use super::rules;
@@ -40,6 +41,7 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
     let Some(way_in) = &entry.webhook_url else {
         return application::check_portal(examination, entry, &notes).await;
     };
+    application::check_channel(examination, entry, &notes).await;
     if !way_in.is_resolved() {
         return notes.add(unread_secret("webhook"));
     }
@@ -58,7 +60,9 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
     let watched = wiring::owner(entry, examination.config());
     notes.extend(owner::check(&visitor, &watched, examination.clock.now()).await);
     let scopes = scopes(&visitor, &needs, &notes).await;
-    methods(&visitor, &needs, &notes).await;
+    let (all, way_in) = (wiring::rules(examination.config()), wiring::way_in(entry));
+    let now = examination.clock.now();
+    notes.extend(capabilities::check(&visitor, (&entry.id, &all), way_in, &needs, now).await);
     rules::check(&visitor, &rules, &needs, &scopes, examination.write_test, &notes).await;
 }
 
@@ -189,37 +193,6 @@ fn judge_scopes(scopes: &BTreeSet<String>, needs: &Needs) -> Vec<Finding> {
 
 /// Scopes that edobridge or this check can use.
 const USEFUL: [&str; 6] = ["disk", "crm", "im", "user_brief", "user_basic", "user"];
-
-async fn methods(caller: &dyn Caller, needs: &Needs, notes: &Notebook) {
-    let mut missing = Vec::new();
-    for method in &needs.methods {
-        match account::method_is_available(caller, method).await {
-            Ok(true) => {}
-            Ok(false) => missing.push(*method),
-            Err(failure) => {
-                let unknown =
-                    Text::new("Доступность методов не узнать.", "It cannot be told which methods are there.");
-                return notes.add(Finding::of(Verdict::Warning, "methods", unknown).because(&failure));
-            }
-        }
-    }
-    let count = needs.methods.len();
-    if missing.is_empty() {
-        return notes.add(Finding::ok(
-            "methods",
-            format!("Все нужные методы доступны ({count})."),
-            format!("All methods that are needed are there ({count})."),
-        ));
-    }
-    let list = missing.join(", ");
-    notes.add(
-        Finding::problem("methods", format!("Недоступны методы: {list}."), format!("These methods are not available: {list}."))
-            .fix(
-                "Если права есть, обновите модули коробки (disk, crm, im, rest) или проверьте тариф облака.",
-                "If the scopes are there, update the modules of the box (disk, crm, im, rest), or check the plan of the cloud.",
-            ),
-    );
-}
 
 fn events(entry: &PortalConfig, needs: &Needs, base_url: Option<&str>) -> Finding {
     if needs.events.is_empty() {

@@ -20,6 +20,8 @@ pub struct Visitor {
     /// Pause before each call beyond the free ones; none where the portal has no such limit.
     pause: Option<Duration>,
     calls: AtomicU32,
+    /// Questions may be put at once; those beyond the free ones are asked one after the other.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Visitor {
@@ -32,7 +34,12 @@ impl Visitor {
             // the rate is validated to be at least a hundredth of a request a second
             Duration::from_millis(1_000_000_u64.div_ceil(limit.milli_per_second.max(1)))
         });
-        Ok(Self { client: wiring::portal_client(entry, None)?, pause, calls: AtomicU32::new(0) })
+        Ok(Self {
+            client: wiring::portal_client(entry, None)?,
+            pause,
+            calls: AtomicU32::new(0),
+            turn: tokio::sync::Mutex::default(),
+        })
     }
 
     /// The client underneath.
@@ -47,6 +54,7 @@ impl Caller for Visitor {
             if self.calls.fetch_add(1, Ordering::Relaxed) >= FREE_CALLS
                 && let Some(pause) = self.pause
             {
+                let _turn = self.turn.lock().await;
                 tokio::time::sleep(pause).await;
             }
             match tokio::time::timeout(CALL_TIME_MAX, self.client.call(call)).await {

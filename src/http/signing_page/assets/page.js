@@ -5,7 +5,7 @@ import { Agent, AgentError } from './agent.js';
 import { words } from './words.js';
 
 const SEND_PAUSES_MS = [1_000, 2_000, 4_000];
-const ANSWER_MS = 60_000;
+const ANSWER_MS = 240_000; // a document inside its signature takes minutes over a slow line
 
 const language = document.documentElement.lang;
 const say = words[language] ?? words.ru;

@@ -79,6 +79,9 @@ impl Clock for SkippingClock {
     }
 }
 
+/// The documents as of a sequence of the store, durable and applied.
+type Listed = ((u64, u64), Vec<DocumentSaga>);
+
 /// A running edobridge and the world around it.
 pub struct Play<'a> {
     flow: &'a Flow,
@@ -94,8 +97,7 @@ pub struct Play<'a> {
     helped: Vec<String>,
     /// The call that began it was lost: nobody can answer its workflow.
     call_lost: bool,
-    /// The documents as of a sequence of the store.
-    listed: RefCell<Option<((u64, u64), Vec<DocumentSaga>)>>,
+    listed: RefCell<Option<Listed>>,
 }
 
 /// When the ports of a side are closed.

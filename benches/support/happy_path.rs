@@ -113,6 +113,17 @@ fn next_event(saga: &DocumentSaga, files: Files) -> Option<Event> {
         | Step::FindDocument
         | Step::FindUpload
         | Step::FindComment
+        | Step::UploadBlob
+        | Step::CreateDraft
+        | Step::FindDraft
+        | Step::SetRoute
+        | Step::PrepareContent
+        | Step::TellSigner
+        | Step::AwaitSigner
+        | Step::SendSignature
+        | Step::SaveSignature
+        | Step::FindSave
+        | Step::FetchArchive
         | Step::Delivered
         | Step::Refused
         | Step::Ignored

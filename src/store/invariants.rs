@@ -466,6 +466,7 @@ mod tests {
             work: Work::InFlight { token: AttemptToken(3), since: Timestamp(40) },
             file: Some(SourceFile { name: "a".into(), folder_id: None, version: None, bytes }),
             signed: None,
+            own: None,
             ..Samples::new(7).saga()
         }
     }

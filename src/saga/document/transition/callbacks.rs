@@ -6,6 +6,7 @@
 use super::super::event::CallbackStatus;
 use super::super::state::{Claim, Outcome, Step};
 use super::super::words;
+use super::own_signature::own_document_claim;
 use super::{Draft, IllegalEvent};
 
 impl Draft<'_> {
@@ -93,7 +94,11 @@ impl Draft<'_> {
     pub(super) fn bind(&mut self, document_id: &str) {
         if self.next.saga.provider_document.is_none() {
             self.saga().provider_document = Some(document_id.to_owned());
-            self.next.claims.push(Claim::ProviderDocument(document_id.to_owned()));
+            let claim = match self.next.saga.own {
+                Some(_) => own_document_claim(document_id),
+                None => Claim::ProviderDocument(document_id.to_owned()),
+            };
+            self.next.claims.push(claim);
             let id = words::plain(document_id);
             self.note("bound", format!("Документ EasyDocs: {id}"), format!("EasyDocs document: {id}"));
         }

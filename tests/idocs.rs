@@ -149,17 +149,7 @@ impl Play {
     /// The document that waits for the director, once its link is there.
     fn waiting(&self) -> DocumentSaga {
         let mut found = None;
-        let mut seen = String::new();
         wait_for("the director is asked", || {
-            let stands = |saga: &DocumentSaga| {
-                format!("{:?} {:?} {:?}", saga.step, saga.dead_letter, saga.last_failure)
-            };
-            let now: Vec<String> = self.sagas().iter().map(stands).collect();
-            let now = now.join("; ");
-            if now != seen {
-                eprintln!("{now}");
-                seen = now;
-            }
             found = self.sagas().into_iter().find(|saga| saga.step == Step::AwaitSigner);
             found.is_some() && self.link().is_some()
         });

@@ -854,12 +854,12 @@ async fn a_store_of_a_newer_program_is_left_untouched() {
     make(&store, 1).await;
     store.close().await.expect("closed");
     let path = bench.path().join("FORMAT");
-    let text = std::fs::read_to_string(&path).expect("read").replace("kind 1 2\n", "kind 1 9\n");
+    let text = std::fs::read_to_string(&path).expect("read").replace("kind 1 3\n", "kind 1 9\n");
     let body = text.rsplit_once("crc ").expect("a checksum").0.to_owned();
     std::fs::write(&path, format!("{body}crc {:08x}\n", crc32fast::hash(body.as_bytes()))).expect("planted");
     let before = std::fs::metadata(bench.path().join("journal")).expect("there").modified().expect("a time");
     let refused = bench.try_open(bench.options()).map(drop).expect_err("refused");
-    assert!(matches!(&refused, OpenError::Newer { found: 9, known: 2, .. }), "{refused}");
+    assert!(matches!(&refused, OpenError::Newer { found: 9, known: 3, .. }), "{refused}");
     assert!(!bench.path().join("OPEN").exists());
     let after = std::fs::metadata(bench.path().join("journal")).expect("there").modified().expect("a time");
     assert_eq!(before, after);

@@ -5,6 +5,7 @@ use super::super::event::Event;
 use super::super::own_signature::{Holds, LINK, OwnAnswer, OwnEffect, OwnEvent, OwnStatus};
 use super::super::state::{Outcome, Step, TimerKind};
 use super::fixture::*;
+use crate::domain::{FailureClass, FailureKind};
 use Is::{At, DeadLetter, Noted, NothingOrdered, Ordered, Unchanged};
 
 fn hint() -> Event {
@@ -183,6 +184,16 @@ fn a_refused_save_needs_a_new_signature_and_a_repeat_of_a_done_one_does_not() {
         }
     }
     story.then([DeadLetter(Step::PrepareContent, "signature_refused")]);
+}
+
+#[test]
+fn an_unpaid_account_asks_a_person_and_not_the_signer() {
+    let unpaid = failure(FailureClass::Permanent, FailureKind::Refused, "billing_error");
+    given(Step::SaveSignature)
+        .fails(unpaid)
+        .then([DeadLetter(Step::SaveSignature, "billing_error")])
+        .person(retry())
+        .then([Ordered("save_signature")]);
 }
 
 #[test]

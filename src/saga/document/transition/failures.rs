@@ -64,7 +64,9 @@ impl Draft<'_> {
             FailureClass::Auth => self.later(self.auth_pause_ms().max(asked_pause_ms(failure))),
             // The search is refused: it cannot tell, the callback still can.
             FailureClass::Permanent if step == Step::FindDocument => self.grace(),
-            FailureClass::Permanent if step == Step::SaveSignature => return self.save_refused(failure),
+            FailureClass::Permanent if step == Step::SaveSignature && is_of_the_signature(failure) => {
+                return self.save_refused(failure);
+            }
             FailureClass::Permanent if self.is_told_in_between() => {
                 return self.timeline_failed(&failure.reason);
             }
@@ -354,6 +356,12 @@ impl Draft<'_> {
             None,
         );
     }
+}
+
+/// Whether a refused save says something of the signature. An unpaid account or missing rights do not: the signature is
+/// good, and asking the person for another one would end in the same refusal.
+fn is_of_the_signature(failure: &Failure) -> bool {
+    !matches!(failure.code.as_str(), "billing_error" | "permission_error")
 }
 
 /// What a person does about a step that failed for good.

@@ -54,10 +54,19 @@ pub enum Ground {
 
 impl Ground {
     fn directory(self) -> TempDir {
-        let in_memory = || TempDir::new_in("/dev/shm").ok();
-        let made = if self == Self::Memory { in_memory() } else { None };
+        let in_memory = || TempDir::new_in(MEMORY).ok();
+        let made = if self == Self::Memory && has_room(MEMORY) { in_memory() } else { None };
         made.unwrap_or_else(|| TempDir::new().expect("a temporary directory"))
     }
+}
+
+/// Where Linux keeps files in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// Containers often have 64 MiB there, which many stores at once would fill.
+fn has_room(directory: &str) -> bool {
+    const ROOM_BYTES: u64 = 1 << 30;
+    rustix::fs::statvfs(directory).is_ok_and(|there| there.f_bavail * there.f_frsize >= ROOM_BYTES)
 }
 
 impl Default for Setting {

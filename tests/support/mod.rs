@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 pub const DEAL: CrmItem = CrmItem { entity_type_id: 2, id: 501 };
 
 /// How long a test waits for a condition before it fails: far above what a slow machine needs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a setting differs in from the ordinary one.
 #[derive(Debug, Clone)]

@@ -17,6 +17,7 @@
 //! | 11 | PORTAL | 0 (1), portal's name, 0 (1), hour modulo [`USAGE_HOURS`](crate::limits::USAGE_HOURS) (1) | PORTAL_USAGE |
 //! | 11 | PORTAL | 1 (1), portal's name | PORTAL_OWNER |
 //! | 11 | PORTAL | 3 (1), portal's name | PORTAL_CAPABILITIES |
+//! | 11 | PORTAL | 4 (1), portal's name | PORTAL_WORKFLOWS |
 //! | 12 | CURSOR | poll's name | CURSOR |
 //! | 13 | SPOOL_REF | SHA-256 of the file (32), saga (16) | empty |
 //! | 14 | INSTALLATION | application's name, zero, portal's member_id | INSTALLATION: secrets sealed |

@@ -5,7 +5,7 @@
 use super::answer::{self, Body};
 use super::error;
 use super::settings::{Settings, Version};
-use crate::domain::{Failure, Text};
+use crate::domain::Failure;
 use crate::providers::http_client::{Accept, Answer, HttpClient, WireError};
 use crate::providers::redaction::Redactor;
 use crate::providers::remote::{Nature, Remote};
@@ -347,18 +347,4 @@ fn wire(error: WireError, nature: Nature) -> Failure {
 /// A failure of an answer that came, was a success, and lacks what it must hold.
 pub(super) fn lacking(code: &str, nature: Nature, body: &Value, redactor: &Redactor) -> Failure {
     answer::unclear(code, nature).answer(&redactor.cut(&body.to_string()))
-}
-
-/// What a person calls the thing that was asked for; used where a part of it is missing.
-pub(super) fn missing_document() -> Failure {
-    let reason = Text::new(
-        "В iDocs нет такого документа. Проверьте его в личном кабинете.",
-        "iDocs has no such document. Look for it in the account.",
-    );
-    Failure::new(
-        crate::domain::FailureClass::Permanent,
-        crate::domain::FailureKind::Refused,
-        "resource_not_found",
-        reason,
-    )
 }

@@ -3,7 +3,7 @@
 //! iDocs takes no id of ours and knows no idempotent create, so that a create that went unanswered is found by its
 //! number alone, which must therefore be unique (reference e.3).
 
-use super::client::{Call, Client, lacking, missing_document};
+use super::client::{Call, Client, lacking};
 use super::status::{KNOWN_STATUSES, Status};
 use super::{error, ids};
 use crate::domain::{Failure, FailureClass, FailureKind, Text, Timestamp};
@@ -246,8 +246,9 @@ impl Client {
         let id = ids::document(document)?;
         let path = format!("/sync/external/documents-query/single/outbox/{id}");
         let value = self.get(&path).await?.into_value();
+        // What is not there is said by a 404 or an error code: an answer without anything is nobody's word.
         if value.is_null() {
-            return Err(missing_document());
+            return Err(lacking("empty_answer", Nature::Read, &value, &self.redactor));
         }
         let draft = self.draft_ref(&value).filter(|draft| draft.document_id == id);
         let draft = draft.ok_or_else(|| lacking("other_document", Nature::Read, &value, &self.redactor))?;

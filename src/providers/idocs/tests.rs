@@ -484,9 +484,9 @@ async fn a_document_tells_its_route_and_why_it_was_refused() {
     assert_eq!(document.refusal_reason().as_deref(), Some("нет визы"));
     assert_eq!(document.status.unwrap().class, StatusClass::Refused);
     assert_eq!(client.outbox_document(DOCUMENT).await.unwrap_err().code, "other_document");
-    for code in ["http_404", "resource_not_found"] {
+    for (class, code) in [(FailureClass::Permanent, "http_404"), (FailureClass::Transient, "empty_answer")] {
         let failure = client.outbox_document(DOCUMENT).await.unwrap_err();
-        assert_eq!(seen(&failure), (FailureClass::Permanent, code));
+        assert_eq!(seen(&failure), (class, code));
     }
     let path = format!("GET /api/v3/sync/external/documents-query/single/outbox/{DOCUMENT} HTTP/1.1");
     assert_eq!(server.requests()[0].line(), path);

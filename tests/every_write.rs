@@ -1,0 +1,436 @@
+//! Every write, every crash: a document's life through the store, whose files (those of sled included) lie behind a
+//! layer that sees every change. For each of the W changes and syncs, what a power cut or a death at that moment leaves
+//! is made anew by the strictest rules of POSIX, opened, and compared with what was acknowledged before it. And each
+//! of the W is made to fail: disk full, I/O error, read-only.
+//!
+//! The layer stands between the program and the C library, so it sees what is done through that; a test compares the
+//! files of the whole life with those that the trace explains, so nothing gets past it unseen.
+//!
+//! By default every cut is judged in all four ways, and every change fails in one way, in turn. With
+//! `EDOBRIDGE_EVERY_WRITE=all` reordering is tried with several seeds, and every change fails in every way.
+//! `EDOBRIDGE_EVERY_WRITE_AT=n` judges the cut after change n, or lets change n fail, alone.
+#![allow(clippy::print_stdout, reason = "what was counted is shown")]
+
+#[path = "every_write/image.rs"]
+mod image;
+#[path = "every_write/judge.rs"]
+mod judge;
+#[path = "every_write/life.rs"]
+mod life;
+#[path = "every_write/play.rs"]
+mod play;
+#[path = "every_write/trace.rs"]
+mod trace;
+
+use image::{Cut, Files, Image, Syncs};
+use judge::{Judge, Told, Verdict};
+use life::Session;
+use play::{Manner, Player};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+use tempfile::TempDir;
+use trace::{Fault, Line};
+
+fn variable(name: &str) -> Option<String> {
+    edobridge::config::Environment::of_process().get(name).map(str::to_owned)
+}
+
+/// Whether everything is judged, and not each in turn.
+fn is_whole() -> bool {
+    variable("EDOBRIDGE_EVERY_WRITE").as_deref() == Some("all")
+}
+
+/// Where files are kept in memory: what the disk does is made by the trace, so a real one would only cost time.
+fn ground() -> TempDir {
+    const ROOM_BYTES: u64 = 1 << 30;
+    let has_room =
+        rustix::fs::statvfs("/dev/shm").is_ok_and(|there| there.f_bavail * there.f_frsize >= ROOM_BYTES);
+    let in_memory = if has_room { TempDir::new_in("/dev/shm").ok() } else { None };
+    in_memory.unwrap_or_else(|| TempDir::new().expect("a directory for the test"))
+}
+
+// --- a life in a process of its own ------------------------------------------------------------------------------
+
+/// The child of the tests below: plays a life behind the layer.
+#[test]
+fn child_that_lives() {
+    let (Some(root), Some(life)) = (variable("EVERY_WRITE_ROOT"), variable("EVERY_WRITE_LIFE")) else {
+        return;
+    };
+    let manner = match variable("EVERY_WRITE_MANNER").as_deref() {
+        Some("die") => Manner::Die,
+        _ => Manner::Recover,
+    };
+    let life = life_called(&life);
+    Player::new(Path::new(&root), manner, &life).play(&life);
+}
+
+fn life_called(name: &str) -> Vec<Session> {
+    match name {
+        "whole" => life::whole(),
+        "short" => life::short(),
+        other => panic!("there is no life called {other}"),
+    }
+}
+
+/// A life that was played.
+struct Played {
+    ground: TempDir,
+    lines: Vec<Line>,
+    output: Output,
+}
+
+impl Played {
+    fn play(life: &str, manner: Manner, fault: Option<(u32, Fault)>) -> Self {
+        let ground = ground();
+        let (root, trace) = (root_in(&ground), ground.path().join("trace"));
+        std::fs::create_dir(&root).expect("the root is made");
+        let mut child = Command::new(std::env::current_exe().expect("this program"));
+        child.args(["--exact", "child_that_lives", "--nocapture"]).env("EVERY_WRITE_LIFE", life);
+        if manner == Manner::Die {
+            child.env("EVERY_WRITE_MANNER", "die");
+        }
+        trace::interpose(&mut child, &root, &trace, fault);
+        let output = child.stdin(Stdio::null()).output().expect("the child runs");
+        let lines = trace::read(&trace);
+        Self { ground, lines, output }
+    }
+
+    fn root(&self) -> PathBuf {
+        root_in(&self.ground)
+    }
+
+    fn words(&self) -> String {
+        let Output { stdout, stderr, status } = &self.output;
+        format!("{status}\n{}\n{}", String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr))
+    }
+}
+
+fn root_in(ground: &TempDir) -> PathBuf {
+    let ground = ground.path().canonicalize().expect("the directory is there");
+    ground.join("root")
+}
+
+/// W: the changes and syncs.
+fn changes(lines: &[Line]) -> usize {
+    lines.iter().filter(|line| line.is_change).count()
+}
+
+// --- cuts ------------------------------------------------------------------------------------------------------
+
+/// What is left by a cut after a number of changes.
+struct Left {
+    number: usize,
+    cut: Cut,
+    files: Files,
+    told: Told,
+}
+
+/// Counts, by the way of cutting.
+#[derive(Default)]
+struct Tally {
+    by_cut: BTreeMap<Cut, Counts>,
+    wrong: Vec<String>,
+}
+
+#[derive(Default, Clone)]
+struct Counts {
+    opened: usize,
+    rebuilt: usize,
+    refused: usize,
+    facts: usize,
+    said: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn note(&mut self, left: &Left, verdict: Result<Verdict, String>) {
+        let counts = self.by_cut.entry(left.cut).or_default();
+        match verdict {
+            Ok(Verdict::Opened { facts, rebuilt }) => {
+                counts.opened += 1;
+                counts.rebuilt += usize::from(rebuilt);
+                counts.facts += facts;
+            }
+            Ok(Verdict::Refused { text, facts }) => {
+                counts.refused += 1;
+                counts.facts += facts;
+                *counts.said.entry(text).or_default() += 1;
+            }
+            Ok(Verdict::RefusedEmpty { text }) => {
+                counts.refused += 1;
+                *counts.said.entry(text).or_default() += 1;
+            }
+            Err(what) => {
+                self.wrong.push(format!("cut after change {}, {}: {what}", left.number, left.cut.name()))
+            }
+        }
+    }
+
+    fn print(&self) {
+        for (cut, counts) in &self.by_cut {
+            let Counts { opened, rebuilt, refused, facts, said } = counts;
+            println!(
+                "  {:<28} {opened} opened ({rebuilt} made anew), {refused} refused, {facts} facts checked",
+                cut.name()
+            );
+            said.iter().for_each(|(text, times)| println!("    {times} times: {text}"));
+        }
+    }
+}
+
+/// The number of the one change that is to be looked at, if a person wants that.
+fn only() -> Option<usize> {
+    variable("EDOBRIDGE_EVERY_WRITE_AT").and_then(|n| n.parse().ok())
+}
+
+/// How often a place is cut in a way that chance has a part in.
+fn seeds(cut: Cut) -> u64 {
+    match cut {
+        Cut::Death | Cut::Dropped => 1,
+        Cut::Torn | Cut::Reordered => {
+            if is_whole() {
+                8
+            } else {
+                1
+            }
+        }
+    }
+}
+
+/// Judges what is left by a cut before the first change and after each.
+fn judge_cuts(lines: &[Line], life: &[Session], syncs: Syncs, cuts: impl Fn(usize) -> Vec<Cut>) -> Tally {
+    let only = only();
+    let tally = Mutex::new(Tally::default());
+    let ground = ground();
+    let deeds = life::deeds(life);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
+    let (give, take) = std::sync::mpsc::sync_channel::<Left>(threads);
+    let (take, number) = (Mutex::new(take), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let judge = Judge::new(&deeds);
+                while let Some(left) = { take.lock().expect("no panic").recv().ok() } {
+                    let dir = ground.path().join(number.fetch_add(1, Ordering::SeqCst).to_string());
+                    let verdict = judge.judge(&left.files, &dir, &left.told, left.cut);
+                    tally.lock().expect("no panic").note(&left, verdict);
+                }
+            });
+        }
+        let (mut image, mut told, mut changes) = (Image::new(syncs), Told::default(), 0);
+        let cut_here = |image: &Image, told: &Told, number: usize| {
+            if only.is_some_and(|only| only != number) {
+                return;
+            }
+            for (cut, chance) in cuts(number).into_iter().flat_map(|c| (0..seeds(c)).map(move |s| (c, s))) {
+                let files = image.after(cut, number as u64 + (chance << 32));
+                give.send(Left { number, cut, files, told: told.clone() }).expect("somebody judges");
+            }
+        };
+        for line in lines {
+            // The cut comes just before the next change: whatever was told until then must be there.
+            if line.is_change {
+                cut_here(&image, &told, changes);
+                changes += 1;
+            }
+            image.advance(line);
+            told.hear(line);
+        }
+        cut_here(&image, &told, changes);
+        drop(give);
+    });
+    tally.into_inner().expect("no panic")
+}
+
+#[test]
+fn whatever_a_cut_at_any_write_leaves_all_that_was_acknowledged_is_there() {
+    let began = Instant::now();
+    let played = Played::play("whole", Manner::Recover, None);
+    assert!(played.output.status.success(), "{}", played.words());
+    let life = life::whole();
+    assert_the_trace_is_whole(&played, &life);
+    let writes = changes(&played.lines);
+    let lived = began.elapsed();
+    let tally = judge_cuts(&played.lines, &life, Syncs::Honest, |_| Cut::ALL.to_vec());
+    println!("every write: W = {writes}, lived in {lived:?}, all in {:?}", began.elapsed());
+    tally.print();
+    assert!(tally.wrong.is_empty(), "{} are wrong:\n{}", tally.wrong.len(), tally.wrong.join("\n"));
+    for (cut, counts) in &tally.by_cut {
+        assert_eq!(
+            counts.refused,
+            0,
+            "{}: the store refuses what it could open: {:?}",
+            cut.name(),
+            counts.said
+        );
+    }
+    assert!(writes > 200, "too few writes to prove anything: {writes}");
+}
+
+/// Nothing has got past the layer, and the life is what it is thought to be.
+fn assert_the_trace_is_whole(played: &Played, life: &[Session]) {
+    let mut image = Image::new(Syncs::Honest);
+    played.lines.iter().for_each(|line| image.advance(line));
+    let (explained, there) = (image.after(Cut::Death, 0), image::read(&played.root()));
+    let differing: Vec<_> = explained
+        .keys()
+        .chain(there.keys())
+        .filter(|path| explained.get(*path) != there.get(*path))
+        .collect();
+    assert!(differing.is_empty(), "the trace does not explain {differing:?}");
+    let told = Told::of(&played.lines);
+    let deeds = life::deeds(life);
+    assert_eq!((told.done, told.begun, told.refusals, told.has_ended), (deeds.len(), deeds.len(), 0, true));
+    // What is there to break: segments are changed, snapshots taken, old journal removed, the view written.
+    for part in ["view/db", ".snap", "0002.seg", "CHECKPOINT", "spool/"] {
+        assert!(
+            there.keys().any(|path| path.contains(part)),
+            "the life leaves no {part}: {:?}",
+            there.keys()
+        );
+    }
+    let judge = Judge::new(&deeds);
+    for (name, before) in judge.backups(&told) {
+        let target = played.ground.path().join(format!("restored-{name}"));
+        judge
+            .restored(&life::backup_path(&played.root(), name), &target, before)
+            .expect("the backup is good");
+    }
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_caught() {
+    let played = Played::play("whole", Manner::Recover, None);
+    assert!(played.output.status.success(), "{}", played.words());
+    let tally = judge_cuts(&played.lines, &life::whole(), Syncs::JournalLies, |_| vec![Cut::Dropped]);
+    let missing =
+        tally.wrong.iter().filter(|what| what.contains("missing") || what.contains("no backup")).count();
+    println!("a journal whose syncs do nothing: {missing} cuts are found out, {} in all", tally.wrong.len());
+    assert!(missing > 20, "it was not noticed: {:?}", tally.wrong);
+}
+
+// --- faults ----------------------------------------------------------------------------------------------------
+
+/// Processes at the same time: most of such a life is waiting until the store looks again.
+const LIVES: usize = 40;
+
+/// A change that fails, and what the process then does.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    number: u32,
+    fault: Fault,
+    manner: Manner,
+}
+
+impl Case {
+    fn name(&self) -> String {
+        format!("change {}, {}, {:?}", self.number, self.fault.name(), self.manner)
+    }
+}
+
+/// Every change with every fault, or with one of them in turn.
+fn cases(writes: usize) -> Vec<Case> {
+    let manners = [Manner::Recover, Manner::Die];
+    let ways: Vec<(Fault, Manner)> =
+        Fault::ALL.iter().flat_map(|fault| manners.map(|manner| (*fault, manner))).collect();
+    let numbers = 1..=u32::try_from(writes).expect("few");
+    let numbers = numbers.filter(|n| only().is_none_or(|only| only == *n as usize));
+    let chosen = |number: u32| {
+        // Neighbouring changes belong together (write and sync): each kind of change meets each way sooner or later.
+        let turn = number as usize * 3 % ways.len();
+        if is_whole() { ways.clone() } else { vec![ways[turn]] }
+    };
+    let cases =
+        |number| chosen(number).into_iter().map(move |(fault, manner)| Case { number, fault, manner });
+    numbers.flat_map(cases).collect()
+}
+
+/// What came of the cases of one fault.
+#[derive(Default)]
+struct Suffered {
+    runs: usize,
+    struck: usize,
+    refused: usize,
+    died: usize,
+    facts: usize,
+}
+
+#[test]
+fn whichever_write_fails_nothing_is_acknowledged_that_is_not_there_and_it_recovers() {
+    let began = Instant::now();
+    let clean = Played::play("short", Manner::Recover, None);
+    assert!(clean.output.status.success(), "{}", clean.words());
+    let writes = changes(&clean.lines);
+    let cases = Mutex::new(cases(writes).into_iter());
+    let suffered = Mutex::new(BTreeMap::<Fault, Suffered>::new());
+    let wrong = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..LIVES {
+            scope.spawn(|| {
+                let judge = Judge::new(&life::deeds(&life::short()));
+                while let Some(case) = { cases.lock().expect("no panic").next() } {
+                    let mut one = Suffered::default();
+                    if let Err(what) = suffer(&judge, case, &mut one) {
+                        wrong.lock().expect("no panic").push(format!("{}: {what}", case.name()));
+                    }
+                    suffered.lock().expect("no panic").entry(case.fault).or_default().add(&one);
+                }
+            });
+        }
+    });
+    let (suffered, wrong) = (suffered.into_inner().expect("no panic"), wrong.into_inner().expect("no panic"));
+    println!("every fault: W = {writes}, all in {:?}", began.elapsed());
+    for (fault, Suffered { runs, struck, refused, died, facts }) in &suffered {
+        let name = fault.name();
+        println!(
+            "  {name:<24} {runs} runs, {struck} struck, {refused} refusals, {died} deaths, {facts} facts checked"
+        );
+    }
+    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    if only().is_none() {
+        let refused: usize = suffered.values().map(|s| s.refused).sum();
+        assert!(refused > writes / 5, "too few faults were noticed to prove anything: {refused}");
+    }
+}
+
+impl Suffered {
+    fn add(&mut self, other: &Self) {
+        let Self { runs, struck, refused, died, facts } = other;
+        self.runs += runs;
+        self.struck += struck;
+        self.refused += refused;
+        self.died += died;
+        self.facts += facts;
+    }
+}
+
+/// Plays a life in which a change fails; then opens what it left, as it is and after a power cut at its end.
+fn suffer(judge: &Judge, case: Case, suffered: &mut Suffered) -> Result<(), String> {
+    let played = Played::play("short", case.manner, Some((case.number, case.fault)));
+    let told = Told::of(&played.lines);
+    let struck = played.lines.iter().any(|line| line.failed.is_some());
+    suffered.runs += 1;
+    suffered.struck += usize::from(struck);
+    suffered.refused += told.refusals;
+    let has_died = case.manner == Manner::Die && told.refusals > 0;
+    suffered.died += usize::from(has_died);
+    if !has_died && !(played.output.status.success() && told.has_ended) {
+        return Err(format!("it ended with no word: {}", played.words()));
+    }
+    let mut image = Image::new(Syncs::Honest);
+    played.lines.iter().for_each(|line| image.advance(line));
+    for cut in [Cut::Death, Cut::Dropped, Cut::Reordered] {
+        let dir = played.ground.path().join(cut.name());
+        let files = image.after(cut, u64::from(case.number));
+        match judge.judge(&files, &dir, &told, cut) {
+            Ok(Verdict::Opened { facts, .. }) => suffered.facts += facts,
+            Ok(refused) => return Err(format!("then {}: {refused:?}", cut.name())),
+            Err(what) => return Err(format!("then {}: {what}", cut.name())),
+        }
+    }
+    Ok(())
+}

@@ -11,6 +11,10 @@
 //! `EDOBRIDGE_EVERY_WRITE_AT=n` judges the cut after change n, or lets change n fail, alone.
 #![allow(clippy::print_stdout, reason = "what was counted is shown")]
 
+mod support;
+
+#[path = "every_write/cuts.rs"]
+mod cuts;
 #[path = "every_write/image.rs"]
 mod image;
 #[path = "every_write/judge.rs"]
@@ -19,18 +23,21 @@ mod judge;
 mod life;
 #[path = "every_write/play.rs"]
 mod play;
+#[path = "every_write/service.rs"]
+mod service;
 #[path = "every_write/trace.rs"]
 mod trace;
 
-use image::{Cut, Files, Image, Syncs};
+use cuts::{Left, Tally, judge_cuts};
+use image::{Cut, Image, Syncs};
 use judge::{Judge, Told, Verdict};
 use life::Session;
 use play::{Manner, Player};
+use service::{Said, Served, Witness};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use tempfile::TempDir;
 use trace::{Fault, Line};
@@ -94,7 +101,7 @@ impl Played {
         if manner == Manner::Die {
             child.env("EVERY_WRITE_MANNER", "die");
         }
-        trace::interpose(&mut child, &root, &trace, fault);
+        child.envs(trace::variables(&root, &trace, fault));
         let output = child.stdin(Stdio::null()).output().expect("the child runs");
         let lines = trace::read(&trace);
         Self { ground, lines, output }
@@ -122,128 +129,23 @@ fn changes(lines: &[Line]) -> usize {
 
 // --- cuts ------------------------------------------------------------------------------------------------------
 
-/// What is left by a cut after a number of changes.
-struct Left {
-    number: usize,
-    cut: Cut,
-    files: Files,
-    told: Told,
-}
-
-/// Counts, by the way of cutting.
-#[derive(Default)]
-struct Tally {
-    by_cut: BTreeMap<Cut, Counts>,
-    wrong: Vec<String>,
-}
-
-#[derive(Default, Clone)]
-struct Counts {
-    opened: usize,
-    rebuilt: usize,
-    refused: usize,
-    facts: usize,
-    said: BTreeMap<String, usize>,
-}
-
-impl Tally {
-    fn note(&mut self, left: &Left, verdict: Result<Verdict, String>) {
-        let counts = self.by_cut.entry(left.cut).or_default();
-        match verdict {
-            Ok(Verdict::Opened { facts, rebuilt }) => {
-                counts.opened += 1;
-                counts.rebuilt += usize::from(rebuilt);
-                counts.facts += facts;
-            }
-            Ok(Verdict::Refused { text, facts }) => {
-                counts.refused += 1;
-                counts.facts += facts;
-                *counts.said.entry(text).or_default() += 1;
-            }
-            Ok(Verdict::RefusedEmpty { text }) => {
-                counts.refused += 1;
-                *counts.said.entry(text).or_default() += 1;
-            }
-            Err(what) => {
-                self.wrong.push(format!("cut after change {}, {}: {what}", left.number, left.cut.name()))
-            }
-        }
-    }
-
-    fn print(&self) {
-        for (cut, counts) in &self.by_cut {
-            let Counts { opened, rebuilt, refused, facts, said } = counts;
-            println!(
-                "  {:<28} {opened} opened ({rebuilt} made anew), {refused} refused, {facts} facts checked",
-                cut.name()
-            );
-            said.iter().for_each(|(text, times)| println!("    {times} times: {text}"));
-        }
-    }
-}
-
 /// The number of the one change that is to be looked at, if a person wants that.
 fn only() -> Option<usize> {
     variable("EDOBRIDGE_EVERY_WRITE_AT").and_then(|n| n.parse().ok())
 }
 
-/// How often a place is cut in a way that chance has a part in.
-fn seeds(cut: Cut) -> u64 {
-    match cut {
-        Cut::Death | Cut::Dropped => 1,
-        Cut::Torn | Cut::Reordered => {
-            if is_whole() {
-                8
-            } else {
-                1
-            }
-        }
-    }
-}
-
-/// Judges what is left by a cut before the first change and after each.
-fn judge_cuts(lines: &[Line], life: &[Session], syncs: Syncs, cuts: impl Fn(usize) -> Vec<Cut>) -> Tally {
-    let only = only();
-    let tally = Mutex::new(Tally::default());
-    let ground = ground();
+fn judge_life(lines: &[Line], life: &[Session], syncs: Syncs, cuts: &[Cut]) -> Tally {
     let deeds = life::deeds(life);
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
-    let (give, take) = std::sync::mpsc::sync_channel::<Left>(threads);
-    let (take, number) = (Mutex::new(take), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let judge = Judge::new(&deeds);
-                while let Some(left) = { take.lock().expect("no panic").recv().ok() } {
-                    let dir = ground.path().join(number.fetch_add(1, Ordering::SeqCst).to_string());
-                    let verdict = judge.judge(&left.files, &dir, &left.told, left.cut);
-                    tally.lock().expect("no panic").note(&left, verdict);
-                }
-            });
-        }
-        let (mut image, mut told, mut changes) = (Image::new(syncs), Told::default(), 0);
-        let cut_here = |image: &Image, told: &Told, number: usize| {
-            if only.is_some_and(|only| only != number) {
-                return;
-            }
-            for (cut, chance) in cuts(number).into_iter().flat_map(|c| (0..seeds(c)).map(move |s| (c, s))) {
-                let files = image.after(cut, number as u64 + (chance << 32));
-                give.send(Left { number, cut, files, told: told.clone() }).expect("somebody judges");
-            }
-        };
-        for line in lines {
-            // The cut comes just before the next change: whatever was told until then must be there.
-            if line.is_change {
-                cut_here(&image, &told, changes);
-                changes += 1;
-            }
-            image.advance(line);
-            told.hear(line);
-        }
-        cut_here(&image, &told, changes);
-        drop(give);
-    });
-    tally.into_inner().expect("no panic")
+    judge_cuts(
+        lines,
+        syncs,
+        |_| cuts.to_vec(),
+        Told::hear,
+        || {
+            let judge = Judge::new(&deeds);
+            move |left: &Left<Told>, dir: &Path| judge.judge(&left.files, dir, &left.told, left.cut)
+        },
+    )
 }
 
 #[test]
@@ -255,19 +157,10 @@ fn whatever_a_cut_at_any_write_leaves_all_that_was_acknowledged_is_there() {
     assert_the_trace_is_whole(&played, &life);
     let writes = changes(&played.lines);
     let lived = began.elapsed();
-    let tally = judge_cuts(&played.lines, &life, Syncs::Honest, |_| Cut::ALL.to_vec());
+    let tally = judge_life(&played.lines, &life, Syncs::Honest, &Cut::ALL);
     println!("every write: W = {writes}, lived in {lived:?}, all in {:?}", began.elapsed());
     tally.print();
-    assert!(tally.wrong.is_empty(), "{} are wrong:\n{}", tally.wrong.len(), tally.wrong.join("\n"));
-    for (cut, counts) in &tally.by_cut {
-        assert_eq!(
-            counts.refused,
-            0,
-            "{}: the store refuses what it could open: {:?}",
-            cut.name(),
-            counts.said
-        );
-    }
+    tally.assert_clean();
     assert!(writes > 200, "too few writes to prove anything: {writes}");
 }
 
@@ -306,7 +199,7 @@ fn assert_the_trace_is_whole(played: &Played, life: &[Session]) {
 fn an_acknowledgement_before_the_sync_is_caught() {
     let played = Played::play("whole", Manner::Recover, None);
     assert!(played.output.status.success(), "{}", played.words());
-    let tally = judge_cuts(&played.lines, &life::whole(), Syncs::JournalLies, |_| vec![Cut::Dropped]);
+    let tally = judge_life(&played.lines, &life::whole(), Syncs::JournalLies, &[Cut::Dropped]);
     let missing =
         tally.wrong.iter().filter(|what| what.contains("missing") || what.contains("no backup")).count();
     println!("a journal whose syncs do nothing: {missing} cuts are found out, {} in all", tally.wrong.len());
@@ -433,4 +326,39 @@ fn suffer(judge: &Judge, case: Case, suffered: &mut Suffered) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+// --- the real binary --------------------------------------------------------------------------------------------
+
+#[test]
+fn what_the_real_binary_said_to_anyone_is_known_after_a_cut_at_any_write() {
+    let began = Instant::now();
+    let served = service::serve();
+    let mut said = Said::default();
+    served.lines.iter().for_each(|line| said.hear(line));
+    assert!(said.is_whole(), "the document was not heard going its whole way: {said:?}");
+    let writes = changes(&served.lines);
+    let tally = judge_service(&served, Syncs::Honest, &Cut::ALL);
+    println!("the real binary: W = {writes}, all in {:?}", began.elapsed());
+    tally.print();
+    tally.assert_clean();
+    assert!(writes > 100, "too few writes to prove anything: {writes}");
+    // And what would be if the journal's syncs did nothing.
+    let control = judge_service(&served, Syncs::JournalLies, &[Cut::Dropped]);
+    let missing = control.wrong.iter().filter(|what| what.contains("missing")).count();
+    println!("  with a journal whose syncs do nothing, {missing} cuts are found out");
+    assert!(only().is_some() || missing > 20, "it was not noticed: {:?}", control.wrong);
+}
+
+fn judge_service(served: &Served, syncs: Syncs, cuts: &[Cut]) -> Tally {
+    judge_cuts(
+        &served.lines,
+        syncs,
+        |_| cuts.to_vec(),
+        Said::hear,
+        || {
+            let witness = Witness::new(served);
+            move |left: &Left<Said>, dir: &Path| witness.judge(left, dir)
+        },
+    )
 }

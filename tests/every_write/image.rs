@@ -9,6 +9,7 @@
 
 use crate::trace::{Happened, Line};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 /// What is left of the changes that no sync has covered.
@@ -20,7 +21,8 @@ pub enum Cut {
     Dropped,
     /// All but the last write, of which some sectors of 512 bytes are left.
     Torn,
-    /// Some of them: each page of a write, each change of a name with even chance.
+    /// Some of them: each block of a file as it was at some moment since the last sync, whatever the others are; each
+    /// change of a name with even chance.
     Reordered,
 }
 
@@ -348,17 +350,14 @@ fn apply_part(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
     }
 }
 
-/// Applies those pieces of a write, which end where the disk's blocks do, that chance keeps.
-fn apply_some(bytes: &mut Vec<u8>, offset: usize, new: &[u8], block: usize, dice: &mut Dice) {
-    let mut at = 0;
-    while at < new.len() {
-        let end = ((offset + at) / block + 1) * block - offset;
-        let end = end.min(new.len());
-        if dice.is_even() {
-            apply_part(bytes, offset + at, &new[at..end]);
-        }
-        at = end;
-    }
+/// A write of `len` bytes in pieces that end where blocks do, each with the number of its block.
+fn parts(offset: usize, len: usize, block: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
+    let blocks = if len == 0 { 0..0 } else { offset / block..(offset + len - 1) / block + 1 };
+    blocks.map(move |at| {
+        let begin = (at * block).max(offset) - offset;
+        let end = ((at + 1) * block).min(offset + len) - offset;
+        (begin..end, at)
+    })
 }
 
 impl FileNode {
@@ -380,23 +379,56 @@ impl FileNode {
     }
 
     fn after(&self, cut: Cut, last_write: Option<usize>, dice: &mut Dice) -> Vec<u8> {
+        if cut == Cut::Reordered {
+            return self.reordered(dice);
+        }
         let mut bytes = self.durable.clone();
         for DataChange { number, data, fate } in &self.unsynced {
             match (cut, data) {
                 _ if *fate == Fate::Durable => apply(&mut bytes, data),
                 (Cut::Dropped, _) => {}
                 (Cut::Torn, Data::Wrote { offset, bytes: new }) if Some(*number) == last_write => {
-                    apply_some(&mut bytes, *offset, new, SECTOR_BYTES, dice);
+                    for (part, _) in parts(*offset, new.len(), SECTOR_BYTES) {
+                        if dice.is_even() {
+                            apply_part(&mut bytes, offset + part.start, &new[part]);
+                        }
+                    }
                 }
-                (Cut::Reordered, Data::Wrote { offset, bytes: new }) => {
-                    apply_some(&mut bytes, *offset, new, PAGE_BYTES, dice);
-                }
-                (Cut::Reordered, Data::SetLen(_)) => {
+                (Cut::Death | Cut::Torn | Cut::Reordered, _) => apply(&mut bytes, data),
+            }
+        }
+        bytes
+    }
+
+    /// Two writes into one block without a sync between them reach the disk in their order, or the first alone, or
+    /// neither; never the second alone, for the block is written as a whole.
+    fn reordered(&self, dice: &mut Dice) -> Vec<u8> {
+        let block = if dice.is_even() { SECTOR_BYTES } else { PAGE_BYTES };
+        let mut kept = BTreeMap::<usize, usize>::new();
+        for change in self.unsynced.iter().filter(|change| change.fate != Fate::Durable) {
+            if let Data::Wrote { offset, bytes } = &change.data {
+                parts(*offset, bytes.len(), block).for_each(|(_, at)| *kept.entry(at).or_default() += 1);
+            }
+        }
+        kept.values_mut().for_each(|writes| *writes = dice.below(*writes + 1));
+        let mut bytes = self.durable.clone();
+        for DataChange { data, fate, .. } in &self.unsynced {
+            match data {
+                _ if *fate == Fate::Durable => apply(&mut bytes, data),
+                Data::SetLen(_) => {
                     if dice.is_even() {
                         apply(&mut bytes, data);
                     }
                 }
-                (Cut::Death | Cut::Torn, _) => apply(&mut bytes, data),
+                Data::Wrote { offset, bytes: new } => {
+                    for (part, at) in parts(*offset, new.len(), block) {
+                        let left = kept.get_mut(&at).expect("every block was counted");
+                        if *left > 0 {
+                            *left -= 1;
+                            apply_part(&mut bytes, offset + part.start, &new[part]);
+                        }
+                    }
+                }
             }
         }
         bytes
@@ -411,10 +443,14 @@ impl Dice {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
     fn is_even(&mut self) -> bool {
+        self.below(2) == 0
+    }
+    /// Below `n`, which is small.
+    fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 63 == 0
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
     }
 }
 
@@ -448,5 +484,87 @@ fn read_into(dir: &Path, path: &str, files: &mut Files) {
         } else {
             files.insert(path, Some(std::fs::read(entry.path()).expect("read")));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn happened(what: Happened) -> Line {
+        Line { what, is_change: true, failed: None }
+    }
+
+    fn opened(path: &str, fd: i32, made: bool) -> Line {
+        happened(Happened::Opened { path: path.to_owned(), fd, made, emptied: false })
+    }
+
+    fn wrote(fd: i32, offset: usize, bytes: &[u8]) -> Line {
+        happened(Happened::Wrote { fd, offset, bytes: bytes.to_vec() })
+    }
+
+    fn synced(fd: i32) -> Line {
+        happened(Happened::Synced { fd })
+    }
+
+    fn image(lines: &[Line]) -> Image {
+        let mut image = Image::new(Syncs::Honest);
+        lines.iter().for_each(|line| image.advance(line));
+        image
+    }
+
+    fn left(image: &Image, cut: Cut) -> Vec<(String, Vec<u8>)> {
+        let files = image.after(cut, 1);
+        files.into_iter().map(|(path, bytes)| (path, bytes.unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn a_file_is_durable_when_it_and_its_directory_were_synced() {
+        let (root, file) = (opened("", 3, false), [opened("a", 4, true), wrote(4, 0, b"new")]);
+        let named = [vec![root], file.to_vec(), vec![synced(3)]].concat();
+        assert_eq!(left(&image(&named[..3]), Cut::Dropped), []);
+        assert_eq!(left(&image(&named), Cut::Dropped), [("a".to_owned(), Vec::new())]);
+        let whole = [named, vec![synced(4)]].concat();
+        assert_eq!(left(&image(&whole), Cut::Dropped), [("a".to_owned(), b"new".to_vec())]);
+        assert_eq!(left(&image(&whole[..3]), Cut::Death), [("a".to_owned(), b"new".to_vec())]);
+    }
+
+    #[test]
+    fn what_a_failed_sync_gave_up_is_not_durable_after_the_next_one() {
+        let mut failed = synced(4);
+        failed.failed = Some(5);
+        let lines =
+            [opened("", 3, false), opened("a", 4, true), synced(3), wrote(4, 0, b"old"), failed, synced(4)];
+        assert_eq!(left(&image(&lines), Cut::Dropped), [("a".to_owned(), Vec::new())]);
+        assert_eq!(left(&image(&lines), Cut::Death), [("a".to_owned(), b"old".to_vec())]);
+        let again = [lines.to_vec(), vec![wrote(4, 0, b"new"), synced(4)]].concat();
+        assert_eq!(left(&image(&again), Cut::Dropped), [("a".to_owned(), b"new".to_vec())]);
+        assert_eq!(left(&image(&again), Cut::Death), [("a".to_owned(), b"new".to_vec())]);
+    }
+
+    #[test]
+    fn a_rename_is_durable_with_the_directory_it_goes_to_and_is_never_half_done() {
+        let made = [opened("", 3, false), opened("a", 4, true), wrote(4, 0, b"x"), synced(4), synced(3)];
+        let renamed = happened(Happened::Renamed { from: "a".to_owned(), to: "b".to_owned() });
+        let lines = [made.to_vec(), vec![renamed]].concat();
+        for seed in 0..20 {
+            let names: Vec<String> = image(&lines).after(Cut::Reordered, seed).into_keys().collect();
+            assert!(names == ["a"] || names == ["b"], "{names:?}");
+        }
+        assert_eq!(left(&image(&lines), Cut::Dropped), [("a".to_owned(), b"x".to_vec())]);
+        let synced = [lines, vec![synced(3)]].concat();
+        assert_eq!(left(&image(&synced), Cut::Dropped), [("b".to_owned(), b"x".to_vec())]);
+    }
+
+    #[test]
+    fn of_two_writes_into_one_block_the_second_is_never_there_alone() {
+        let made = [opened("", 3, false), opened("a", 4, true), synced(3)];
+        let lines = [made.to_vec(), vec![wrote(4, 0, b"1"), wrote(4, 1, b"2")]].concat();
+        let mut seen: Vec<Vec<u8>> = (0..60)
+            .filter_map(|seed| image(&lines).after(Cut::Reordered, seed).remove("a").flatten())
+            .collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen, [b"".to_vec(), b"1".to_vec(), b"12".to_vec()]);
     }
 }

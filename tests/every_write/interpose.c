@@ -33,7 +33,7 @@
 
 #define FILES_MAX 4096
 #define PATH_BYTES 1024
-#define TALK_BYTES 400
+#define TALK_BYTES 2048
 #define MAGIC 0x52574556u
 
 enum kind {
@@ -332,14 +332,21 @@ int fcntl64(int fd, int command, ...) { ARGUMENT_OF(command, argument) return co
 
 /* --- data --------------------------------------------------------------------------------------------------- */
 
-static void say(int fd, const void *bytes, size_t len)
+static void say(int fd, const struct iovec *parts, int count)
 {
     struct stat what;
-    if (talk && syscall(SYS_fstat, fd, &what) == 0 && S_ISSOCK(what.st_mode)) {
-        pthread_mutex_lock(&lock);
-        put(SAID, 0, fd, 0, 0, len < TALK_BYTES ? len : TALK_BYTES, NULL, NULL, bytes);
-        pthread_mutex_unlock(&lock);
+    char words[TALK_BYTES];
+    size_t len = 0;
+    if (!talk || syscall(SYS_fstat, fd, &what) != 0 || !S_ISSOCK(what.st_mode))
+        return;
+    for (int n = 0; n < count && len < sizeof words; n++) {
+        size_t room = sizeof words - len, part = parts[n].iov_len < room ? parts[n].iov_len : room;
+        memcpy(words + len, parts[n].iov_base, part);
+        len += part;
     }
+    pthread_mutex_lock(&lock);
+    put(SAID, 0, fd, 0, 0, len, NULL, NULL, words);
+    pthread_mutex_unlock(&lock);
 }
 
 static ssize_t write_inside(struct tracked *file, int fd, const void *bytes, size_t len, int64_t offset)
@@ -372,7 +379,7 @@ static ssize_t write_any(int fd, const void *bytes, size_t len, int64_t offset)
     struct tracked *file = known(fd);
     if (!file) {
         pthread_mutex_unlock(&lock);
-        say(fd, bytes, len);
+        say(fd, &(struct iovec){(void *)bytes, len}, 1);
         return offset < 0 ? syscall(SYS_write, fd, bytes, len) : syscall(SYS_pwrite64, fd, bytes, len, offset);
     }
     ssize_t done = write_inside(file, fd, bytes, len, offset);
@@ -392,8 +399,7 @@ static ssize_t write_parts(int fd, const struct iovec *parts, int count, int64_t
     struct tracked *file = known(fd);
     pthread_mutex_unlock(&lock);
     if (!file) {
-        if (count > 0)
-            say(fd, parts[0].iov_base, parts[0].iov_len);
+        say(fd, parts, count);
         return offset < 0 ? syscall(SYS_writev, fd, parts, count)
                           : syscall(SYS_pwritev, fd, parts, count, (long)offset, 0L);
     }
@@ -416,14 +422,13 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t at) { re
 
 ssize_t send(int fd, const void *bytes, size_t len, int flags)
 {
-    say(fd, bytes, len);
+    say(fd, &(struct iovec){(void *)bytes, len}, 1);
     return syscall(SYS_sendto, fd, bytes, len, flags, NULL, 0);
 }
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-    if (message->msg_iovlen > 0)
-        say(fd, message->msg_iov[0].iov_base, message->msg_iov[0].iov_len);
+    say(fd, message->msg_iov, message->msg_iovlen);
     return syscall(SYS_sendmsg, fd, message, flags);
 }
 

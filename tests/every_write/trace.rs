@@ -47,12 +47,16 @@ impl Fault {
     }
 }
 
-/// Puts the layer in front of a program that is about to be started.
-pub fn interpose(command: &mut Command, root: &Path, trace: &Path, fault: Option<(u32, Fault)>) {
-    command.env("LD_PRELOAD", library()).env("EVERY_WRITE_ROOT", root).env("EVERY_WRITE_TRACE", trace);
-    if let Some((number, fault)) = fault {
-        command.env("EVERY_WRITE_PLAN", fault.plan(number));
-    }
+/// The variables that put the layer in front of a program.
+pub fn variables(root: &Path, trace: &Path, fault: Option<(u32, Fault)>) -> Vec<(&'static str, String)> {
+    let text = |path: &Path| path.to_str().expect("paths of the tests are text").to_owned();
+    let mut variables = vec![
+        ("LD_PRELOAD", text(library())),
+        ("EVERY_WRITE_ROOT", text(root)),
+        ("EVERY_WRITE_TRACE", text(trace)),
+    ];
+    variables.extend(fault.map(|(number, fault)| ("EVERY_WRITE_PLAN", fault.plan(number))));
+    variables
 }
 
 /// The compiled layer.

@@ -311,7 +311,8 @@ fn suffer(judge: &Judge, case: Case, suffered: &mut Suffered) -> Result<(), Stri
     suffered.refused += told.refusals;
     let has_died = case.manner == Manner::Die && told.refusals > 0;
     suffered.died += usize::from(has_died);
-    if !has_died && !(played.output.status.success() && told.has_ended) {
+    let has_ended = played.output.status.success() && told.has_ended;
+    if !has_died && !has_ended {
         return Err(format!("it ended with no word: {}", played.words()));
     }
     let mut image = Image::new(Syncs::Honest);

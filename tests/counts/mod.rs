@@ -4,6 +4,7 @@
 //! `EDOBRIDGE_WRITE_COUNTS=1` writes what is counted instead.
 #![allow(dead_code, reason = "each executable uses a part of it")]
 
+use edobridge::config::Environment;
 use std::path::PathBuf;
 
 fn place(name: &str) -> PathBuf {
@@ -47,7 +48,7 @@ const REMEDY: &str = "run this test with EDOBRIDGE_WRITE_COUNTS=1, then \
                       `EDOBRIDGE_WRITE_README=1 cargo test --test guarantees`";
 
 fn is_written(name: &str, number: u64) -> bool {
-    let wanted = std::env::var_os("EDOBRIDGE_WRITE_COUNTS").is_some();
+    let wanted = Environment::of_process().get("EDOBRIDGE_WRITE_COUNTS").is_some();
     if wanted {
         std::fs::write(place(name), format!("{number}\n")).expect("the count is written");
     }

@@ -11,6 +11,7 @@
 //! `EDOBRIDGE_EVERY_WRITE_AT=n` judges the cut after change n, or lets change n fail, alone.
 #![allow(clippy::print_stdout, reason = "what was counted is shown")]
 
+mod counts;
 mod support;
 
 #[path = "every_write/cuts.rs"]
@@ -53,7 +54,7 @@ fn is_whole() -> bool {
 
 /// Where files are kept in memory: what the disk does is made by the trace, so a real one would only cost time.
 fn ground() -> TempDir {
-    const ROOM_BYTES: u64 = 1 << 30;
+    const ROOM_BYTES: u64 = 512 << 20;
     let has_room =
         rustix::fs::statvfs("/dev/shm").is_ok_and(|there| there.f_bavail * there.f_frsize >= ROOM_BYTES);
     let in_memory = if has_room { TempDir::new_in("/dev/shm").ok() } else { None };
@@ -162,6 +163,9 @@ fn whatever_a_cut_at_any_write_leaves_all_that_was_acknowledged_is_there() {
     tally.print();
     tally.assert_clean();
     assert!(writes > 200, "too few writes to prove anything: {writes}");
+    if only().is_none() && !is_whole() {
+        counts::hold_above("every_write.cuts", tally.by_cut.values().map(|c| c.opened as u64).sum());
+    }
 }
 
 /// Nothing has got past the layer, and the life is what it is thought to be.

@@ -210,6 +210,29 @@ fn an_acknowledgement_before_the_sync_is_caught() {
     assert!(missing > 20, "it was not noticed: {:?}", tally.wrong);
 }
 
+/// No cut makes the store refuse; what the judge does with a refusal is shown with damage that no cut leaves.
+#[test]
+fn a_store_that_is_damaged_is_refused_in_clear_words_and_its_backup_brings_it_back() {
+    let played = Played::play("whole", Manner::Recover, None);
+    assert!(played.output.status.success(), "{}", played.words());
+    let mut image = Image::new(Syncs::Honest);
+    played.lines.iter().for_each(|line| image.advance(line));
+    let mut files = image.after(Cut::Dropped, 0);
+    let is_used = |bytes: &[u8]| bytes[..64].iter().any(|byte| *byte != 0);
+    let segments = files.iter_mut().filter(|(path, _)| path.ends_with(".seg"));
+    let used = segments.filter_map(|(_, bytes)| bytes.as_mut().filter(|bytes| is_used(bytes)));
+    used.last().expect("a segment is in use")[100] ^= 1;
+    let judge = Judge::new(&life::deeds(&life::whole()));
+    let told = Told::of(&played.lines);
+    let verdict = judge.judge(&files, &played.ground.path().join("damaged"), &told, Cut::Dropped);
+    match verdict {
+        Ok(Verdict::Refused { text, facts }) => {
+            assert!(text.contains(".seg") && facts > 5, "{text}, {facts}")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 // --- faults ----------------------------------------------------------------------------------------------------
 
 /// Processes at the same time: most of such a life is waiting until the store looks again.

@@ -216,9 +216,10 @@ fn tell(outcome: &Outcome) {
     let faults: Vec<String> = report.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
     println!("crash: calls struck: {}", faults.join(", "));
     println!(
-        "crash: {} events in {} attempts, {} acknowledged; {} signed, {} refused, {} dead letters left, {} mended",
+        "crash: {} events in {} attempts, {} only forged, {} acknowledged; {} signed, {} refused, {} dead letters left, {} mended",
         report.events,
         report.attempts,
+        report.forged,
         tally.acknowledged,
         tally.signed,
         tally.refused,

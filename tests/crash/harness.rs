@@ -100,7 +100,7 @@ pub fn run(trials: &[Trial], orders: &Orders) -> ExitCode {
     }
     println!("\nrunning {} tests", wanted.len());
     let began = Instant::now();
-    let failed = run_all(&wanted, orders);
+    let failed = run_all(&wanted, orders, &|trial, verdict| println!("test {} ... {verdict}", trial.name));
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
     if !failed.is_empty() {
         println!("\nfailures:\n    {}", failed.join("\n    "));
@@ -116,7 +116,8 @@ pub fn run(trials: &[Trial], orders: &Orders) -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
 }
 
-fn run_all(wanted: &[&Trial], orders: &Orders) -> Vec<&'static str> {
+/// Runs them and tells how each ended; the names of those that failed.
+fn run_all(wanted: &[&Trial], orders: &Orders, tell: &(dyn Fn(&Trial, &str) + Sync)) -> Vec<&'static str> {
     let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = orders.threads.unwrap_or(at_once).clamp(1, wanted.len().max(1));
     let queue = Mutex::new(wanted.iter().copied().collect::<VecDeque<_>>());
@@ -128,7 +129,7 @@ fn run_all(wanted: &[&Trial], orders: &Orders) -> Vec<&'static str> {
                 while let Some(trial) = { lock(&queue).pop_front() } {
                     // A panic writes itself to standard error.
                     let ended = catch_unwind(AssertUnwindSafe(|| (trial.run)(orders)));
-                    println!("test {} ... {}", trial.name, if ended.is_ok() { "ok" } else { "FAILED" });
+                    tell(trial, if ended.is_ok() { "ok" } else { "FAILED" });
                     if ended.is_err() {
                         lock(&failed).push(trial.name);
                     }
@@ -164,6 +165,6 @@ pub fn a_test_that_fails_fails_the_run() {
     // Without a panic's message, which would look like a failure of ours.
     let bad = Trial { name: "bad", run: |_| std::panic::resume_unwind(Box::new("on purpose")) };
     let orders = Orders { threads: Some(1), ..Orders::default() };
-    assert_eq!(run_all(&[&fine, &bad], &orders), ["bad"]);
-    assert_eq!(run_all(&[&fine], &orders), Vec::<&str>::new());
+    assert_eq!(run_all(&[&fine, &bad], &orders, &|_, _| {}), ["bad"]);
+    assert_eq!(run_all(&[&fine], &orders, &|_, _| {}), Vec::<&str>::new());
 }

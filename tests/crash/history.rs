@@ -107,6 +107,7 @@ pub struct Document {
     pub service: Service,
     pub id: String,
     pub name: String,
+    pub created_ms: i64,
     /// Of what was sent to be signed, in hex.
     pub sha256: String,
     /// Of the files with signatures that the service gives out, in hex.

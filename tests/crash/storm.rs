@@ -18,13 +18,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// New events per life of the process.
-const EVENTS_PER_LIFE: usize = 6;
+const EVENTS_PER_LIFE: usize = 5;
+/// And in the middle of each that gets so far.
+const EVENTS_IN_WEATHER: usize = 3;
 /// Senders at one time.
 const SENDERS: usize = 3;
 /// An impatient sender goes away after so long.
@@ -41,6 +44,8 @@ const _: () = assert!(2 * SETTLE_MS > 2 * HELD_MS, "a look must come after the l
 /// Room for the data of a storm without kills, and for each kill.
 const DISK_MIB: u64 = 96;
 const DISK_KIB_PER_KILL: u64 = 700;
+/// How long a full disk is waited to be noticed.
+const NOTICE_MAX: Duration = Duration::from_secs(4);
 /// Orders of the operator for one document at most.
 const HELPS_MAX: usize = 6;
 /// From so many kills on a storm must have had every weather.
@@ -67,6 +72,7 @@ pub struct Report {
     pub refused_starts: usize,
     pub events: usize,
     pub attempts: usize,
+    pub forged: usize,
     /// Answers that sent a sender away for want of room.
     pub turned_away: usize,
     pub faults: BTreeMap<&'static str, u64>,
@@ -84,6 +90,7 @@ impl Report {
         self.refused_starts += other.refused_starts;
         self.events += other.events;
         self.attempts += other.attempts;
+        self.forged += other.forged;
         self.turned_away += other.turned_away;
         for (name, count) in &other.faults {
             *self.faults.entry(name).or_default() += count;
@@ -205,7 +212,7 @@ employee_id = "11111111-2222-4333-8444-555555555555"
 iin = "{DIRECTOR_IIN}"
 bitrix_user = {director}
 [signing_page]
-submissions_per_minute = 100000
+submissions_per_minute = 10000
 [[rules]]
 id = "kz"
 portal = "main"
@@ -231,6 +238,20 @@ struct Sent {
     file_id: u64,
     stem: String,
     acknowledged: bool,
+}
+
+/// What a sender does next.
+enum Errand {
+    Genuine {
+        /// In the list of events.
+        place: usize,
+        file_id: u64,
+        stem: String,
+    },
+    Forged {
+        file_id: u64,
+        stem: String,
+    },
 }
 
 struct Storm<'s> {
@@ -288,32 +309,37 @@ impl<'s> Storm<'s> {
 
     // ---- senders ---------------------------------------------------------------------------------------------
 
-    /// A sender: now a new event, now one that was not answered, now one that was.
+    /// A sender: now a new event, now one that was not answered, now one that was, now and then a forgery.
     fn send(&self, mut dice: Dice) {
         while !self.over.load(Ordering::SeqCst) {
             std::thread::sleep(dice.millis(5..45));
             // A closed port is no attempt: nothing was sent, and nobody could have answered.
             let Some(stream) = wire::connect(self.stage.public) else { continue };
-            if dice.one_in(40) {
-                self.forge(stream, &mut dice);
-                continue;
+            match self.take(&mut dice) {
+                Some(Errand::Genuine { place, file_id, stem }) => {
+                    self.tell(stream, place, file_id, stem, &mut dice);
+                }
+                Some(Errand::Forged { file_id, stem }) => self.forge(stream, file_id, stem),
+                None => {}
             }
-            let Some((place, file_id, stem)) = self.take(&mut dice) else { continue };
-            if dice.one_in(6) {
-                let _ = stream.set_read_timeout(Some(IMPATIENCE));
-            }
-            self.note(&Record::Tried { at_ms: now_ms(), stem: stem.clone() });
-            let heard = wire::event_over(stream, &self.body(file_id, None));
-            let status = heard.map(|heard| heard.status);
-            if status == Some(200) {
-                self.note(&Record::Acknowledged { at_ms: now_ms(), stem });
-            }
-            self.count(|report| {
-                report.attempts += 1;
-                report.turned_away += usize::from(status == Some(503));
-            });
-            self.settle(place, status == Some(200), &mut dice);
         }
+    }
+
+    fn tell(&self, stream: TcpStream, place: usize, file_id: u64, stem: String, dice: &mut Dice) {
+        if dice.one_in(6) {
+            let _ = stream.set_read_timeout(Some(IMPATIENCE));
+        }
+        self.note(&Record::Tried { at_ms: now_ms(), stem: stem.clone() });
+        let heard = wire::event_over(stream, &self.body(file_id, None));
+        let status = heard.map(|heard| heard.status);
+        if status == Some(200) {
+            self.note(&Record::Acknowledged { at_ms: now_ms(), stem });
+        }
+        self.count(|report| {
+            report.attempts += 1;
+            report.turned_away += usize::from(status == Some(503));
+        });
+        self.settle(place, status == Some(200), dice);
     }
 
     fn body(&self, file_id: u64, token: Option<&str>) -> String {
@@ -323,34 +349,31 @@ impl<'s> Storm<'s> {
     }
 
     /// An event that only a forger tells of must have no effect, whatever goes on.
-    fn forge(&self, stream: std::net::TcpStream, dice: &mut Dice) {
-        // Counted among the events, so that names stay unique; nobody else ever sends it.
-        self.allowed.fetch_add(1, Ordering::SeqCst);
-        let (file_id, stem) = {
-            let mut state = lock(&self.state);
-            let event = self.drop_file(state.events.len(), dice);
-            let named = (event.file_id, event.stem.clone());
-            state.events.push(event);
-            named
-        };
+    fn forge(&self, stream: TcpStream, file_id: u64, stem: String) {
         let heard = wire::event_over(stream, &self.body(file_id, Some("not-the-application-token")));
         let status = heard.map(|heard| heard.status);
         self.note(&Record::Forged { at_ms: now_ms(), stem, status });
+        self.count(|report| report.forged += 1);
     }
 
-    fn take(&self, dice: &mut Dice) -> Option<(usize, u64, String)> {
+    fn take(&self, dice: &mut Dice) -> Option<Errand> {
         let mut state = lock(&self.state);
         let may_be_new = state.events.len() < self.allowed.load(Ordering::SeqCst);
         let place = if may_be_new && (state.waiting.is_empty() || dice.one_in(2)) {
             let event = self.drop_file(state.events.len(), dice);
+            let (file_id, stem) = (event.file_id, event.stem.clone());
             state.events.push(event);
+            if dice.one_in(20) {
+                // Nobody else ever tells of this file.
+                return Some(Errand::Forged { file_id, stem });
+            }
             state.events.len() - 1
         } else {
             state.waiting.pop_front()?
         };
         state.sending += 1;
         let event = &state.events[place];
-        Some((place, event.file_id, event.stem.clone()))
+        Some(Errand::Genuine { place, file_id: event.file_id, stem: event.stem.clone() })
     }
 
     /// What is not answered is mostly sent again, as a sweep would, and sometimes given up. What is answered is
@@ -450,6 +473,8 @@ impl<'s> Storm<'s> {
 
     /// What happens in the middle of a life.
     fn pass(&self, weather: Weather, was_full: bool, life: &mut Life<'_>, dice: &mut Dice) {
+        // So that senders have something to do in the worst of it.
+        self.allowed.fetch_add(EVENTS_IN_WEATHER, Ordering::SeqCst);
         match weather {
             Weather::Fair | Weather::Lossy | Weather::Lying | Weather::Slow => {}
             Weather::Down => {
@@ -476,7 +501,8 @@ impl<'s> Storm<'s> {
             Weather::FullDisk => {
                 life.last(dice.millis(50..500));
                 self.fill(dice);
-                life.last(dice.millis(300..1_000));
+                life.until_refusing();
+                life.last(dice.millis(100..900));
                 self.empty_disk();
             }
         }
@@ -588,9 +614,10 @@ impl<'s> Storm<'s> {
         self.take_over_ledger();
         let world = &self.stage.world;
         for seen in world.documents() {
-            let (id, name) = (seen.id, seen.file_name);
+            let (id, name, created_ms) = (seen.id, seen.file_name, seen.created_ms);
             let (sha256, signed) = (seen.sha256.to_hex(), vec![seen.signed_sha256.to_hex()]);
-            self.note(&Record::Document(Document { service: Service::EasyDocs, id, name, sha256, signed }));
+            let service = Service::EasyDocs;
+            self.note(&Record::Document(Document { service, id, name, created_ms, sha256, signed }));
         }
         for seen in &world.idocs().documents {
             self.note(&Record::Document(of_idocs(seen)));
@@ -634,6 +661,7 @@ fn of_idocs(seen: &IDocsDocument) -> Document {
         service: Service::IDocs,
         id: seen.id.clone(),
         name: seen.name.clone(),
+        created_ms: seen.created_ms,
         sha256: seen.files.first().map(|file| hex(&file.sha256)).unwrap_or_default(),
         signed: seen.print_form_sha256.iter().chain(&seen.archive_sha256).map(hex).collect(),
     }
@@ -701,6 +729,18 @@ impl<'s> Life<'s> {
             std::thread::sleep(Duration::from_millis(10));
         }
         false
+    }
+
+    /// Until it has noticed that it cannot take new work, if it does so soon.
+    fn until_refusing(&mut self) {
+        let until = Instant::now() + NOTICE_MAX;
+        while !self.has_ended() && Instant::now() < until {
+            if get(self.storm.stage.operator, "/health/ready").is_some_and(|(status, _)| status != 200) {
+                self.storm.happened("takes nothing new");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn signal(&self, signal: Signal) {

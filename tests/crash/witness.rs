@@ -167,8 +167,11 @@ struct Case<'h> {
     comments: BTreeMap<&'static str, Vec<u64>>,
     /// Codes of dead letters that are there in the end.
     stopped: Vec<&'h str>,
-    /// Positions in the ledger of effects and of good reads, by the name of the stage.
-    happened: BTreeMap<Stage, Vec<u64>>,
+    /// When effects happened and good reads, in milliseconds, by stage.
+    happened: BTreeMap<Stage, Vec<i64>>,
+    /// Creates in the ledger. A create is written down when it is answered, which may be long after it: its time is
+    /// that of the document.
+    creates: usize,
 }
 
 /// What happens to a document, in the only order that makes sense.
@@ -256,7 +259,9 @@ impl<'h> Seen<'h> {
             Record::Document(document) => {
                 let Some(stem) = self.named(&document.name, "a document") else { return };
                 index.documents.insert(&document.id, stem);
-                self.case(stem).documents.push(document);
+                let case = self.case(stem);
+                case.documents.push(document);
+                case.happened.entry(Stage::Created).or_default().push(document.created_ms);
             }
             Record::Copy(copy) => {
                 let Some(stem) = self.named(&copy.name, "a signed file") else { return };
@@ -304,7 +309,7 @@ impl<'h> Seen<'h> {
         let by_document = || index.documents.get(fact("document_id")?).copied();
         let by_name = || fact("name").and_then(stem_in);
         let (stage, stem) = match (call.call.as_str(), call.effect) {
-            ("easydocs.create" | "idocs.create", true) => (Stage::Created, by_name()),
+            ("easydocs.create" | "idocs.create", true) => return self.create(call, by_name()),
             ("idocs.route", true) => (Stage::Routed, by_document()),
             ("idocs.save", true) => (Stage::Sent, by_document()),
             // what is read of a document that is not ready has no size
@@ -321,9 +326,16 @@ impl<'h> Seen<'h> {
             _ => return,
         };
         match stem {
-            Some(stem) => self.case(stem).happened.entry(stage).or_default().push(call.n),
+            Some(stem) => self.case(stem).happened.entry(stage).or_default().push(call.at_ms),
             // a notice may be replaced, and comments in between have no place in the order
             None if matches!(stage, Stage::Commented | Stage::Noticed) => {}
+            None => self.nameless.push(format!("the call {} ({})", call.n, call.call)),
+        }
+    }
+
+    fn create(&mut self, call: &Call, stem: Option<&str>) {
+        match stem {
+            Some(stem) => self.case(stem).creates += 1,
             None => self.nameless.push(format!("the call {} ({})", call.n, call.call)),
         }
     }
@@ -402,7 +414,7 @@ impl Case<'_> {
     }
 
     fn doubles(&self, problems: &mut Problems) {
-        let documents = self.documents.len().max(self.count(Stage::Created));
+        let documents = self.documents.len().max(self.creates);
         if documents > 1 {
             problems.push((Law::SecondDocument, format!("{documents} documents at the signing service")));
         }
@@ -456,7 +468,7 @@ impl Case<'_> {
     }
 
     fn order(&self, problems: &mut Problems) {
-        let firsts: Vec<(Stage, u64)> = self
+        let firsts: Vec<(Stage, i64)> = self
             .happened
             .iter()
             .filter_map(|(stage, places)| places.iter().min().map(|first| (*stage, *first)))
@@ -464,7 +476,7 @@ impl Case<'_> {
         for pair in firsts.windows(2) {
             let [(before, at), (after, then)] = pair else { continue };
             if at > then {
-                problems.push((Law::Disorder, format!("{after:?} (call {then}) before {before:?} (call {at})")));
+                problems.push((Law::Disorder, format!("{after:?} (at {then}) before {before:?} (at {at})")));
             }
         }
         let has = |stage| self.happened.contains_key(&stage);

@@ -44,8 +44,8 @@ impl Play {
         self.calls += 1;
         let facts: Map<String, Value> = facts.as_object().cloned().unwrap_or_default();
         let (call, side) = (name.to_owned(), "any".to_owned());
-        let (n, status) = (self.calls, Some(200));
-        self.add(Record::Call(Call { n, at_ms: 4, side, call, facts, effect, fault: None, status }));
+        let (n, at_ms, status) = (self.calls, self.calls as i64, Some(200));
+        self.add(Record::Call(Call { n, at_ms, side, call, facts, effect, fault: None, status }));
     }
 
     /// The calls of a document up to its sending.
@@ -80,9 +80,10 @@ impl Play {
 
     /// What is there in the end.
     fn there(&mut self, number: usize, service: Service, fate: Fate) {
+        let created_ms = self.created_ms(number);
         let signed = vec![format!("pdf-{number}"), format!("zip-{number}")];
         let (id, sha256) = (format!("doc-{number}"), format!("original-{number}"));
-        self.add(Record::Document(Document { service, id, name: file(number), sha256, signed }));
+        self.add(Record::Document(Document { service, id, name: file(number), created_ms, sha256, signed }));
         let due = match (fate, service) {
             (Fate::Refused, _) => &[][..],
             (Fate::Signed, Service::EasyDocs) => &["pdf"],
@@ -95,6 +96,17 @@ impl Play {
         let text = format!("Документ «{}» подписан.", file(number));
         self.add(Record::Notice { id: 300 + number as u64, user: 1, text: text.clone() });
         self.add(Record::Comment { id: 200 + number as u64, text: format!("{text}\nedobridge:abc") });
+    }
+
+    /// When its create was called.
+    fn created_ms(&self, number: usize) -> i64 {
+        let of_this = |record: &&Record| {
+            matches!(record, Record::Call(call) if call.call.ends_with(".create")) && is_about(record, number)
+        };
+        match self.records.iter().find(of_this) {
+            Some(Record::Call(call)) => call.at_ms,
+            _ => panic!("a document that is there was created"),
+        }
     }
 
     fn whole(&mut self, number: usize, service: Service, fate: Fate) {
@@ -182,6 +194,10 @@ fn is_call(record: &Record, name: &str) -> bool {
     matches!(record, Record::Call(call) if call.call == name)
 }
 
+fn time_of(record: &Record) -> i64 {
+    if let Record::Call(call) = record { call.at_ms } else { 0 }
+}
+
 fn is_about(record: &Record, number: usize) -> bool {
     serde_json::to_string(record).is_ok_and(|text| {
         let calls = [format!("doc-{number}\""), format!("_id\":{}", 200 + number), format!("_id\":{}", 300 + number)];
@@ -242,7 +258,7 @@ pub fn w1_an_acknowledged_event_without_a_trace_is_lost() {
 pub fn w2_a_second_document_route_or_sending_is_seen() {
     let (id, name) = ("doc-x".to_owned(), file(SIGNED));
     let (sha256, signed) = (format!("original-{SIGNED}"), Vec::new());
-    let second = Document { service: Service::EasyDocs, id, name, sha256, signed };
+    let second = Document { service: Service::EasyDocs, id, name, created_ms: 1, sha256, signed };
     assert_broken(&with(Record::Document(second)), Law::SecondDocument, &stem(SIGNED));
     assert_broken(&with(again("easydocs.create")), Law::SecondDocument, &stem(SIGNED));
     for call in ["idocs.create", "idocs.route", "idocs.save"] {
@@ -316,11 +332,23 @@ pub fn w7_effects_in_an_impossible_order_are_seen() {
             found.expect("the good history has such a call")
         };
         let (a, b) = (place(one), place(other));
-        history.swap(a, b);
-        renumbered(history)
+        let (first, second) = (time_of(&history[a]), time_of(&history[b]));
+        for (place, at) in [(a, second), (b, first)] {
+            if let Record::Call(call) = &mut history[place] {
+                call.at_ms = at;
+            }
+        }
+        history
     };
+    let late = changed(|record| {
+        if let Record::Document(document) = record
+            && document.id == "doc-1"
+        {
+            document.created_ms = 1_000;
+        }
+    });
+    assert_broken(&late, Law::Disorder, &stem(SIGNED));
     for (one, other) in [
-        ("easydocs.create", "disk.folder.uploadfile"),
         ("easydocs.download", "disk.folder.uploadfile"),
         ("disk.folder.uploadfile", "crm.timeline.comment.add"),
         ("crm.timeline.comment.add", "im.notify.system.add"),

@@ -52,10 +52,13 @@ impl Orders {
         let mut rest = arguments.into_iter();
         while let Some(argument) = rest.next() {
             let (option, inline) = match argument.split_once('=') {
-                Some((option, value)) if option.starts_with("--") => (option.to_owned(), Some(value.to_owned())),
+                Some((option, value)) if option.starts_with("--") => {
+                    (option.to_owned(), Some(value.to_owned()))
+                }
                 _ => (argument, None),
             };
-            let mut value = || inline.clone().or_else(|| rest.next()).ok_or(format!("{option} needs a value"));
+            let mut value =
+                || inline.clone().or_else(|| rest.next()).ok_or(format!("{option} needs a value"));
             match option.as_str() {
                 "--kills" => orders.kills = Some(number(&option, &value()?)?),
                 "--seed" => orders.seed = Some(number(&option, &value()?)?),
@@ -147,7 +150,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// The harness on trial.
 pub fn the_harness_understands_what_people_and_cargo_say() {
     let parse = |line: &str| Orders::parse(line.split_whitespace().map(str::to_owned));
-    let orders = parse("--kills 10000 --seed=7 w1 --skip storm --nocapture --test-threads 3 --format terse").unwrap();
+    let orders =
+        parse("--kills 10000 --seed=7 w1 --skip storm --nocapture --test-threads 3 --format terse").unwrap();
     assert_eq!((orders.kills, orders.seed, orders.threads), (Some(10_000), Some(7), Some(3)));
     assert!(orders.wants("w1_lost") && !orders.wants("w2") && !orders.wants("w1_storm"));
     let exact = parse("--exact w1").unwrap();

@@ -87,7 +87,8 @@ impl<'s> Director<'s> {
         let answer = wire::raw(self.stage.public, &get_request(path))?;
         let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-        let length: usize = head.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse().ok())?;
+        let length: usize =
+            head.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse().ok())?;
         let body = answer.get(end + 4..)?;
         (head.starts_with("http/1.1 200") && body.len() == length).then(|| body.to_vec())
     }
@@ -192,7 +193,8 @@ impl<'s> Operator<'s> {
         let path = format!("/admin/v1/documents/{}/{order}", stopped.document);
         let bearer = format!("Bearer {}", self.stage.secrets().operator);
         let headers = [("Content-Type", wire::JSON), ("Authorization", &bearer)];
-        let heard = wire::send(self.stage.operator, &wire::post(&path, &headers, body.to_string().as_bytes()));
+        let heard =
+            wire::send(self.stage.operator, &wire::post(&path, &headers, body.to_string().as_bytes()));
         let status = heard.map_or_else(|| "no answer".to_owned(), |heard| heard.status.to_string());
         format!("{order}: {status}")
     }

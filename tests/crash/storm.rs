@@ -26,14 +26,17 @@ use std::time::{Duration, Instant};
 
 /// New events per life of the process.
 const EVENTS_PER_LIFE: usize = 5;
-/// And in the middle of each that gets so far.
+/// And when the weather is at its worst.
 const EVENTS_IN_WEATHER: usize = 3;
+/// Documents under way at one time: every start takes up all of them, and a life in which it gets no further than that
+/// would bring none of them on.
+const BACKLOG: usize = 40;
 /// Senders at one time.
 const SENDERS: usize = 3;
 /// An impatient sender goes away after so long.
 const IMPATIENCE: Duration = Duration::from_millis(400);
 /// How long the last process may need for what the storm has left: far above what a slow machine takes.
-const ENDING_MAX: Duration = Duration::from_secs(240);
+const ENDING_MAX: Duration = Duration::from_secs(400);
 /// Pause between two looks of the director.
 const DIRECTOR_PAUSE: Duration = Duration::from_millis(150);
 /// The signing service's patience with our answers: shorter than most stops, so that callbacks are given up, too.
@@ -143,12 +146,9 @@ fn ground(plan: Plan) -> Ground {
         attempts_max: 10_000,
         timeout: CALLBACK_TIMEOUT,
     };
-    let setting = Setting {
-        search: plan.search == Search::On,
-        callback_grace: "4s",
-        ..Setting::default()
-    };
-    let stage = Stage::with_sandbox(&setting, SandboxOptions { callback_policy, ..SandboxOptions::default() });
+    let setting = Setting { search: plan.search == Search::On, callback_grace: "4s", ..Setting::default() };
+    let stage =
+        Stage::with_sandbox(&setting, SandboxOptions { callback_policy, ..SandboxOptions::default() });
     let world = &stage.world;
     let director = world.add_user("Айгуль", "Директорова");
     let kazakh = world.add_folder(world.root_folder(), "KZ").expect("a new folder");
@@ -405,8 +405,11 @@ impl<'s> Storm<'s> {
             16..18 => "~lost",
             _ => "~refuse",
         };
-        let (service, folder) =
-            if dice.one_in(4) { (Service::IDocs, self.kazakh) } else { (Service::EasyDocs, self.stage.folder) };
+        let (service, folder) = if dice.one_in(4) {
+            (Service::IDocs, self.kazakh)
+        } else {
+            (Service::EasyDocs, self.stage.folder)
+        };
         let stem = stem(number);
         let bytes = pdf(self.plan.seed.wrapping_add(number as u64), 500 + dice.below(60_000) as usize);
         let sha256 = hex(&bytes);
@@ -432,7 +435,7 @@ impl<'s> Storm<'s> {
         let mut dice = Dice::new(self.plan.seed);
         let mut deck = Deck::default();
         for life in 0..self.plan.kills {
-            self.allowed.fetch_add(EVENTS_PER_LIFE, Ordering::SeqCst);
+            self.allow();
             let weather = match deck.draw(&mut dice) {
                 Weather::FullDisk if self.disk.is_none() => Weather::Fair,
                 weather => weather,
@@ -442,6 +445,15 @@ impl<'s> Storm<'s> {
             self.take_over_ledger();
             killed();
         }
+    }
+
+    /// New events for the next life, unless too much is under way.
+    fn allow(&self) {
+        let notices = self.stage.world.all_notices();
+        let ended = notices.iter().filter(|notice| !notice.text.contains("/sign/")).count();
+        let room = ended + lock(&self.report).forged + BACKLOG;
+        let wanted = self.allowed.load(Ordering::SeqCst) + EVENTS_PER_LIFE;
+        self.allowed.fetch_max(wanted.min(room), Ordering::SeqCst);
     }
 
     fn live_and_die(&self, life: usize, weather: Weather, dice: &mut Dice) {
@@ -457,6 +469,7 @@ impl<'s> Storm<'s> {
         let end = End::of(weather, dice);
         if let End::AfterReady(_) = end {
             if full_from_the_start {
+                self.send_more();
                 life.last(dice.millis(300..900));
                 self.empty_disk();
             }
@@ -473,8 +486,6 @@ impl<'s> Storm<'s> {
 
     /// What happens in the middle of a life.
     fn pass(&self, weather: Weather, was_full: bool, life: &mut Life<'_>, dice: &mut Dice) {
-        // So that senders have something to do in the worst of it.
-        self.allowed.fetch_add(EVENTS_IN_WEATHER, Ordering::SeqCst);
         match weather {
             Weather::Fair | Weather::Lossy | Weather::Lying | Weather::Slow => {}
             Weather::Down => {
@@ -482,6 +493,7 @@ impl<'s> Storm<'s> {
                 self.happened(format!("{side:?} is down"));
                 self.count(|report| report.outages += 1);
                 self.reach(side, Reach::Down);
+                self.send_more();
                 life.last(dice.millis(200..1_100));
                 self.reach(side, Reach::Up);
             }
@@ -490,6 +502,7 @@ impl<'s> Storm<'s> {
                 life.signal(Signal::STOP);
                 self.happened("stopped");
                 self.count(|report| report.stops += 1);
+                self.send_more();
                 std::thread::sleep(dice.millis(1_700..3_200));
                 // Sometimes it is killed where it stands.
                 if !dice.one_in(3) {
@@ -502,10 +515,16 @@ impl<'s> Storm<'s> {
                 life.last(dice.millis(50..500));
                 self.fill(dice);
                 life.until_refusing();
+                self.send_more();
                 life.last(dice.millis(100..900));
                 self.empty_disk();
             }
         }
+    }
+
+    /// So that senders have something to do in the worst of it.
+    fn send_more(&self) {
+        self.allowed.fetch_add(EVENTS_IN_WEATHER, Ordering::SeqCst);
     }
 
     fn reach(&self, side: edobridge::sandbox::Side, reach: Reach) {

@@ -211,12 +211,8 @@ struct Index<'h> {
 
 impl<'h> Seen<'h> {
     fn of(history: &'h [Record]) -> Self {
-        let mut seen = Self {
-            search: Search::On,
-            cases: BTreeMap::new(),
-            nameless: Vec::new(),
-            stops: BTreeSet::new(),
-        };
+        let mut seen =
+            Self { search: Search::On, cases: BTreeMap::new(), nameless: Vec::new(), stops: BTreeSet::new() };
         let mut index = Index::default();
         for record in history {
             seen.note(record, &mut index);
@@ -313,7 +309,9 @@ impl<'h> Seen<'h> {
             ("idocs.route", true) => (Stage::Routed, by_document()),
             ("idocs.save", true) => (Stage::Sent, by_document()),
             // what is read of a document that is not ready has no size
-            ("easydocs.download" | "idocs.print_form" | "idocs.archive", false) if number("size").is_some() => {
+            ("easydocs.download" | "idocs.print_form" | "idocs.archive", false)
+                if number("size").is_some() =>
+            {
                 (Stage::Fetched, by_document())
             }
             ("disk.folder.uploadfile" | "upload.second_step", true) => (Stage::Uploaded, by_name()),
@@ -364,9 +362,8 @@ impl<'h> Seen<'h> {
 
     /// Stops that nothing explains, also those that a person has mended since.
     fn stops(&self) -> Vec<Finding> {
-        let lawful = |code: &str| {
-            LAWFUL.contains(&code) || (code == UNKNOWN_CREATE && self.search == Search::Off)
-        };
+        let lawful =
+            |code: &str| LAWFUL.contains(&code) || (code == UNKNOWN_CREATE && self.search == Search::Off);
         let unlawful = self.stops.iter().filter(|(_, code)| !lawful(code));
         let finding = |(name, code): &(&str, &str)| Finding {
             law: Law::Unlawful,
@@ -481,7 +478,8 @@ impl Case<'_> {
         }
         let has = |stage| self.happened.contains_key(&stage);
         if has(Stage::Uploaded) && !has(Stage::Fetched) {
-            problems.push((Law::Disorder, "a signed file was brought back that was never fetched".to_owned()));
+            problems
+                .push((Law::Disorder, "a signed file was brought back that was never fetched".to_owned()));
         }
         if has(Stage::Noticed) && !has(Stage::Created) {
             problems.push((Law::Disorder, "the end was told of what had never begun".to_owned()));
@@ -511,9 +509,9 @@ impl Case<'_> {
             self.comments_of(LAST),
         );
         // Doubles are told by their own law.
-        let doubled = problems
-            .iter()
-            .any(|(law, _)| matches!(law, Law::SecondDocument | Law::SecondFile | Law::SecondWord | Law::Disorder));
+        let doubled = problems.iter().any(|(law, _)| {
+            matches!(law, Law::SecondDocument | Law::SecondFile | Law::SecondWord | Law::Disorder)
+        });
         if !doubled {
             problems.push((Law::Unended, words));
         }

@@ -28,7 +28,14 @@ impl Play {
 
     fn source(&mut self, number: usize, service: Service, fate: Fate) {
         let (stem, sha256) = (stem(number), format!("original-{number}"));
-        self.add(Record::Source(Source { at_ms: 1, stem, file_id: 100 + number as u64, service, fate, sha256 }));
+        self.add(Record::Source(Source {
+            at_ms: 1,
+            stem,
+            file_id: 100 + number as u64,
+            service,
+            fate,
+            sha256,
+        }));
     }
 
     fn tried(&mut self, number: usize) {
@@ -200,7 +207,8 @@ fn time_of(record: &Record) -> i64 {
 
 fn is_about(record: &Record, number: usize) -> bool {
     serde_json::to_string(record).is_ok_and(|text| {
-        let calls = [format!("doc-{number}\""), format!("_id\":{}", 200 + number), format!("_id\":{}", 300 + number)];
+        let calls =
+            [format!("doc-{number}\""), format!("_id\":{}", 200 + number), format!("_id\":{}", 300 + number)];
         text.contains(&stem(number)) || calls.iter().any(|part| text.contains(part))
     })
 }
@@ -293,7 +301,9 @@ pub fn w5_effects_that_nobody_asked_for_are_seen() {
     assert_broken(&without(untold), Law::Uncalled, &stem(SIGNED));
     let unplaced = |record: &Record| matches!(record, Record::Source(source) if source.stem == stem(REFUSED));
     assert_broken(&without(unplaced), Law::Uncalled, &stem(REFUSED));
-    let nameless = Record::Notice { id: 999, user: 1, text: "Документ «чужой.pdf» подписан.".into() };
+    let nameless = Record::Notice {
+        id: 999, user: 1, text: "Документ «чужой.pdf» подписан.".into()
+    };
     assert_broken(&with(nameless), Law::Uncalled, "history");
 }
 

@@ -49,8 +49,8 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-use storm::{Plan, Report};
-use witness::Tally;
+use storm::{Plan, Report, Rules};
+use witness::{Law, Tally};
 
 /// Kills by default: what continuous integration runs.
 const KILLS: usize = 50;
@@ -79,10 +79,14 @@ fn main() -> ExitCode {
     if let Some(path) = &orders.judge {
         return judge_again(path);
     }
-    let mut all = vec![Trial {
-        name: "every_acknowledged_event_ends_once_in_a_storm_of_kills_stops_full_disks_and_lies",
-        run: storms,
-    }];
+    let mut all = vec![
+        Trial {
+            name: "every_acknowledged_event_ends_once_in_a_storm_of_kills_stops_full_disks_and_lies",
+            run: storms,
+        },
+        Trial { name: "doubles_of_a_service_that_is_told_a_lie_are_seen_by_the_witness", run: doubles },
+        Trial { name: "events_that_a_service_is_made_to_forget_are_seen_by_the_witness", run: losses },
+    ];
     all.extend(trials![
         stopping::sigterm_lets_work_under_way_end_and_the_next_start_goes_on_with_the_rest,
         stopping::a_second_process_on_the_same_store_is_refused_with_a_clear_sentence,
@@ -140,6 +144,7 @@ fn plans(kills: usize, seed: u64) -> Vec<Plan> {
         seed: seed.wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         kills: kills / storms + usize::from(number < kills % storms),
         search: if number.is_multiple_of(2) { Search::On } else { Search::Off },
+        rules: Rules::Kept,
     };
     (0..storms).map(of).collect()
 }
@@ -234,4 +239,25 @@ fn tell(outcome: &Outcome) {
         tally.helped,
     );
     println!("crash: {} starts, the longest took {} ms", report.starts, report.longest_start.as_millis());
+}
+
+// ---- the instrument on trial -------------------------------------------------------------------------------------
+
+fn doubles(_: &Orders) {
+    assert_seen(Rules::Doubled, Law::SecondDocument);
+}
+
+fn losses(_: &Orders) {
+    assert_seen(Rules::Forgotten, Law::Lost);
+}
+
+/// A service that is made to break its promise: the witness must see just that, in a history of the real binary.
+fn assert_seen(rules: Rules, law: Law) {
+    let plan = Plan { number: 0, seed: 1, kills: 0, search: Search::On, rules };
+    let folder = tempfile::tempdir().expect("a directory for the test");
+    let (path, _) = storm::play(plan, folder.path(), || {});
+    let findings = witness::judge(&storm::read_back(&path));
+    let all = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert!(!findings.is_empty(), "{rules:?}, and the witness has seen nothing");
+    assert!(findings.iter().all(|finding| finding.law == law), "{all}");
 }

@@ -13,7 +13,7 @@ use super::weather::{Deck, Dice, End, HELD_MS, Weather, faults, side};
 use super::wire;
 use edobridge::domain::{FileDigest, Secret};
 use edobridge::sandbox::callbacks::CallbackPolicy;
-use edobridge::sandbox::{EventSpec, IDocsDocument, Reach, SandboxOptions};
+use edobridge::sandbox::{EventSpec, Fault, FaultKind, IDocsDocument, Reach, SandboxOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -62,7 +62,21 @@ pub struct Plan {
     pub seed: u64,
     pub kills: usize,
     pub search: Search,
+    pub rules: Rules,
 }
+
+/// Whether the service is given a chance to keep its promises. Where it is not, the witness must see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    Kept,
+    /// The service is told that a create may be repeated, which is not so, while the first answers to creates are lost.
+    Doubled,
+    /// Its store is thrown away while everything that was acknowledged is still to be done.
+    Forgotten,
+}
+
+/// Answers to creates that are lost where doubles are wanted.
+const DOUBLES: u32 = 3;
 
 /// The numbers of a storm.
 #[derive(Debug, Clone, Default)]
@@ -119,13 +133,20 @@ pub fn play(plan: Plan, folder: &Path, killed: impl Fn()) -> (PathBuf, Report) {
             scope.spawn(move || storm.send(Dice::new(plan.seed ^ (n as u64 + 1).wrapping_mul(0x51_7c_c1))));
         }
         scope.spawn(|| storm.direct(director));
+        match plan.rules {
+            Rules::Kept => {}
+            Rules::Doubled => storm.allow(),
+            Rules::Forgotten => storm.forget(),
+        }
         storm.kill_often(&killed);
         let survivor = storm.last_life();
         storm.to_rest(&survivor);
         survivor
     });
     assert!(stop(survivor).success(), "a graceful stop ends with 0");
-    assert_whole(&stage, storm.left_in_store());
+    if plan.rules == Rules::Kept {
+        assert_whole(&stage, storm.left_in_store());
+    }
     storm.close()
 }
 
@@ -164,6 +185,9 @@ fn ground(plan: Plan) -> Ground {
     let hints = format!("http://{}/idocs/callback/{PATH_SECRET}", stage.public);
     world.set_idocs_subscription(hints.parse().ok());
     write_config(&stage, kazakh, director);
+    if plan.rules == Rules::Doubled {
+        double_creates(&stage);
+    }
     let room = DISK_MIB + plan.kills as u64 * DISK_KIB_PER_KILL / 1_024;
     let disk = SmallDisk::mount(&stage.data_dir(), room);
     Ground { stage, disk, kazakh, director }
@@ -185,6 +209,14 @@ fn write_config(stage: &Stage, kazakh: u64, director: u64) {
     }
     config.push_str(&idocs_config(stage, kazakh, director));
     std::fs::write(&stage.config_path, config).expect("the configuration is written");
+}
+
+fn double_creates(stage: &Stage) {
+    let config = std::fs::read_to_string(&stage.config_path).expect("the configuration is there");
+    let lie = "[easydocs.create]\nidempotent_by_external_id = true\n";
+    std::fs::write(&stage.config_path, config + lie).expect("the configuration is written");
+    let lost = Fault::first("easydocs.create", DOUBLES, FaultKind::CutAfter);
+    stage.world.add_fault(lost).expect("it is the first");
 }
 
 fn idocs_config(stage: &Stage, kazakh: u64, director: u64) -> String {
@@ -445,6 +477,23 @@ impl<'s> Storm<'s> {
             self.take_over_ledger();
             killed();
         }
+    }
+
+    /// One life in which everything is acknowledged and nothing done, and then nobody remembers it.
+    fn forget(&self) {
+        let world = &self.stage.world;
+        let deaf = Fault::always("disk.file.get", FaultKind::status(503, "UNAVAILABLE"));
+        world.add_fault(deaf).expect("it is the first");
+        self.allow();
+        let mut life = Life::begin(self, 0);
+        life.until_ready();
+        while !self.is_calm() {
+            life.last(Duration::from_millis(20));
+            assert!(life.since.elapsed() < PATIENCE, "events are not taken:\n{}", life.binary.log_tail());
+        }
+        life.binary.kill();
+        world.clear_faults();
+        std::fs::remove_dir_all(self.stage.data_dir().join("store")).expect("the store was there");
     }
 
     /// New events for the next life, unless too much is under way.

@@ -521,6 +521,8 @@ impl<'s> Storm<'s> {
                 self.send_more();
                 life.last(dice.millis(300..900));
                 self.empty_disk();
+                // What it could do nothing about is not its start.
+                life.since = Instant::now();
             }
             if life.until_ready() {
                 self.pass(weather, full_from_the_start, &mut life, dice);
@@ -826,7 +828,8 @@ impl<'s> Life<'s> {
         let log = self.binary.log_tail();
         let excused = status.code() == Some(1) && log.contains("os error 28");
         assert!(excused, "life {}: the process ended by itself with {status}:\n{log}", self.number);
-        self.storm.happened(format!("refused to start: {status}"));
+        let last = log.lines().last().unwrap_or_default();
+        self.storm.happened(format!("refused to start, {status}: {last}"));
         self.storm.count(|report| report.refused_starts += 1);
         self.over = true;
         true

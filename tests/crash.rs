@@ -54,19 +54,38 @@ use witness::{Law, Tally};
 
 /// Kills by default: what continuous integration runs.
 const KILLS: usize = 50;
-/// Kills of one storm at most: its world is in memory.
-const KILLS_OF_A_STORM: usize = 250;
+/// Kills of one storm at most: its world is in memory, and its folders are read page by page.
+const KILLS_OF_A_STORM: usize = 100;
 /// Storms at one time: most of each is waiting.
 const STORMS_AT_ONCE: usize = 2;
 /// How often a long run says how far it is.
 const PROGRESS_KILLS: usize = 100;
 
-/// Every test of this executable by its name.
-macro_rules! trials {
-    ($($module:ident :: $name:ident),* $(,)?) => {
-        [$(Trial { name: stringify!($name), run: |_| $module::$name() }),*]
-    };
-}
+/// Every test of this executable.
+const TRIALS: [Trial; 22] = [
+    ("every_acknowledged_event_ends_once_however_often_the_process_is_killed", storms),
+    ("doubles_of_a_service_that_is_told_a_lie_are_seen_by_the_witness", doubles),
+    ("events_that_a_service_is_made_to_forget_are_seen_by_the_witness", losses),
+    ("sigterm_lets_work_under_way_end_and_the_next_start_goes_on_with_the_rest", |_| stopping::sigterm()),
+    ("a_second_process_on_the_same_store_is_refused_with_a_clear_sentence", |_| stopping::second_process()),
+    ("a_nearly_full_disk_stops_the_intake_and_nothing_else", |_| disk::nearly_full()),
+    ("a_full_disk_loses_nothing_and_recovers_by_itself", |_| disk::full()),
+    ("a_deck_brings_every_weather_and_its_faults_end", |_| weather::deck()),
+    ("the_witness_finds_nothing_in_a_good_history", |_| witness_trials::good_history()),
+    ("w0_a_history_with_gaps_or_without_an_end_is_not_believed", |_| witness_trials::w0()),
+    ("w1_an_acknowledged_event_without_a_trace_is_lost", |_| witness_trials::w1()),
+    ("w2_a_second_document_route_or_sending_is_seen", |_| witness_trials::w2()),
+    ("w3_a_second_signed_file_is_seen_even_if_it_was_removed_again", |_| witness_trials::w3()),
+    ("w4_a_second_notice_or_comment_is_seen", |_| witness_trials::w4()),
+    ("w5_effects_that_nobody_asked_for_are_seen", |_| witness_trials::w5()),
+    ("w6_other_bytes_are_seen_on_the_way_out_and_on_the_way_back", |_| witness_trials::w6()),
+    ("w7_effects_in_an_impossible_order_are_seen", |_| witness_trials::w7()),
+    ("w8_a_document_that_is_neither_done_nor_stopped_is_seen", |_| witness_trials::w8()),
+    ("w9_a_dead_letter_that_nothing_explains_is_seen", |_| witness_trials::w9()),
+    ("a_history_is_read_back_as_it_was_written", |_| witness_trials::read_back()),
+    ("the_harness_understands_what_people_and_cargo_say", |_| harness::arguments()),
+    ("a_test_that_fails_fails_the_run", |_| harness::failure()),
+];
 
 fn main() -> ExitCode {
     let orders = match Orders::parse(std::env::args().skip(1)) {
@@ -79,36 +98,7 @@ fn main() -> ExitCode {
     if let Some(path) = &orders.judge {
         return judge_again(path);
     }
-    let mut all = vec![
-        Trial {
-            name: "every_acknowledged_event_ends_once_in_a_storm_of_kills_stops_full_disks_and_lies",
-            run: storms,
-        },
-        Trial { name: "doubles_of_a_service_that_is_told_a_lie_are_seen_by_the_witness", run: doubles },
-        Trial { name: "events_that_a_service_is_made_to_forget_are_seen_by_the_witness", run: losses },
-    ];
-    all.extend(trials![
-        stopping::sigterm_lets_work_under_way_end_and_the_next_start_goes_on_with_the_rest,
-        stopping::a_second_process_on_the_same_store_is_refused_with_a_clear_sentence,
-        disk::a_nearly_full_disk_stops_the_intake_and_nothing_else,
-        disk::a_full_disk_loses_nothing_and_recovers_by_itself,
-        weather::a_deck_brings_every_weather_and_its_faults_end,
-        witness_trials::the_witness_finds_nothing_in_a_good_history,
-        witness_trials::w0_a_history_with_gaps_or_without_an_end_is_not_believed,
-        witness_trials::w1_an_acknowledged_event_without_a_trace_is_lost,
-        witness_trials::w2_a_second_document_route_or_sending_is_seen,
-        witness_trials::w3_a_second_signed_file_is_seen_even_if_it_was_removed_again,
-        witness_trials::w4_a_second_notice_or_comment_is_seen,
-        witness_trials::w5_effects_that_nobody_asked_for_are_seen,
-        witness_trials::w6_other_bytes_are_seen_on_the_way_out_and_on_the_way_back,
-        witness_trials::w7_effects_in_an_impossible_order_are_seen,
-        witness_trials::w8_a_document_that_is_neither_done_nor_stopped_is_seen,
-        witness_trials::w9_a_dead_letter_that_nothing_explains_is_seen,
-        witness_trials::a_history_is_read_back_as_it_was_written,
-        harness::the_harness_understands_what_people_and_cargo_say,
-        harness::a_test_that_fails_fails_the_run,
-    ]);
-    harness::run(&all, &orders)
+    harness::run(&TRIALS, &orders)
 }
 
 fn with_environment(mut orders: Orders) -> Orders {

@@ -76,11 +76,13 @@ enum Fullness {
     Full,
 }
 
-pub fn a_nearly_full_disk_stops_the_intake_and_nothing_else() {
+/// The intake stops, and nothing else.
+pub fn nearly_full() {
     fill_and_recover(Fullness::Low);
 }
 
-pub fn a_full_disk_loses_nothing_and_recovers_by_itself() {
+/// Nothing is lost, and it recovers by itself.
+pub fn full() {
     fill_and_recover(Fullness::Full);
 }
 

@@ -10,11 +10,8 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// A test by its name.
-pub struct Trial {
-    pub name: &'static str,
-    pub run: fn(&Orders),
-}
+/// A test by its name: what has to hold, as a sentence.
+pub type Trial = (&'static str, fn(&Orders));
 
 /// What the command line and the environment order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,16 +91,16 @@ fn number<N: std::str::FromStr>(option: &str, text: &str) -> Result<N, String> {
 
 /// Runs the tests that are wanted, several at one time, and tells how they ended.
 pub fn run(trials: &[Trial], orders: &Orders) -> ExitCode {
-    let wanted: Vec<&Trial> = trials.iter().filter(|trial| orders.wants(trial.name)).collect();
+    let wanted: Vec<&Trial> = trials.iter().filter(|(name, _)| orders.wants(name)).collect();
     if orders.list {
-        for trial in &wanted {
-            println!("{}: test", trial.name);
+        for (name, _) in &wanted {
+            println!("{name}: test");
         }
         return ExitCode::SUCCESS;
     }
     println!("\nrunning {} tests", wanted.len());
     let began = Instant::now();
-    let failed = run_all(&wanted, orders, &|trial, verdict| println!("test {} ... {verdict}", trial.name));
+    let failed = run_all(&wanted, orders, &|name, verdict| println!("test {name} ... {verdict}"));
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
     if !failed.is_empty() {
         println!("\nfailures:\n    {}", failed.join("\n    "));
@@ -120,7 +117,7 @@ pub fn run(trials: &[Trial], orders: &Orders) -> ExitCode {
 }
 
 /// Runs them and tells how each ended; the names of those that failed.
-fn run_all(wanted: &[&Trial], orders: &Orders, tell: &(dyn Fn(&Trial, &str) + Sync)) -> Vec<&'static str> {
+fn run_all(wanted: &[&Trial], orders: &Orders, tell: &(dyn Fn(&str, &str) + Sync)) -> Vec<&'static str> {
     let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = orders.threads.unwrap_or(at_once).clamp(1, wanted.len().max(1));
     let queue = Mutex::new(wanted.iter().copied().collect::<VecDeque<_>>());
@@ -129,12 +126,12 @@ fn run_all(wanted: &[&Trial], orders: &Orders, tell: &(dyn Fn(&Trial, &str) + Sy
         for _ in 0..threads {
             scope.spawn(|| {
                 // A lock of its own statement: it must not be held while the test runs.
-                while let Some(trial) = { lock(&queue).pop_front() } {
+                while let Some((name, run)) = { lock(&queue).pop_front() } {
                     // A panic writes itself to standard error.
-                    let ended = catch_unwind(AssertUnwindSafe(|| (trial.run)(orders)));
-                    tell(trial, if ended.is_ok() { "ok" } else { "FAILED" });
+                    let ended = catch_unwind(AssertUnwindSafe(|| run(orders)));
+                    tell(name, if ended.is_ok() { "ok" } else { "FAILED" });
                     if ended.is_err() {
-                        lock(&failed).push(trial.name);
+                        lock(&failed).push(*name);
                     }
                 }
             });
@@ -148,7 +145,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The harness on trial.
-pub fn the_harness_understands_what_people_and_cargo_say() {
+pub fn arguments() {
     let parse = |line: &str| Orders::parse(line.split_whitespace().map(str::to_owned));
     let orders =
         parse("--kills 10000 --seed=7 w1 --skip storm --nocapture --test-threads 3 --format terse").unwrap();
@@ -164,10 +161,10 @@ pub fn the_harness_understands_what_people_and_cargo_say() {
 }
 
 /// A failing test must fail the run, or all the others prove nothing.
-pub fn a_test_that_fails_fails_the_run() {
-    let fine = Trial { name: "fine", run: |_| {} };
+pub fn failure() {
+    let fine: Trial = ("fine", |_| {});
     // Without a panic's message, which would look like a failure of ours.
-    let bad = Trial { name: "bad", run: |_| std::panic::resume_unwind(Box::new("on purpose")) };
+    let bad: Trial = ("bad", |_| std::panic::resume_unwind(Box::new("on purpose")));
     let orders = Orders { threads: Some(1), ..Orders::default() };
     assert_eq!(run_all(&[&fine, &bad], &orders, &|_, _| {}), ["bad"]);
     assert_eq!(run_all(&[&fine], &orders, &|_, _| {}), Vec::<&str>::new());

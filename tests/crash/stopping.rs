@@ -7,7 +7,8 @@ use serde_json::Value;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub fn sigterm_lets_work_under_way_end_and_the_next_start_goes_on_with_the_rest() {
+/// Work under way ends, and the next start goes on with the rest.
+pub fn sigterm() {
     let stage = Stage::new(&Setting::default());
     let slow = Fault::first("easydocs.create", 2, FaultKind::SlowBefore(700));
     stage.world.add_fault(slow).expect("there is room for a fault");
@@ -37,7 +38,8 @@ pub fn sigterm_lets_work_under_way_end_and_the_next_start_goes_on_with_the_rest(
     assert_whole(&stage, 0);
 }
 
-pub fn a_second_process_on_the_same_store_is_refused_with_a_clear_sentence() {
+/// Refused, in both languages, and the first goes on.
+pub fn second_process() {
     let stage = Stage::new(&Setting::default());
     let first = Binary::start(&stage);
     for (lang, words) in [

@@ -190,7 +190,7 @@ impl End {
 }
 
 /// Every deck brings every weather, and no fault is endless.
-pub fn a_deck_brings_every_weather_and_its_faults_end() {
+pub fn deck() {
     let mut dice = Dice::new(7);
     let mut deck = Deck::default();
     let drawn: Vec<Weather> = (0..Deck::len()).map(|_| deck.draw(&mut dice)).collect();

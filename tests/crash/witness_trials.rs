@@ -223,14 +223,14 @@ fn assert_broken(history: &[Record], law: Law, about: &str) {
     assert!(findings.iter().all(right), "{} of {about} is broken, the witness says:\n{all}", law.id());
 }
 
-/// `w0` to `w9`, and what must not be found.
-pub fn the_witness_finds_nothing_in_a_good_history() {
+/// Nothing is found where nothing is wrong.
+pub fn good_history() {
     assert_eq!(judge(&good()), Vec::new());
     let counted = Tally { acknowledged: 4, signed: 2, refused: 1, dead_letters: 1, helped: 0 };
     assert_eq!(tally(&good()), counted);
 }
 
-pub fn w0_a_history_with_gaps_or_without_an_end_is_not_believed() {
+pub fn w0() {
     let mut gap = good();
     let first = gap.iter().position(|record| is_call(record, "callback")).expect("there is one");
     gap.remove(first - 3);
@@ -253,7 +253,7 @@ pub fn w0_a_history_with_gaps_or_without_an_end_is_not_believed() {
     assert_broken(&nothing.records, Law::Blind, "history");
 }
 
-pub fn w1_an_acknowledged_event_without_a_trace_is_lost() {
+pub fn w1() {
     let told = |record: &Record| {
         matches!(record, Record::Source(_) | Record::Tried { .. } | Record::Acknowledged { .. })
     };
@@ -263,7 +263,7 @@ pub fn w1_an_acknowledged_event_without_a_trace_is_lost() {
     }
 }
 
-pub fn w2_a_second_document_route_or_sending_is_seen() {
+pub fn w2() {
     let (id, name) = ("doc-x".to_owned(), file(SIGNED));
     let (sha256, signed) = (format!("original-{SIGNED}"), Vec::new());
     let second = Document { service: Service::EasyDocs, id, name, created_ms: 1, sha256, signed };
@@ -274,14 +274,14 @@ pub fn w2_a_second_document_route_or_sending_is_seen() {
     }
 }
 
-pub fn w3_a_second_signed_file_is_seen_even_if_it_was_removed_again() {
+pub fn w3() {
     assert_broken(&with(again("disk.folder.uploadfile")), Law::SecondFile, &stem(SIGNED));
     let name = format!("{}_signed (1).pdf", stem(SIGNED));
     let second = Copy { file_id: 401, name, sha256: format!("zip-{SIGNED}") };
     assert_broken(&with(Record::Copy(second)), Law::SecondFile, &stem(SIGNED));
 }
 
-pub fn w4_a_second_notice_or_comment_is_seen() {
+pub fn w4() {
     let text = format!("Документ «{}» подписан.", file(SIGNED));
     let notice = Record::Notice { id: 999, user: 1, text: text.clone() };
     assert_broken(&with(notice), Law::SecondWord, &stem(SIGNED));
@@ -294,7 +294,7 @@ pub fn w4_a_second_notice_or_comment_is_seen() {
     assert_broken(&history, Law::SecondWord, &stem(KAZAKH));
 }
 
-pub fn w5_effects_that_nobody_asked_for_are_seen() {
+pub fn w5() {
     let untold = |record: &Record| {
         matches!(record, Record::Tried { .. } | Record::Acknowledged { .. }) && is_about(record, SIGNED)
     };
@@ -307,7 +307,7 @@ pub fn w5_effects_that_nobody_asked_for_are_seen() {
     assert_broken(&with(nameless), Law::Uncalled, "history");
 }
 
-pub fn w6_other_bytes_are_seen_on_the_way_out_and_on_the_way_back() {
+pub fn w6() {
     let sent = changed(|record| {
         if let Record::Document(document) = record
             && document.id == "doc-2"
@@ -334,7 +334,7 @@ pub fn w6_other_bytes_are_seen_on_the_way_out_and_on_the_way_back() {
     assert_broken(&twice, Law::OtherBytes, &stem(KAZAKH));
 }
 
-pub fn w7_effects_in_an_impossible_order_are_seen() {
+pub fn w7() {
     let swapped = |one: &'static str, other: &'static str, number: usize| {
         let mut history = good();
         let place = |name: &str| {
@@ -374,7 +374,7 @@ pub fn w7_effects_in_an_impossible_order_are_seen() {
     assert_broken(&with(Record::Copy(copy)), Law::Disorder, &stem(REFUSED));
 }
 
-pub fn w8_a_document_that_is_neither_done_nor_stopped_is_seen() {
+pub fn w8() {
     let no_word = |record: &Record| matches!(record, Record::Notice { .. }) && is_about(record, SIGNED);
     assert_broken(&without(no_word), Law::Unended, &stem(SIGNED));
     let no_archive = |record: &Record| matches!(record, Record::Copy(copy) if copy.sha256 == "zip-3");
@@ -386,7 +386,7 @@ pub fn w8_a_document_that_is_neither_done_nor_stopped_is_seen() {
     assert_broken(&without(unheard), Law::Unended, &stem(REFUSED));
 }
 
-pub fn w9_a_dead_letter_that_nothing_explains_is_seen() {
+pub fn w9() {
     assert_broken(&with(dead_letter(&file(STOPPED), "panic")), Law::Unlawful, &stem(STOPPED));
     let helped = Record::Helped {
         at_ms: 5,
@@ -410,7 +410,7 @@ pub fn w9_a_dead_letter_that_nothing_explains_is_seen() {
     assert_eq!(judge(&before_its_name_is_known), Vec::new());
 }
 
-pub fn a_history_is_read_back_as_it_was_written() {
+pub fn read_back() {
     let dir = tempfile::tempdir().expect("a directory for the test");
     let path = dir.path().join("history.jsonl");
     let mut recorder = Recorder::create(&path);

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cargo test --test crash                              50 kills, the usual run
-//! cargo test --test crash -- --kills 10000 storm       a night
+//! cargo test --test crash -- --kills 10000             a night
 //! cargo test --test crash -- --kills 50 --seed 7       the same choices again (the timing is the machine's)
 //! cargo test --test crash -- --kills 50 --seed 7 --storm 1    only this storm of that run
 //! cargo test --test crash -- --keep FOLDER             keeps the histories of storms in which nothing is wrong, too
@@ -44,6 +44,7 @@ mod witness_trials;
 use edobridge::config::Environment;
 use harness::{Orders, Trial};
 use history::Search;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -175,7 +176,7 @@ fn storms(orders: &Orders) {
     });
     let outcome = outcome.into_inner().expect("no thread dies with the lock");
     tell(&outcome);
-    let again = format!("again: cargo test --test crash -- --seed {seed} --kills {kills} storm");
+    let again = format!("again: cargo test --test crash -- --seed {seed} --kills {kills} every_acknowledged");
     assert!(outcome.problems.is_empty(), "{again}\n{}", outcome.problems.join("\n"));
     let whole = orders.storm.is_none();
     let acknowledged = outcome.tally.acknowledged;
@@ -187,7 +188,15 @@ fn storms(orders: &Orders) {
 
 fn one_storm(plan: Plan, keep: Option<&Path>, progress: &(dyn Fn() + Sync), outcome: &Mutex<Outcome>) {
     let folder = storm::folder_of_histories(keep);
-    let (path, report) = storm::play(plan, &folder, progress);
+    // A panic writes itself to standard error; the other storms of the run are told all the same.
+    let played = catch_unwind(AssertUnwindSafe(|| storm::play(plan, &folder, progress)));
+    let Ok((path, report)) = played else {
+        let mut outcome = outcome.lock().expect("no thread dies with the lock");
+        outcome
+            .problems
+            .push(format!("--storm {} has not come to its end, see above ({plan:?})", plan.number));
+        return;
+    };
     // From the file, so that what `--judge` reads is what was judged.
     let history = storm::read_back(&path);
     let (findings, tally) = (witness::judge(&history), witness::tally(&history));
@@ -218,13 +227,15 @@ fn tell(outcome: &Outcome) {
     let faults: Vec<String> = report.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
     println!("crash: calls struck: {}", faults.join(", "));
     println!(
-        "crash: {} events in {} attempts, {} only forged, {} acknowledged; {} signed, {} refused, {} dead letters left, {} mended",
+        "crash: {} events in {} attempts, {} only forged, {} acknowledged; {} signed, {} refused ({} at iDocs), \
+         {} dead letters left, {} mended",
         report.events,
         report.attempts,
         report.forged,
         tally.acknowledged,
         tally.signed,
         tally.refused,
+        tally.at_idocs,
         tally.dead_letters,
         tally.helped,
     );

@@ -74,6 +74,8 @@ pub struct Tally {
     pub acknowledged: usize,
     pub signed: usize,
     pub refused: usize,
+    /// Signed or refused at iDocs: a part of both.
+    pub at_idocs: usize,
     /// Stopped for a person in the end.
     pub dead_letters: usize,
     /// Stopped for a person at some time, and helped.
@@ -86,24 +88,35 @@ impl Tally {
         self.acknowledged += other.acknowledged;
         self.signed += other.signed;
         self.refused += other.refused;
+        self.at_idocs += other.at_idocs;
         self.dead_letters += other.dead_letters;
         self.helped += other.helped;
     }
 }
 
-/// Dead letters that a storm of faults may lawfully leave: the tries or the rounds of looking are used up, or the
-/// outcome of a create is unknown and nobody can be asked. What else stops a document is a fault of ours.
-const LAWFUL: [&str; 9] = [
+/// Dead letters that a storm of faults may lawfully leave: the tries or the rounds of looking are used up while the remote
+/// does not answer, answers half, or answers with an error of its own, or while our own disk is full. What else stops a
+/// document is a fault of ours.
+const LAWFUL: [&str; 16] = [
     "unknown_outcome",
     "attempt_overdue",
-    "server_error",
-    "garbled",
-    "no_answer",
     "unreachable",
+    "timeout",
+    "connection_cut",
+    "html",
+    "garbled_answer",
+    "misshapen_answer",
+    "unexpected_content",
+    "no_result",
+    "not_a_pdf",
+    "not_the_whole_file",
     "internal_server_error",
     "unavailable",
-    "busy",
+    "local_file",
+    "spool",
 ];
+/// And every 5xx without a code of its own.
+const LAWFUL_STATUS: &str = "http_5";
 /// Lawful only where the service cannot be searched.
 const UNKNOWN_CREATE: &str = "create_unknown";
 
@@ -137,6 +150,7 @@ pub fn tally(history: &[Record]) -> Tally {
     for case in seen.cases.values() {
         tally.acknowledged += usize::from(case.acknowledged);
         let done = case.source.filter(|source| case.is_done(source));
+        tally.at_idocs += usize::from(done.is_some_and(|source| source.service == Service::IDocs));
         match done.map(|source| source.fate) {
             Some(Fate::Signed) => tally.signed += 1,
             Some(Fate::Refused) => tally.refused += 1,
@@ -362,8 +376,11 @@ impl<'h> Seen<'h> {
 
     /// Stops that nothing explains, also those that a person has mended since.
     fn stops(&self) -> Vec<Finding> {
-        let lawful =
-            |code: &str| LAWFUL.contains(&code) || (code == UNKNOWN_CREATE && self.search == Search::Off);
+        let lawful = |code: &str| {
+            LAWFUL.contains(&code)
+                || code.starts_with(LAWFUL_STATUS)
+                || (code == UNKNOWN_CREATE && self.search == Search::Off)
+        };
         let unlawful = self.stops.iter().filter(|(_, code)| !lawful(code));
         let finding = |(name, code): &(&str, &str)| Finding {
             law: Law::Unlawful,

@@ -226,7 +226,7 @@ fn assert_broken(history: &[Record], law: Law, about: &str) {
 /// Nothing is found where nothing is wrong.
 pub fn good_history() {
     assert_eq!(judge(&good()), Vec::new());
-    let counted = Tally { acknowledged: 4, signed: 2, refused: 1, dead_letters: 1, helped: 0 };
+    let counted = Tally { acknowledged: 4, signed: 2, refused: 1, at_idocs: 1, dead_letters: 1, helped: 0 };
     assert_eq!(tally(&good()), counted);
 }
 

@@ -76,6 +76,10 @@ impl IdocsWork<'_> {
             OwnEffect::SetRoute { document_id, employee_id, counterparty } => {
                 self.set_route(document_id, employee_id, counterparty).await?
             }
+            OwnEffect::FindRoute { document_id } if client.route_is_set(document_id).await? => {
+                OwnAnswer::RouteSet
+            }
+            OwnEffect::FindRoute { .. } => OwnAnswer::RouteNotFound,
             OwnEffect::PrepareContent { document_id, employee_id, original } => {
                 self.prepare_content(document_id, employee_id, *original).await?
             }
@@ -118,7 +122,7 @@ impl IdocsWork<'_> {
         Ok(OwnAnswer::DraftMade { document_id: made.document_id, raw_status: word(made.status) })
     }
 
-    /// A route that was set by an attempt whose answer was lost is not set again.
+    /// A route that stands is not set again: a person may have set it in the cabinet.
     async fn set_route(
         &self,
         document: &str,

@@ -173,7 +173,7 @@ pub enum OwnEffect {
         /// Its date.
         dated: Timestamp,
     },
-    /// Tell the service who signs, unless it knows. Looks before it writes, so that a repeat is harmless.
+    /// Tell the service who signs, unless it knows: the route may have been set in the service's cabinet meanwhile.
     SetRoute {
         /// The service's id.
         document_id: String,
@@ -181,6 +181,11 @@ pub enum OwnEffect {
         employee_id: String,
         /// Theirs.
         counterparty: Counterparty,
+    },
+    /// Look for a route of unknown outcome.
+    FindRoute {
+        /// The service's id.
+        document_id: String,
     },
     /// Have the content to sign made, and fetch it.
     PrepareContent {
@@ -300,8 +305,10 @@ pub enum OwnAnswer {
     },
     /// The look found no draft.
     DraftNotFound,
-    /// The route stands.
+    /// The route stands: it was set, or the look found it.
     RouteSet,
+    /// The look found no route.
+    RouteNotFound,
     /// The content to sign is in our spool.
     ContentReady {
         /// It.
@@ -374,6 +381,7 @@ impl OwnEffect {
             Self::CreateDraft(_) => "create_draft",
             Self::FindDraft { .. } => "find_draft",
             Self::SetRoute { .. } => "set_route",
+            Self::FindRoute { .. } => "find_route",
             Self::PrepareContent { .. } => "prepare_content",
             Self::TellSigner { .. } => "tell_signer",
             Self::SendSignature { .. } => "send_signature",

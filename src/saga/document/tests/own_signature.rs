@@ -168,6 +168,31 @@ fn a_save_of_unknown_outcome_is_looked_for_before_it_is_repeated_with_the_same_t
 }
 
 #[test]
+fn a_route_of_unknown_outcome_is_looked_for_after_a_pause_and_set_again_only_when_two_looks_found_none() {
+    let looks = || given(Step::SetRoute).crashes().then([At(Step::FindRoute), NothingOrdered]);
+    looks().then([Is::Due(TimerKind::Start, 15 * SECOND), Noted("outcome_unknown")]);
+    looks().fires().then([Ordered("find_route")]).goes_on().then([Ordered("prepare_content")]);
+    let story = given(Step::SetRoute).fails(no_answer()).then([At(Step::FindRoute), Is::Rounds(1)]);
+    let story = story.fires().finds_nothing().then([At(Step::FindRoute), NothingOrdered]);
+    let story = story.then([Is::Due(TimerKind::Start, 15 * SECOND)]).fires().finds_nothing();
+    let story = story.then([Ordered("set_route"), Noted("not_found")]);
+    // That it stays unknown is for a person in the end.
+    let story = story.fails(no_answer()).fires().finds_nothing().fires().finds_nothing();
+    let story = story.then([Ordered("set_route")]).fails(no_answer()).fires().finds_nothing().fires();
+    story.finds_nothing().then([DeadLetter(Step::FindRoute, "unknown_outcome")]);
+}
+
+#[test]
+fn what_is_made_anew_each_time_is_not_repeated_while_the_first_request_may_be_at_work() {
+    for step in [Step::UploadBlob, Step::PrepareContent, Step::SendSignature] {
+        let settled = [At(step), NothingOrdered, Is::Due(TimerKind::Start, 15 * SECOND)];
+        given(step).crashes().then(settled);
+        given(step).fails(server_error()).then([At(step), Is::Due(TimerKind::Start, 15 * SECOND)]);
+        given(step).fails(unreachable()).then([Is::Due(TimerKind::Start, SECOND)]);
+    }
+}
+
+#[test]
 fn a_refused_save_needs_a_new_signature_and_a_repeat_of_a_done_one_does_not() {
     given(Step::SaveSignature)
         .fails(permanent())

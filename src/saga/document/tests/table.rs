@@ -14,7 +14,7 @@ use std::fmt::Write;
 const EXPECTED: &str = include_str!("table.txt");
 
 /// Every live step that orders something as soon as it is entered.
-const WORKING: [Step; 27] = [
+const WORKING: [Step; 28] = [
     Step::ReadItem,
     Step::FetchSource,
     Step::Create,
@@ -36,6 +36,7 @@ const WORKING: [Step; 27] = [
     Step::CreateDraft,
     Step::FindDraft,
     Step::SetRoute,
+    Step::FindRoute,
     Step::PrepareContent,
     Step::TellSigner,
     Step::SendSignature,
@@ -103,6 +104,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ),
         ("draft not found", Answer::Own(OwnAnswer::DraftNotFound)),
         ("route set", Answer::Own(OwnAnswer::RouteSet)),
+        ("route not found", Answer::Own(OwnAnswer::RouteNotFound)),
         ("content ready", content_ready(START.plus_ms(30 * DAY), Holds::Original)),
         ("other content", content_ready(START.plus_ms(30 * DAY), Holds::SomethingElse)),
         ("signer told", Answer::Own(OwnAnswer::SignerTold)),

@@ -87,6 +87,7 @@ pub(super) fn own_effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<OwnE
             employee_id: signer.employee_id.clone(),
             counterparty: signer.counterparty.clone(),
         },
+        Step::FindRoute => OwnEffect::FindRoute { document_id: document()? },
         Step::PrepareContent => OwnEffect::PrepareContent {
             document_id: document()?,
             employee_id: signer.employee_id.clone(),
@@ -200,11 +201,12 @@ impl Draft<'_> {
                 self.drafted(document_id, raw_status)
             }
             (Step::FindDraft, OwnAnswer::DraftNotFound) => self.not_found(Step::CreateDraft),
-            (Step::SetRoute, OwnAnswer::RouteSet) => {
+            (Step::SetRoute | Step::FindRoute, OwnAnswer::RouteSet) => {
                 self.settled();
                 self.note("route_set", "Подписанты назначены в iDocs", "The signers are set in iDocs");
                 self.go(Step::PrepareContent)
             }
+            (Step::FindRoute, OwnAnswer::RouteNotFound) => self.not_found(Step::SetRoute),
             (Step::PrepareContent, OwnAnswer::ContentReady { content, ticket, expires_at, holds }) => {
                 self.content_ready(*content, ticket, *expires_at, *holds)
             }

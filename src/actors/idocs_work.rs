@@ -2,6 +2,7 @@
 //! translates and decides nothing about a document.
 
 use super::effect_runner::{EffectRunner, Order, local, spool_failed};
+use super::idocs_history::HistoryPlan;
 use super::signing_links::SigningLinks;
 use crate::domain::{Failure, FailureClass, FailureKind, FileDigest, SpoolFile};
 use crate::providers::bitrix24::notify;
@@ -26,6 +27,8 @@ pub struct IdocsParts {
     pub links: Option<SigningLinks>,
     /// Calls at one time.
     pub calls_max: usize,
+    /// When the history of all documents is asked; none where its path is not configured.
+    pub history: Option<HistoryPlan>,
 }
 
 impl EffectRunner {
@@ -346,7 +349,13 @@ mod tests {
             let http = HttpClient::new(&HttpSettings::default()).unwrap();
             let client = Arc::new(idocs::Client::new(http, settings).unwrap());
             let (store, _) = Store::open(StoreOptions::new(dir.path().join("store")), &mut |_| {}).unwrap();
-            let idocs = IdocsParts { client, author: Some(EMPLOYEE.into()), links: None, calls_max: 1 };
+            let idocs = IdocsParts {
+                client,
+                author: Some(EMPLOYEE.into()),
+                links: None,
+                calls_max: 1,
+                history: None,
+            };
             Self { server, idocs, store, _dir: dir }
         }
 

@@ -358,6 +358,11 @@ pub enum OwnEvent {
     },
     /// The signer wants a new link.
     LinkAsked,
+    /// The operator wants a link to hand on: the history keeps who asked, never the link.
+    LinkGiven {
+        /// Who, as they say.
+        asked_by: String,
+    },
     /// The service says that something changed: its status must be read.
     StatusHint,
 }
@@ -368,6 +373,7 @@ impl OwnEvent {
         match self {
             Self::SignatureGiven { .. } => "signature_given",
             Self::LinkAsked => "link_asked",
+            Self::LinkGiven { .. } => "link_given",
             Self::StatusHint => "status_hint",
         }
     }

@@ -116,6 +116,21 @@ fn a_link_is_not_made_anew_every_second() {
 }
 
 #[test]
+fn a_link_is_given_to_the_operator_only_while_it_can_be_used_and_the_history_says_who_asked() {
+    let given_to = |who: &str| Event::Own(OwnEvent::LinkGiven { asked_by: who.into() });
+    let story = short_lived().when(given_to("anna [b]")).then([Noted("link_given"), NothingOrdered]);
+    let line = story.last.history.last().expect("a line").text.clone();
+    assert!(line.ru.contains("anna ［b］") && line.en.contains("anna ［b］"), "{line:?}");
+    assert_eq!((story.saga.step, story.saga.timer), (story.before.step, story.before.timer));
+    let story = story.after(UNIT_LIFE);
+    assert!(story.tries(&given_to("anna")).is_err(), "the content has expired");
+    for step in [Step::SetRoute, Step::SendSignature, Step::FetchSigned] {
+        assert!(given_own(step).tries(&given_to("anna")).is_err(), "{step:?}");
+    }
+    assert!(awaits_counterparty().tries(&given_to("anna")).is_err());
+}
+
+#[test]
 fn a_reminder_brings_a_link_that_works() {
     let mut story = short_lived().after(3 * DAY);
     story = story.fires().then([Ordered("read_own_status")]).answers(own_status(OwnStatus::NotSent));

@@ -227,6 +227,10 @@ fn events() -> Vec<(String, Make)> {
     ));
     all.push(("signature over an older content".into(), Box::new(|_| signature(0, 42))));
     all.push(("link asked".into(), Box::new(|_| Event::Own(OwnEvent::LinkAsked))));
+    all.push((
+        "link given".into(),
+        Box::new(|_| Event::Own(OwnEvent::LinkGiven { asked_by: "anna".into() })),
+    ));
     all.push(("status hint".into(), Box::new(|_| Event::Own(OwnEvent::StatusHint))));
     all.push(("panicked".into(), Box::new(|_| Event::Panicked { text: "index out of bounds".into() })));
     for (name, action) in actions() {

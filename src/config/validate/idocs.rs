@@ -199,8 +199,8 @@ fn check_signer(key: &str, signer: &IdocsSigner, earlier: &[IdocsSigner], report
     if signer.bitrix_user.is_none() && signer.escalate_to.is_empty() {
         report.warning(
             format!("{key}.bitrix_user"),
-            "никто не получит ссылку на подписание: укажите bitrix_user или escalate_to",
-            "nobody gets the link to sign: set bitrix_user or escalate_to",
+            "никто не получит ссылку на подписание: укажите bitrix_user или escalate_to, иначе выдавайте её сами (documents sign-link)",
+            "nobody gets the link to sign: set bitrix_user or escalate_to, or hand it out yourself (documents sign-link)",
         );
     }
     if signer.bitrix_user == Some(0) || signer.escalate_to.contains(&0) {

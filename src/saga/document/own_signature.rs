@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! FetchSource ─▶ UploadBlob ─▶ CreateDraft ─▶ SetRoute ─▶ PrepareContent ─▶ TellSigner ─▶ AwaitSigner ─▶ SendSignature
-//!                              │  ▲                          ▲  ▲ (the link died, or the signature was refused)   │
-//!                              ▼  │                          │  └────────────────────────────────────────────────▼
-//!                             FindDraft                      └──────────────────────────────── FindSave ◀── SaveSignature
+//!                              │  ▲           │  ▲           ▲  ▲ (the link died, or the signature was refused)   │
+//!                              ▼  │           ▼  │           │  └────────────────────────────────────────────────▼
+//!                             FindDraft      FindRoute       └──────────────────────────────── FindSave ◀── SaveSignature
 //!                                                                                                  └─▶ AwaitSignature ─▶ FetchSigned ─▶ FetchArchive ─▶ ScanFolder …
 //! ```
 

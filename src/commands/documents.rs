@@ -4,6 +4,7 @@ use super::ExitStatus;
 use super::client::{ClientError, Context};
 use super::output::Output;
 use super::table::{harmless, sheet, table};
+use crate::config::Environment;
 use crate::domain::{SagaId, Text};
 use crate::http::admin_request::{
     BindRequest, CancelRequest, DocumentQuery, RetryRequest, SendRequest, SignLinkRequest, SourceRequest,
@@ -285,11 +286,9 @@ async fn sign_link(
 
 /// Who runs the command, as the system says.
 fn account_name() -> String {
-    let named = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    named("SUDO_USER")
-        .or_else(|| named("USER"))
-        .or_else(|| named("LOGNAME"))
-        .unwrap_or_else(|| "?".to_owned())
+    let environment = Environment::of_process();
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| environment.get(name));
+    named.filter(|name| !name.trim().is_empty()).unwrap_or("?").to_owned()
 }
 
 async fn send(args: &SendArgs, context: &Context) -> Result<ExitStatus, ClientError> {

@@ -5,7 +5,8 @@
 
 use super::play::Play;
 use super::support::{Binary, DEAL, InProcess, pdf};
-use super::sweep::AT_ONCE;
+use super::sweep::{AT_ONCE, WIDER};
+use edobridge::config::Environment;
 use edobridge::sandbox::IDocsOptions;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -129,7 +130,7 @@ fn a_process_that_dies_after_any_call_of_the_flow_makes_nothing_twice() {
 
 #[test]
 fn a_process_that_dies_before_any_call_of_the_flow_loses_nothing() {
-    let step = if std::env::var_os("EDOBRIDGE_TEST_IDOCS").is_some() { 1 } else { 2 };
+    let step = if Environment::of_process().get(WIDER).is_some() { 1 } else { 2 };
     let crashed = sweep("EDOBRIDGE_TEST_CRASH_AFTER_COMMITTED", step);
     assert!(crashed >= CALLS_MIN / step, "only {crashed} places to die at");
 }

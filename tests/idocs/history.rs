@@ -1,10 +1,10 @@
 //! Where the path of iDocs' events is known: one question for all documents instead of one for each.
 
 use super::play::Play;
-use super::support::{pdf, wait_for};
+use super::support::pdf;
 use super::sweep::history_edits;
 use edobridge::saga::document::{DocumentSaga, Step};
-use edobridge::sandbox::{IDocsDocument, IDocsOptions};
+use edobridge::sandbox::IDocsOptions;
 
 const DOCUMENTS: usize = 3;
 
@@ -17,7 +17,7 @@ fn the_events_of_the_account_are_asked_for_once_instead_of_each_documents_status
     }
     edits.push(("[idocs.webhook]\n", "[idocs.webhook]\nsubscribe = false\n".to_owned()));
     let edits: Vec<(&str, &str)> = edits.iter().map(|(from, to)| (*from, to.as_str())).collect();
-    let mut play = Play::with(IDocsOptions::default(), "", &edits, &[]);
+    let play = Play::with(IDocsOptions::default(), "", &edits, &[]);
     for n in 0..DOCUMENTS {
         play.put(&format!("contract-{n}.pdf"), pdf(40 + n as u64, 2_000));
     }
@@ -31,14 +31,11 @@ fn the_events_of_the_account_are_asked_for_once_instead_of_each_documents_status
         let heard = play.post(&link, &play.submission(&saga));
         assert!(heard.body.contains("\"accepted\":true"), "{}", heard.body);
     }
-    play.until("all are sent", all_at(Step::AwaitSignature));
-    assert!(play.documents().iter().all(IDocsDocument::is_sent));
-    let calls = |name: &str| play.stage.world.calls().get(name).copied().unwrap_or(0);
-    let asked = calls("idocs.events");
-    wait_for("the events are asked for again", || calls("idocs.events") > asked + 3);
-    play.counterparty_signs();
+    // Nothing else can tell: no webhook comes, and no document is asked by itself for hours.
     play.until("all are delivered", all_at(Step::Delivered));
-    // Each change of a status is read once: sent, finished. Polling would have read far more in that time.
-    let reads = play.stage.world.calls().get("idocs.status").copied().unwrap_or(0);
-    assert!(reads >= DOCUMENTS as u64 && reads <= 3 * DOCUMENTS as u64, "{reads} reads");
+    // Each change of a status is read about once; polls of each document would read it with every question.
+    let calls = play.stage.world.calls();
+    let count = |name: &str| calls.get(name).copied().unwrap_or(0) as usize;
+    assert!(count("idocs.events") > 0, "{calls:?}");
+    assert!((DOCUMENTS..=3 * DOCUMENTS).contains(&count("idocs.status")), "{calls:?}");
 }

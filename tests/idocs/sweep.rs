@@ -5,6 +5,7 @@
 
 use super::play::{EVENTS_PATH, Play};
 use super::support::{pdf, wait_for};
+use edobridge::config::Environment;
 use edobridge::sandbox::{Fault, FaultKind, IDocsOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -12,6 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Cases at one time: most of each is waiting.
 pub const AT_ONCE: usize = 8;
+/// Asks for more than the default half.
+pub const WIDER: &str = "EDOBRIDGE_TEST_IDOCS";
 /// Answers that come after we have given up (1 s), and effects that come before we have looked for the last time.
 const SLOW_MS: u64 = 1_500;
 const HELD_MS: u64 = 1_250;
@@ -144,10 +147,10 @@ fn cases() -> Vec<Case> {
 /// The cases of this run.
 fn chosen() -> Vec<Case> {
     let all = cases();
-    match std::env::var("EDOBRIDGE_TEST_IDOCS") {
-        Ok(wanted) if wanted == "all" => all,
-        Ok(wanted) => all.into_iter().filter(|case| case.name.contains(&wanted)).collect(),
-        Err(_) => all.into_iter().filter(is_in_every_run).collect(),
+    match Environment::of_process().get(WIDER) {
+        Some("all") => all,
+        Some(wanted) => all.into_iter().filter(|case| case.name.contains(wanted)).collect(),
+        None => all.into_iter().filter(is_in_every_run).collect(),
     }
 }
 
@@ -163,20 +166,20 @@ fn is_in_every_run(case: &Case) -> bool {
     }
 }
 
-/// Plays jobs, several at a time; gives what went wrong with each.
-pub fn all_of(jobs: &[(String, Box<dyn Fn() -> Result<(), String> + Sync + Send + '_>)]) -> Vec<String> {
+/// Plays cases, several at a time; gives what went wrong with each.
+fn play_all(cases: &[Case]) -> Vec<String> {
     let (next, problems) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some((name, job)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = catch_unwind(AssertUnwindSafe(job));
-                    let problem = match outcome {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let problem = match catch_unwind(AssertUnwindSafe(|| case.play())) {
                         Ok(Ok(())) => continue,
                         Ok(Err(problem)) => problem,
                         Err(_) => "it panicked, see above".to_owned(),
                     };
-                    problems.lock().expect("no case panics with it").push(format!("{name}: {problem}"));
+                    let mut problems = problems.lock().expect("no case panics with it");
+                    problems.push(format!("{}: {problem}", case.name));
                 }
             });
         }
@@ -187,14 +190,7 @@ pub fn all_of(jobs: &[(String, Box<dyn Fn() -> Result<(), String> + Sync + Send 
 #[test]
 fn every_call_of_the_flow_may_fail_in_every_way_and_nothing_is_made_twice() {
     let cases = chosen();
-    let jobs: Vec<(String, Box<dyn Fn() -> Result<(), String> + Sync + Send + '_>)> = cases
-        .iter()
-        .map(|case| {
-            let job: Box<dyn Fn() -> Result<(), String> + Sync + Send + '_> = Box::new(|| case.play());
-            (case.name.clone(), job)
-        })
-        .collect();
-    let problems = all_of(&jobs);
+    let problems = play_all(&cases);
     assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), cases.len(), problems.join("\n"));
 }
 

@@ -120,6 +120,8 @@ fn several_documents_are_signed_in_one_dialogue() {
     let told = scene.browser.told("ok");
     assert!(told.contains("documents signed: 2"), "{told}");
     scene.browser.picture("05-several-en");
+    let boxes = "return [...document.querySelectorAll('[data-document] input')].filter(e => e.checkVisibility()).length";
+    assert_eq!(scene.browser.script(boxes), 1, "what is signed cannot be marked again");
     assert_eq!(scene.agent.asked("kz.gov.pki.knca.basics"), 1, "one dialogue for both");
     let signed: Vec<_> = scene.site.desk.stored().iter().map(|signed| signed.document).collect();
     assert!(signed.len() == 2 && !signed.contains(&third.unit.document), "an unmarked one is left alone");

@@ -218,7 +218,7 @@ impl Draft<'_> {
     pub(super) fn link_given(&mut self, asked_by: &str) -> Result<(), IllegalEvent> {
         self.must_take_signature()?;
         let now = self.cx.now;
-        if !self.unit_now().is_some_and(|unit| unit.expires_at > now) {
+        if self.unit_now().is_none_or(|unit| unit.expires_at <= now) {
             return Err(rejected(
                 "Срок содержимого на подпись истёк: retry возьмёт новое.",
                 "The content to sign has expired: retry takes a new one.",

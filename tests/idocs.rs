@@ -3,6 +3,7 @@
 //! The director is a script with a throw-away key; the page is spoken to as a browser would. What the world holds in
 //! the end is the judge, not what edobridge says of itself.
 
+mod counts;
 mod support;
 mod wire;
 

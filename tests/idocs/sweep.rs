@@ -1,8 +1,9 @@
 //! Every call of the flow, every way to fail: one document, one route, one save, two files, and nobody's help.
 //!
-//! A fixed half of the cases plays by default; `EDOBRIDGE_TEST_IDOCS=all` plays all of them, any other text those whose
+//! A fixed part of the cases plays by default; `EDOBRIDGE_TEST_IDOCS=all` plays all of them, any other text those whose
 //! name has it.
 
+use super::counts;
 use super::play::{EVENTS_PATH, Play};
 use super::support::{pdf, wait_for};
 use edobridge::config::Environment;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Cases at one time: most of each is waiting.
 pub const AT_ONCE: usize = 8;
-/// Asks for more than the default half.
+/// Asks for more than the default part.
 pub const WIDER: &str = "EDOBRIDGE_TEST_IDOCS";
 /// Answers that come after we have given up (1 s), and effects that come before we have looked for the last time.
 const SLOW_MS: u64 = 1_500;
@@ -147,10 +148,15 @@ fn cases() -> Vec<Case> {
 /// The cases of this run.
 fn chosen() -> Vec<Case> {
     let all = cases();
+    counts::hold("idocs.cases_all", all.len() as u64);
     match Environment::of_process().get(WIDER) {
         Some("all") => all,
         Some(wanted) => all.into_iter().filter(|case| case.name.contains(wanted)).collect(),
-        None => all.into_iter().filter(is_in_every_run).collect(),
+        None => {
+            let ours: Vec<Case> = all.into_iter().filter(is_in_every_run).collect();
+            counts::hold("idocs.cases", ours.len() as u64);
+            ours
+        }
     }
 }
 

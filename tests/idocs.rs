@@ -59,6 +59,9 @@ fn our_director_signs_by_the_link_the_counterparty_after_and_both_files_come_bac
     let calls = play.stage.world.calls();
     assert_eq!(calls.get("idocs.save"), Some(&1), "{calls:?}");
     assert_eq!(calls.get("idocs.create"), Some(&1), "{calls:?}");
+    // The control of every sweep: the judge sees a second copy.
+    play.put("contract_signed (1).pdf", pdf(9, 2_000));
+    assert!(play.judge().is_err_and(|problem| problem.contains("(1).pdf")));
 }
 
 #[test]

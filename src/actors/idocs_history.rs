@@ -7,7 +7,7 @@
 //!
 //! Invariants:
 //! - the periods that were read overlap and leave no gap: one that could not be read is a part of the next;
-//! - the same news moves a document at most [`HINTS_MAX`] times, should the two calls spell a status differently.
+//! - the same news moves a document a few times at most, should the two calls spell a status differently.
 
 use super::Parts;
 use super::retry_scheduler::{Deliver, RetryScheduler};

@@ -117,6 +117,7 @@ fn next_event(saga: &DocumentSaga, files: Files) -> Option<Event> {
         | Step::CreateDraft
         | Step::FindDraft
         | Step::SetRoute
+        | Step::FindRoute
         | Step::PrepareContent
         | Step::TellSigner
         | Step::AwaitSigner

@@ -2,6 +2,7 @@
 //! translates and decides nothing about a document.
 
 use super::effect_runner::{EffectRunner, Order, local, spool_failed};
+use super::idocs_history::HistoryPlan;
 use super::signing_links::SigningLinks;
 use crate::domain::{Failure, FailureClass, FailureKind, FileDigest, SpoolFile};
 use crate::providers::bitrix24::notify;
@@ -26,6 +27,8 @@ pub struct IdocsParts {
     pub links: Option<SigningLinks>,
     /// Calls at one time.
     pub calls_max: usize,
+    /// When the history of all documents is asked; none where its path is not configured.
+    pub history: Option<HistoryPlan>,
 }
 
 impl EffectRunner {
@@ -76,6 +79,10 @@ impl IdocsWork<'_> {
             OwnEffect::SetRoute { document_id, employee_id, counterparty } => {
                 self.set_route(document_id, employee_id, counterparty).await?
             }
+            OwnEffect::FindRoute { document_id } if client.route_is_set(document_id).await? => {
+                OwnAnswer::RouteSet
+            }
+            OwnEffect::FindRoute { .. } => OwnAnswer::RouteNotFound,
             OwnEffect::PrepareContent { document_id, employee_id, original } => {
                 self.prepare_content(document_id, employee_id, *original).await?
             }
@@ -118,7 +125,7 @@ impl IdocsWork<'_> {
         Ok(OwnAnswer::DraftMade { document_id: made.document_id, raw_status: word(made.status) })
     }
 
-    /// A route that was set by an attempt whose answer was lost is not set again.
+    /// A route that stands is not set again: a person may have set it in the cabinet.
     async fn set_route(
         &self,
         document: &str,
@@ -342,7 +349,13 @@ mod tests {
             let http = HttpClient::new(&HttpSettings::default()).unwrap();
             let client = Arc::new(idocs::Client::new(http, settings).unwrap());
             let (store, _) = Store::open(StoreOptions::new(dir.path().join("store")), &mut |_| {}).unwrap();
-            let idocs = IdocsParts { client, author: Some(EMPLOYEE.into()), links: None, calls_max: 1 };
+            let idocs = IdocsParts {
+                client,
+                author: Some(EMPLOYEE.into()),
+                links: None,
+                calls_max: 1,
+                history: None,
+            };
             Self { server, idocs, store, _dir: dir }
         }
 

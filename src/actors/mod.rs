@@ -23,6 +23,7 @@ pub mod folder;
 pub mod folder_watch;
 pub mod found;
 pub mod gap_report;
+pub mod idocs_history;
 pub mod idocs_work;
 pub mod installations;
 pub mod item_reader;
@@ -41,6 +42,7 @@ pub mod second_channel;
 pub mod sender_list;
 pub mod session_registry;
 pub mod signing_desk;
+pub mod signing_link_order;
 pub mod signing_links;
 pub mod signing_room;
 pub mod token_keeper;
@@ -300,6 +302,7 @@ impl Engine {
             let router = Arc::new(NoticeRouter::new(shared.clone(), items, run.clone()));
             RetryScheduler::new(shared, run, router)
         });
+        idocs_history::start(&parts, &scheduler, &remotes.handle());
         let ingresses = Ingresses::new(&parts);
         let installations =
             Registry::start(parts.clone(), apps, sessions.clone(), remotes.handle(), watches, runner.clone());

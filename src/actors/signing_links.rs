@@ -28,9 +28,13 @@ impl SigningLinks {
 
     /// The address at which the signer called `signer` signs this unit. A secret: it belongs into no log.
     pub fn url(&self, document: SagaId, unit: &ContentUnit, signer: &str, now: Timestamp) -> String {
-        let ends = now.plus_ms(self.ttl_ms).min(unit.expires_at);
-        let link = SignLink::issue(&self.key, &unit_of(document, unit), signer, ends);
+        let link = SignLink::issue(&self.key, &unit_of(document, unit), signer, self.ends(unit, now));
         format!("{}{}", self.page_url, link.token())
+    }
+
+    /// When a link that is made now dies.
+    pub fn ends(&self, unit: &ContentUnit, now: Timestamp) -> Timestamp {
+        now.plus_ms(self.ttl_ms).min(unit.expires_at)
     }
 }
 

@@ -7,13 +7,14 @@ use crate::config::Config;
 use crate::domain::SagaId;
 use crate::http::admin_request::{
     BindRequest, CancelRequest, DocumentQuery, NoticeQuery, RetryManyRequest, RetryRequest, SendRequest,
+    SignLinkRequest,
 };
 use crate::http::budget_view::BudgetView;
 use crate::http::document_view::{DocumentCard, DocumentLine};
 use crate::http::gap_view::GapList;
 use crate::http::oauth::{Authorization, AuthorizeRequest, Rekeyed, Removed};
 use crate::http::operator_view::{
-    Discarded, DocumentList, ParkedNoticeList, ParkedNoticeView, PortalList, RetriedMany, Sent,
+    Discarded, DocumentList, ParkedNoticeList, ParkedNoticeView, PortalList, RetriedMany, Sent, SignLinkView,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -106,6 +107,13 @@ impl AdminClient {
     /// [`ClientError`].
     pub async fn bind(&self, id: SagaId, request: &BindRequest) -> Answer<DocumentCard> {
         self.post(&format!("documents/{id}/bind"), request).await
+    }
+    /// A link for its signer.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn sign_link(&self, id: SagaId, request: &SignLinkRequest) -> Answer<SignLinkView> {
+        self.post(&format!("documents/{id}/sign-link"), request).await
     }
     /// Stops working on it.
     ///

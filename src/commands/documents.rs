@@ -4,9 +4,10 @@ use super::ExitStatus;
 use super::client::{ClientError, Context};
 use super::output::Output;
 use super::table::{harmless, sheet, table};
+use crate::config::Environment;
 use crate::domain::{SagaId, Text};
 use crate::http::admin_request::{
-    BindRequest, CancelRequest, DocumentQuery, RetryRequest, SendRequest, SourceRequest,
+    BindRequest, CancelRequest, DocumentQuery, RetryRequest, SendRequest, SignLinkRequest, SourceRequest,
 };
 use crate::http::document_view::{DocumentCard, DocumentLine, FileView};
 use crate::http::operator_view::DocumentList;
@@ -73,6 +74,19 @@ and seen that the document does NOT exist: otherwise people will be asked to sig
         id: SagaId,
         /// The id that the signing service shows for it
         document_id: String,
+    },
+    /// Prints a link by which our signer signs a document that waits for them
+    #[command(
+        long_about = "Prints a link to the signing page, for a signer who has no user in Bitrix24 and so gets no \
+notice. Hand it to that person only: whoever has it sees the document. It dies with the content that it is for; the \
+history keeps who asked for it, never the link."
+    )]
+    SignLink {
+        /// Id of the document
+        id: SagaId,
+        /// Who asks, for the history; without it the name of your account on this machine
+        #[arg(long, value_name = "NAME")]
+        asked_by: Option<String>,
     },
 }
 
@@ -222,6 +236,7 @@ async fn execute(verb: DocumentsVerb, context: &Context) -> Result<ExitStatus, C
     let card = match verb {
         DocumentsVerb::List(args) => return list(args, context).await,
         DocumentsVerb::Send(args) => return send(&args, context).await,
+        DocumentsVerb::SignLink { id, asked_by } => return sign_link(id, asked_by, context).await,
         DocumentsVerb::Show { id } => {
             let card = client.document(id).await?;
             output.show(&card, || whole(&card, output));
@@ -250,6 +265,30 @@ async fn list(args: ListArgs, context: &Context) -> Result<ExitStatus, ClientErr
     let found = context.client.documents(query, args.limit as usize).await?;
     show_list(&found, &context.output);
     Ok(ExitStatus::Fine)
+}
+
+async fn sign_link(
+    id: SagaId,
+    asked_by: Option<String>,
+    context: &Context,
+) -> Result<ExitStatus, ClientError> {
+    let request = SignLinkRequest { asked_by: asked_by.unwrap_or_else(account_name) };
+    let link = context.client.sign_link(id, &request).await?;
+    let Context { output, .. } = context;
+    output.show(&link, || link.url.clone());
+    let ends = output.moment(&link.expires_at);
+    output.remark(&Text::new(
+        format!("Передайте ссылку только подписанту ({}). Она действует до {ends}.", harmless(&link.signer)),
+        format!("Hand the link to the signer only ({}). It works until {ends}.", harmless(&link.signer)),
+    ));
+    Ok(ExitStatus::Fine)
+}
+
+/// Who runs the command, as the system says.
+fn account_name() -> String {
+    let environment = Environment::of_process();
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| environment.get(name));
+    named.filter(|name| !name.trim().is_empty()).unwrap_or("?").to_owned()
 }
 
 async fn send(args: &SendArgs, context: &Context) -> Result<ExitStatus, ClientError> {

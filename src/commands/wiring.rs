@@ -89,7 +89,7 @@ fn own_policy(config: &Config) -> OwnPolicy {
     let idocs = config.idocs.as_ref();
     OwnPolicy {
         number_template: idocs.map_or_else(|| "{short}".to_owned(), |i| i.document_number_template.clone()),
-        poll: Schedule::endless(idocs.map_or_else(|| vec![60_000], |i| pauses(&i.poll))),
+        poll: Schedule::endless(idocs.map_or_else(|| vec![60_000], super::wiring_idocs::status_poll)),
         reminders_ms: pauses(&config.signing_page.signer_reminders),
         escalation_ms: config.signing_page.signer_deadline.as_ms(),
         counterparty_reminders_ms: idocs.map(|i| pauses(&i.reminders)).unwrap_or_default(),

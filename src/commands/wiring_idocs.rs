@@ -3,6 +3,7 @@
 use super::signing_link_key;
 use super::wiring::{WiringError, origins, pauses};
 use super::wiring_signing;
+use crate::actors::idocs_history::HistoryPlan;
 use crate::actors::idocs_work::IdocsParts;
 use crate::actors::signing_links::SigningLinks;
 use crate::actors::signing_room::SigningRoom;
@@ -41,6 +42,7 @@ pub fn parts(config: &Config) -> Result<Option<IdocsParts>, WiringError> {
         author: Some(idocs.author_employee_id.clone()).filter(|id| !id.is_empty()),
         links,
         calls_max: idocs.limits.concurrent_calls as usize,
+        history: history_plan(idocs),
     }))
 }
 
@@ -154,6 +156,24 @@ fn history(idocs: &IdocsConfig) -> Option<settings::History> {
     })
 }
 
+/// When the events of all documents are asked for; none where nobody knows their path.
+pub fn history_plan(idocs: &IdocsConfig) -> Option<HistoryPlan> {
+    let history = &idocs.history;
+    (!history.period_path.is_empty()).then(|| HistoryPlan {
+        interval_ms: history.interval.as_ms(),
+        overlap_ms: history.overlap.as_ms(),
+        first_ms: history.document_poll.as_ms(),
+    })
+}
+
+/// Pauses between questions for one document's status: rare where the events of all documents are asked for.
+pub fn status_poll(idocs: &IdocsConfig) -> Vec<u64> {
+    match history_plan(idocs) {
+        Some(_) => vec![idocs.history.document_poll.as_ms()],
+        None => pauses(&idocs.poll),
+    }
+}
+
 /// The address at which iDocs sends notices; none where they are not taken or our address is not known. A secret.
 pub fn notice_url(config: &Config) -> Option<Secret> {
     let secret = config.idocs.as_ref()?.webhook.path_secret.as_ref()?;
@@ -245,6 +265,17 @@ mod tests {
         assert_eq!(from_file.statuses.meaning("FINISHED").class, StatusClass::Success);
         let plan = poll_plan(config.idocs.as_ref().unwrap());
         assert_eq!((plan.pauses_ms[0], plan.deadline_ms), (2_000, 6 * 3_600_000));
+    }
+
+    #[test]
+    fn with_the_path_of_the_events_a_document_is_asked_rarely_and_without_it_as_ever() {
+        let without = config("");
+        let idocs = without.idocs.as_ref().unwrap();
+        assert_eq!((history_plan(idocs), status_poll(idocs)[0]), (None, 300_000));
+        let with = config("history.period_path = \"/events?from={from}&to={to}\"\n");
+        let idocs = with.idocs.as_ref().unwrap();
+        let plan = HistoryPlan { interval_ms: 60_000, overlap_ms: 900_000, first_ms: 6 * 3_600_000 };
+        assert_eq!((history_plan(idocs), status_poll(idocs)), (Some(plan), vec![6 * 3_600_000]));
     }
 
     #[test]

@@ -261,6 +261,12 @@ pub struct IdocsHistory {
     pub items: String,
     /// Where an entry holds what.
     pub fields: IdocsEventFields,
+    /// Pause between two questions for the events of a period.
+    pub interval: Period,
+    /// Each question reaches so far into the period of the one before.
+    pub overlap: Period,
+    /// While the events of a period are asked for, each document's own status is asked for so rarely.
+    pub document_poll: Period,
 }
 
 /// What only V1 needs.

@@ -12,6 +12,7 @@
 //! | `POST /documents/{id}/retry` | [`RetryRequest`] | [`DocumentCard`] |
 //! | `POST /documents/{id}/send-again` | | [`DocumentCard`] |
 //! | `POST /documents/{id}/bind` | [`BindRequest`] | [`DocumentCard`] |
+//! | `POST /documents/{id}/sign-link` | [`SignLinkRequest`] | [`SignLinkView`]: a link for our signer |
 //! | `POST /documents/{id}/cancel` | [`CancelRequest`] | [`DocumentCard`] |
 //! | `POST /documents/{id}/discard` | [`CancelRequest`] | [`Discarded`]: cancelled, and everything that was known of it |
 //! | `GET /parked-notices` | [`NoticeQuery`] | [`ParkedNoticeList`] |
@@ -26,6 +27,7 @@
 
 use super::admin_request::{
     BindRequest, CancelRequest, DocumentQuery, NoticeQuery, RetryManyRequest, RetryRequest, SendRequest,
+    SignLinkRequest,
 };
 use super::document_view::{DocumentCard, DocumentLine, HISTORY_MAX};
 use super::error::{ApiError, Code};
@@ -33,7 +35,7 @@ use super::intake::Reception;
 use super::operator_access::OperatorAccess;
 use super::operator_view::{
     CountsView, Discarded, DocumentList, ParkedNoticeList, ParkedNoticeView, PortalLine, PortalList,
-    RetriedMany, RetryFailure, Sent,
+    RetriedMany, RetryFailure, Sent, SignLinkView,
 };
 use super::source;
 use crate::actors::Engine;
@@ -230,6 +232,21 @@ pub async fn bind(
 ) -> Result<HttpResponse, ApiError> {
     let action = OperatorAction::Bind { document_id: request.document_id()? };
     Ok(HttpResponse::Ok().json(operator.order(saga_id(&id)?, action).await?))
+}
+
+/// `POST /admin/v1/documents/{id}/sign-link`.
+///
+/// # Errors
+/// `document_not_found`, `rejected` (it does not wait for our signature), `invalid_request`, `unavailable`.
+pub async fn sign_link(
+    operator: Operator,
+    id: Path<String>,
+    request: Json<SignLinkRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, asked_by) = (saga_id(&id)?, request.asked_by()?);
+    let given = operator.engine().sign_link(id, &asked_by).await?;
+    tracing::info!(saga.id = %id, asked_by, "a link to sign was given to the operator");
+    Ok(HttpResponse::Ok().json(SignLinkView::from(&given)))
 }
 
 /// `POST /admin/v1/documents/{id}/cancel`.

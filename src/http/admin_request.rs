@@ -231,6 +231,24 @@ impl CancelRequest {
     }
 }
 
+/// Body of `POST /admin/v1/documents/{id}/sign-link`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignLinkRequest {
+    /// Who asks, for the history: the token is one for all operators.
+    pub asked_by: String,
+}
+
+impl SignLinkRequest {
+    /// Who asks, checked.
+    ///
+    /// # Errors
+    /// [`Code::InvalidRequest`] if it is empty or too long.
+    pub fn asked_by(&self) -> Result<String, ApiError> {
+        filled("asked_by", &self.asked_by)
+    }
+}
+
 /// Body of `POST /admin/v1/documents/{id}/bind`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,6 +7,7 @@ use crate::actors::channel_board::ChannelView;
 use crate::actors::features::Shortfall;
 use crate::actors::installations::InstallationView;
 use crate::actors::owner_watch::{Concern, OwnerView};
+use crate::actors::signing_link_order::GivenLink;
 use crate::actors::workflow_watch::{Suspect, WorkflowsView};
 use crate::domain::Text;
 use crate::providers::redaction::Redactor;
@@ -31,6 +32,46 @@ pub struct DocumentList {
 pub struct Discarded {
     /// Everything that was known of it.
     pub dump: DocumentCard,
+}
+
+/// Answer of `POST /admin/v1/documents/{id}/sign-link`. A secret: whoever has the link may see and sign the document.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignLinkView {
+    /// The document's id.
+    pub id: String,
+    /// Name of its file.
+    pub name: String,
+    /// Its number at the signing service.
+    pub document_number: String,
+    /// Name of the signer in the configuration.
+    pub signer: String,
+    /// The link.
+    pub url: String,
+    /// When it dies.
+    pub expires_at: String,
+}
+
+impl std::fmt::Debug for SignLinkView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignLinkView")
+            .field("id", &self.id)
+            .field("signer", &self.signer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&GivenLink> for SignLinkView {
+    fn from(given: &GivenLink) -> Self {
+        let record = &given.record;
+        Self {
+            id: record.id.to_string(),
+            name: record.file.as_ref().map(|file| file.name.clone()).unwrap_or_default(),
+            document_number: record.own.as_ref().map(|own| own.number.clone()).unwrap_or_default(),
+            signer: given.signer.clone(),
+            url: given.url.expose().to_owned(),
+            expires_at: rfc3339(given.expires_at),
+        }
+    }
 }
 
 /// Answer of `POST /admin/v1/documents/send`.

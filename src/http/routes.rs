@@ -46,7 +46,7 @@ pub const SIGN_RENEW: &str = "/sign/{token}/renew";
 pub const SIGNATURE_API: &str = "/api/v1/documents/{id}/signature";
 
 /// Every route's pattern, as a label of metrics: paths themselves are strangers' text.
-pub const PATTERNS: [&str; 35] = [
+pub const PATTERNS: [&str; 36] = [
     SIGN_PAGE,
     SIGN_ASSET,
     SIGN_CONTENT,
@@ -69,6 +69,7 @@ pub const PATTERNS: [&str; 35] = [
     "/admin/v1/documents/{id}/retry",
     "/admin/v1/documents/{id}/send-again",
     "/admin/v1/documents/{id}/bind",
+    "/admin/v1/documents/{id}/sign-link",
     "/admin/v1/documents/{id}/cancel",
     "/admin/v1/documents/{id}/discard",
     "/admin/v1/parked-notices",
@@ -181,6 +182,7 @@ fn admin_routes(config: &mut ServiceConfig) {
         .service(resource("/documents/{id}/retry", "POST").route(web::post().to(admin::retry)))
         .service(resource("/documents/{id}/send-again", "POST").route(web::post().to(admin::send_again)))
         .service(resource("/documents/{id}/bind", "POST").route(web::post().to(admin::bind)))
+        .service(resource("/documents/{id}/sign-link", "POST").route(web::post().to(admin::sign_link)))
         .service(resource("/documents/{id}/cancel", "POST").route(web::post().to(admin::cancel)))
         .service(resource("/documents/{id}/discard", "POST").route(web::post().to(admin::discard)))
         .service(resource("/parked-notices", "GET").route(web::get().to(admin::parked_notices)))

@@ -120,6 +120,8 @@ fn several_documents_are_signed_in_one_dialogue() {
     let told = scene.browser.told("ok");
     assert!(told.contains("documents signed: 2"), "{told}");
     scene.browser.picture("05-several-en");
+    let boxes = "return [...document.querySelectorAll('[data-document] input')].filter(e => e.checkVisibility()).length";
+    assert_eq!(scene.browser.script(boxes), 1, "what is signed cannot be marked again");
     assert_eq!(scene.agent.asked("kz.gov.pki.knca.basics"), 1, "one dialogue for both");
     let signed: Vec<_> = scene.site.desk.stored().iter().map(|signed| signed.document).collect();
     assert!(signed.len() == 2 && !signed.contains(&third.unit.document), "an unmarked one is left alone");
@@ -307,4 +309,68 @@ fn a_small_window_shows_everything_without_scrolling_sideways() {
     let overflow = "const wide = [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth); \
                     return wide.map(e => e.tagName + '.' + e.className).join(' ')";
     assert_eq!(browser.script(overflow), "");
+}
+
+/// Texts whose contrast with what lies behind them is below 4.5 (WCAG 2.2, level AA).
+const PALE: &str = "
+    const parts = text => text.match(/[0-9.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = e => {
+        for (; e; e = e.parentElement) {
+            const c = parts(getComputedStyle(e).backgroundColor);
+            if (c.length === 3 || c[3] > 0) return c;
+        }
+        return [255, 255, 255];
+    };
+    const own = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    const shown = e => e.checkVisibility() && !['SCRIPT', 'STYLE', 'TEMPLATE'].includes(e.tagName);
+    const pale = [];
+    for (const e of [...document.querySelectorAll('body *')].filter(e => own(e) && shown(e))) {
+        const [a, b] = [light(parts(getComputedStyle(e).color)), light(behind(e))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) pale.push(`${e.tagName}.${e.className} ${ratio.toFixed(2)}`);
+    }
+    return pale.join(' ')";
+
+#[test]
+fn in_the_dark_everything_can_be_read_and_nothing_is_left_white() {
+    let scene = scene!(Scene::new(Manner::Present));
+    let (_, token) = scene.add("Договор поставки № 7 от 21.11.2026.pdf", CONTENT);
+    scene.open(&token, "ru");
+    assert_eq!(scene.browser.script(PALE), "", "in the light");
+    scene.browser.prefer_dark();
+    let back = "return getComputedStyle(document.body).backgroundColor";
+    assert_eq!(scene.browser.script(back), "rgb(18, 23, 29)");
+    assert_eq!(scene.browser.script(PALE), "", "before the press");
+    scene.browser.picture("15-dark-open");
+    scene.browser.press("#sign");
+    scene.browser.told("ok");
+    assert_eq!(scene.browser.script(PALE), "", "signed");
+    scene.browser.picture("16-dark-signed");
+    // The control: the judge sees a pale text.
+    scene.browser.script("document.querySelector('h1').style.color = '#334'");
+    assert!(scene.browser.script(PALE).as_str().is_some_and(|pale| pale.starts_with("H1")));
+}
+
+#[test]
+fn a_failure_is_readable_in_the_dark_on_a_telephone_of_360_pixels() {
+    let Some(browser) = Browser::start(360, 760) else { return };
+    let agent = agent(Manner::Cancels, &people().aigul);
+    let site = Site::start(&Wishes { agent_url: agent.url(), ..Wishes::default() });
+    let name = "Дополнительное_соглашение_о_неразглашении_и_поставке_оборудования_2026-11-22.pdf";
+    let (_, token) = site.desk.add(name, CONTENT, Encapsulation::Attached);
+    site.desk.add("Второй.pdf", b"second", Encapsulation::Attached);
+    browser.open(&format!("http://{}/sign/{token}?lang=ru", site.address));
+    browser.prefer_dark();
+    browser.ready();
+    browser.picture("17-dark-small");
+    browser.press("#sign");
+    browser.told("note");
+    browser.script("document.getElementById('status').scrollIntoView()");
+    browser.picture("18-dark-small-cancelled");
+    assert_eq!(browser.script(PALE), "");
+    let sideways = "return document.documentElement.scrollWidth - innerWidth";
+    assert!(browser.script(sideways).as_i64().is_some_and(|over| over <= 0));
 }

@@ -186,6 +186,14 @@ impl Browser {
         entries.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
+    /// The person prefers dark pages from now on, as the system would say.
+    #[track_caller]
+    pub fn prefer_dark(&self) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": "dark" }]);
+        let order = json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": features } });
+        self.must("POST", "/goog/cdp/execute", &order);
+    }
+
     /// A second tab, which has the focus from now on; gives the handle of the first.
     #[track_caller]
     pub fn second_tab(&self) -> String {

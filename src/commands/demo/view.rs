@@ -134,7 +134,7 @@ fn place(step: Step) -> (u64, Mood) {
         | Step::TellSigner
         | Step::SendSignature
         | Step::SaveSignature => (2, Mood::Working),
-        Step::FindDocument | Step::FindDraft | Step::FindSave => (2, Mood::Troubled),
+        Step::FindDocument | Step::FindDraft | Step::FindRoute | Step::FindSave => (2, Mood::Troubled),
         Step::AwaitSignature | Step::AwaitSigner => (3, Mood::Waiting),
         Step::FetchSigned | Step::FetchArchive => (4, Mood::Working),
         Step::ScanFolder | Step::Upload | Step::ScanField | Step::AttachField => (5, Mood::Working),

@@ -199,8 +199,8 @@ fn check_signer(key: &str, signer: &IdocsSigner, earlier: &[IdocsSigner], report
     if signer.bitrix_user.is_none() && signer.escalate_to.is_empty() {
         report.warning(
             format!("{key}.bitrix_user"),
-            "никто не получит ссылку на подписание: укажите bitrix_user или escalate_to",
-            "nobody gets the link to sign: set bitrix_user or escalate_to",
+            "никто не получит ссылку на подписание: укажите bitrix_user или escalate_to, иначе выдавайте её сами (documents sign-link)",
+            "nobody gets the link to sign: set bitrix_user or escalate_to, or hand it out yourself (documents sign-link)",
         );
     }
     if signer.bitrix_user == Some(0) || signer.escalate_to.contains(&0) {
@@ -317,6 +317,18 @@ fn check_history(idocs: &IdocsConfig, report: &mut Report) {
         report.path("idocs.history.period_path", &history.period_path, Some("{from}"));
         report.path("idocs.history.period_path", &history.period_path, Some("{to}"));
     }
+    let day = Period::from_secs(1)..=Period::from_secs(86_400);
+    report.period(
+        "idocs.history.interval",
+        history.interval,
+        Period::from_ms(100)..=Period::from_secs(86_400),
+    );
+    report.period("idocs.history.overlap", history.overlap, day);
+    report.period(
+        "idocs.history.document_poll",
+        history.document_poll,
+        Period::from_ms(100)..=Period::from_secs(30 * 86_400),
+    );
     report.pointer("idocs.v1.document_id", &idocs.v1.document_id, EmptyPointer::Refused);
     report.pointer("idocs.history.items", &history.items, EmptyPointer::Allowed);
     report.pointer("idocs.history.fields.document_id", &history.fields.document_id, EmptyPointer::Refused);

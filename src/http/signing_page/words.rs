@@ -45,9 +45,9 @@ words! {
         "Қол қою үшін браузерде JavaScript қосып, бетті жаңартыңыз.",
         "To sign, turn JavaScript on in the browser and reload the page.";
     RENEW_OFFER:
-        "Ссылка действует недолго. Можно запросить новую: она придёт подписанту в Битрикс24 тем же путём.",
-        "Сілтеме аз уақыт жарамды. Жаңасын сұрауға болады: ол қол қоюшыға Битрикс24-ке сол жолмен келеді.",
-        "A link does not live long. A new one can be asked for: it comes to the signer in Bitrix24 by the same way.";
+        "Ссылка действует недолго. Можно запросить новую: она придёт подписанту в Битрикс24 тем же путём. Если ссылку вам передал сотрудник, попросите новую у него.",
+        "Сілтеме аз уақыт жарамды. Жаңасын сұрауға болады: ол қол қоюшыға Битрикс24-ке сол жолмен келеді. Сілтемені сізге қызметкер берген болса, жаңасын содан сұраңыз.",
+        "A link does not live long. A new one can be asked for: it comes to the signer in Bitrix24 by the same way. If a colleague handed you the link, ask them for a new one.";
     RENEW: "Прислать новую ссылку", "Жаңа сілтеме жіберу", "Send a new link";
     BYTES: "байт", "байт", "bytes";
     FOOTER:

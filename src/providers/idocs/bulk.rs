@@ -3,6 +3,10 @@
 //! Nothing ties a pushed operation to what we meant by it, and no order of the answers is documented. So one operation
 //! goes with each push; results of many are then asked for at once, by their ids. How long to wait is
 //! [`PollPlan`]'s; whoever waits lives above.
+//!
+//! The flow of a document does not use them. A push whose answer was lost can be told from others by its time at best:
+//! the list of operations shows no data, so that a create or a save would lose what makes it happen once. For what only reads (the download)
+//! a document costs three calls instead of one, and minutes; statuses and print forms have no bulk call at all.
 
 use super::client::{Call, Client, lacking};
 use super::outbox::{DraftRef, NewDraft, moment};

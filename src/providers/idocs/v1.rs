@@ -4,6 +4,10 @@
 //! signs and sends the document. It answers a process key; the document's id comes later. Nothing finds a document whose
 //! answer was lost (reference e.3): that is for a person to look up in the account. What V1 has besides (status, print
 //! form, file) lies with the calls of V3.
+//!
+//! No flow is built on it, and rules with it are refused: over which bytes the signature is and whether attached, the
+//! values of `Type` and `Position`, the shape of `WorkflowInfo`, how a failed process differs from a young one, and the
+//! meaning of `SystemDocumentStatus` are published nowhere.
 
 use super::client::{Call, Client, lacking};
 use super::route::{Counterparty, CounterpartyKind};

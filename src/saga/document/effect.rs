@@ -233,12 +233,14 @@ impl Effect {
             | Self::AttachField { .. } => StepClass::Probe,
             Self::Notify { .. } | Self::MoveStage { .. } | Self::AnswerRobot { .. } => StepClass::Keyed,
             Self::Own(own) => match own {
-                OwnEffect::CreateDraft(_) | OwnEffect::SaveSignature { .. } => StepClass::Probe,
+                OwnEffect::CreateDraft(_) | OwnEffect::SetRoute { .. } | OwnEffect::SaveSignature { .. } => {
+                    StepClass::Probe
+                }
                 OwnEffect::UploadBlob { .. }
-                | OwnEffect::SetRoute { .. }
                 | OwnEffect::TellSigner { .. }
                 | OwnEffect::SendSignature { .. } => StepClass::Keyed,
                 OwnEffect::FindDraft { .. }
+                | OwnEffect::FindRoute { .. }
                 | OwnEffect::PrepareContent { .. }
                 | OwnEffect::ReadStatus { .. }
                 | OwnEffect::FetchPrintForm { .. }

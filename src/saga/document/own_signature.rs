@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! FetchSource ─▶ UploadBlob ─▶ CreateDraft ─▶ SetRoute ─▶ PrepareContent ─▶ TellSigner ─▶ AwaitSigner ─▶ SendSignature
-//!                              │  ▲                          ▲  ▲ (the link died, or the signature was refused)   │
-//!                              ▼  │                          │  └────────────────────────────────────────────────▼
-//!                             FindDraft                      └──────────────────────────────── FindSave ◀── SaveSignature
+//!                              │  ▲           │  ▲           ▲  ▲ (the link died, or the signature was refused)   │
+//!                              ▼  │           ▼  │           │  └────────────────────────────────────────────────▼
+//!                             FindDraft      FindRoute       └──────────────────────────────── FindSave ◀── SaveSignature
 //!                                                                                                  └─▶ AwaitSignature ─▶ FetchSigned ─▶ FetchArchive ─▶ ScanFolder …
 //! ```
 
@@ -173,7 +173,7 @@ pub enum OwnEffect {
         /// Its date.
         dated: Timestamp,
     },
-    /// Tell the service who signs, unless it knows. Looks before it writes, so that a repeat is harmless.
+    /// Tell the service who signs, unless it knows: the route may have been set in the service's cabinet meanwhile.
     SetRoute {
         /// The service's id.
         document_id: String,
@@ -181,6 +181,11 @@ pub enum OwnEffect {
         employee_id: String,
         /// Theirs.
         counterparty: Counterparty,
+    },
+    /// Look for a route of unknown outcome.
+    FindRoute {
+        /// The service's id.
+        document_id: String,
     },
     /// Have the content to sign made, and fetch it.
     PrepareContent {
@@ -300,8 +305,10 @@ pub enum OwnAnswer {
     },
     /// The look found no draft.
     DraftNotFound,
-    /// The route stands.
+    /// The route stands: it was set, or the look found it.
     RouteSet,
+    /// The look found no route.
+    RouteNotFound,
     /// The content to sign is in our spool.
     ContentReady {
         /// It.
@@ -351,6 +358,11 @@ pub enum OwnEvent {
     },
     /// The signer wants a new link.
     LinkAsked,
+    /// The operator wants a link to hand on: the history keeps who asked, never the link.
+    LinkGiven {
+        /// Who, as they say.
+        asked_by: String,
+    },
     /// The service says that something changed: its status must be read.
     StatusHint,
 }
@@ -361,6 +373,7 @@ impl OwnEvent {
         match self {
             Self::SignatureGiven { .. } => "signature_given",
             Self::LinkAsked => "link_asked",
+            Self::LinkGiven { .. } => "link_given",
             Self::StatusHint => "status_hint",
         }
     }
@@ -374,6 +387,7 @@ impl OwnEffect {
             Self::CreateDraft(_) => "create_draft",
             Self::FindDraft { .. } => "find_draft",
             Self::SetRoute { .. } => "set_route",
+            Self::FindRoute { .. } => "find_route",
             Self::PrepareContent { .. } => "prepare_content",
             Self::TellSigner { .. } => "tell_signer",
             Self::SendSignature { .. } => "send_signature",

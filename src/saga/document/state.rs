@@ -81,11 +81,13 @@ pub enum Step {
     FindSave,
     /// The archive of original and signatures is being fetched.
     FetchArchive,
+    /// The outcome of setting the route is unknown: the document is read with its route.
+    FindRoute,
 }
 
 impl Step {
     /// Every step, in stored order.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::ReadItem,
         Self::FetchSource,
         Self::Create,
@@ -120,6 +122,7 @@ impl Step {
         Self::SaveSignature,
         Self::FindSave,
         Self::FetchArchive,
+        Self::FindRoute,
     ];
     /// The stored code, one byte, for index keys.
     pub fn code(self) -> u8 {
@@ -166,6 +169,7 @@ impl Step {
             Self::SaveSignature => "save_signature",
             Self::FindSave => "find_save",
             Self::FetchArchive => "fetch_archive",
+            Self::FindRoute => "find_route",
         }
     }
     /// The inverse of [`Step::name`].

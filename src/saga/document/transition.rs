@@ -302,13 +302,13 @@ pub fn step_class(step: Step) -> StepClass {
         | Step::Comment
         | Step::AttachField
         | Step::CreateDraft
+        | Step::SetRoute
         | Step::SaveSignature => StepClass::Probe,
-        // An upload that is repeated leaves a blob that nobody refers to; a route is looked at before it is set.
+        // An upload that is repeated leaves a blob that nobody refers to.
         Step::Notify
         | Step::MoveStage
         | Step::AnswerRobot
         | Step::UploadBlob
-        | Step::SetRoute
         | Step::TellSigner
         | Step::SendSignature => StepClass::Keyed,
         Step::ReadItem
@@ -328,6 +328,7 @@ pub fn step_class(step: Step) -> StepClass {
         | Step::ScanField
         | Step::FindFieldFile
         | Step::FindDraft
+        | Step::FindRoute
         | Step::PrepareContent
         | Step::AwaitSigner
         | Step::FindSave
@@ -343,6 +344,7 @@ pub(crate) fn look_step(step: Step) -> Option<Step> {
         Step::Comment => Some(Step::FindComment),
         Step::AttachField => Some(Step::FindFieldFile),
         Step::CreateDraft => Some(Step::FindDraft),
+        Step::SetRoute => Some(Step::FindRoute),
         Step::SaveSignature => Some(Step::FindSave),
         Step::ReadItem
         | Step::FetchSource
@@ -365,7 +367,7 @@ pub(crate) fn look_step(step: Step) -> Option<Step> {
         | Step::AnswerRobot
         | Step::UploadBlob
         | Step::FindDraft
-        | Step::SetRoute
+        | Step::FindRoute
         | Step::PrepareContent
         | Step::TellSigner
         | Step::AwaitSigner

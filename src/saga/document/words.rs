@@ -207,6 +207,10 @@ pub fn step(step: Step) -> Text {
             "the outcome of creating the draft is unknown: looking for its number",
         ),
         Step::SetRoute => ("назначаем подписантов в iDocs", "setting the signers in iDocs"),
+        Step::FindRoute => (
+            "исход назначения подписантов неизвестен: смотрим, назначены ли они",
+            "the outcome of setting the signers is unknown: looking whether they are set",
+        ),
         Step::PrepareContent => ("берём содержимое для подписи", "fetching the content to sign"),
         Step::TellSigner => ("отправляем подписанту ссылку", "sending the link to our signer"),
         Step::AwaitSigner => ("ждём нашей подписи", "waiting for our signature"),

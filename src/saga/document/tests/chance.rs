@@ -250,6 +250,7 @@ impl Witness {
             Step::AttachField,
             Step::Comment,
             Step::CreateDraft,
+            Step::SetRoute,
             Step::SaveSignature,
         ];
         let unknown = writes.into_iter().filter(|write| look_step(*write) == Some(stuck)).collect();

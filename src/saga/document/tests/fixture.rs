@@ -180,7 +180,7 @@ fn own_answer(effect: &OwnEffect) -> Answer {
         OwnEffect::CreateDraft(_) | OwnEffect::FindDraft { .. } => {
             OwnAnswer::DraftMade { document_id: DOCUMENT.into(), raw_status: "DRAFT".into() }
         }
-        OwnEffect::SetRoute { .. } => OwnAnswer::RouteSet,
+        OwnEffect::SetRoute { .. } | OwnEffect::FindRoute { .. } => OwnAnswer::RouteSet,
         OwnEffect::PrepareContent { .. } => return content_ready(START.plus_ms(30 * DAY), Holds::Original),
         OwnEffect::TellSigner { .. } => OwnAnswer::SignerTold,
         OwnEffect::SendSignature { .. } => OwnAnswer::SignatureStored { blob_id: "blob-2".into() },
@@ -280,6 +280,7 @@ pub fn empty_answer(effect: &Effect) -> Answer {
         Effect::FindComment { .. } => Answer::CommentNotFound,
         Effect::FindFieldFile { .. } => Answer::FieldFileNotFound,
         Effect::Own(OwnEffect::FindDraft { .. }) => Answer::Own(OwnAnswer::DraftNotFound),
+        Effect::Own(OwnEffect::FindRoute { .. }) => Answer::Own(OwnAnswer::RouteNotFound),
         other => good_answer(other),
     }
 }
@@ -554,7 +555,7 @@ impl Story {
             Step::FindDocument | Step::FindUpload | Step::FindFieldFile | Step::FindComment => {
                 self.fails(no_answer()).fires()
             }
-            Step::FindDraft | Step::FindSave => self.fails(no_answer()).fires(),
+            Step::FindDraft | Step::FindRoute | Step::FindSave => self.fails(no_answer()).fires(),
             Step::SendSignature => self.signs(),
             Step::TellSigner | Step::AwaitSignature if self.is_own() => self.goes_on().goes_on(),
             Step::FetchSigned if self.is_own() => self.fires().goes_on(),
@@ -755,7 +756,7 @@ fn before(step: Step, rich: bool, own: bool) -> Option<Step> {
         Step::UploadBlob => Step::FetchSource,
         Step::CreateDraft => Step::UploadBlob,
         Step::FindDraft | Step::SetRoute => Step::CreateDraft,
-        Step::PrepareContent => Step::SetRoute,
+        Step::FindRoute | Step::PrepareContent => Step::SetRoute,
         Step::TellSigner => Step::PrepareContent,
         Step::AwaitSigner => Step::TellSigner,
         Step::SendSignature => Step::AwaitSigner,

@@ -116,6 +116,23 @@ fn a_link_is_not_made_anew_every_second() {
 }
 
 #[test]
+fn a_link_is_given_to_the_operator_only_while_it_can_be_used_and_the_history_says_who_asked() {
+    let given_to = |who: &str| Event::Own(OwnEvent::LinkGiven { asked_by: who.into() });
+    let story = short_lived();
+    let stood = (story.saga.step, story.saga.timer);
+    let story = story.when(given_to("anna [b]")).then([Noted("link_given"), NothingOrdered]);
+    let line = story.last.history.last().expect("a line").text.clone();
+    assert!(line.ru.contains("anna ［b］") && line.en.contains("anna ［b］"), "{line:?}");
+    assert_eq!((story.saga.step, story.saga.timer), stood);
+    let story = story.after(UNIT_LIFE);
+    assert!(story.tries(&given_to("anna")).is_err(), "the content has expired");
+    for step in [Step::SetRoute, Step::SendSignature, Step::FetchSigned] {
+        assert!(given_own(step).tries(&given_to("anna")).is_err(), "{step:?}");
+    }
+    assert!(awaits_counterparty().tries(&given_to("anna")).is_err());
+}
+
+#[test]
 fn a_reminder_brings_a_link_that_works() {
     let mut story = short_lived().after(3 * DAY);
     story = story.fires().then([Ordered("read_own_status")]).answers(own_status(OwnStatus::NotSent));
@@ -165,6 +182,31 @@ fn a_save_of_unknown_outcome_is_looked_for_before_it_is_repeated_with_the_same_t
     let story = story.answers(own_status(OwnStatus::NotSent)).then([At(Step::FindSave)]).fires();
     let story = story.answers(own_status(OwnStatus::NotSent)).then([Ordered("save_signature")]);
     story.fails(no_answer()).fires().answers(own_status(OwnStatus::InWork)).then([Noted("signature_saved")]);
+}
+
+#[test]
+fn a_route_of_unknown_outcome_is_looked_for_after_a_pause_and_set_again_only_when_two_looks_found_none() {
+    let looks = || given(Step::SetRoute).crashes().then([At(Step::FindRoute), NothingOrdered]);
+    looks().then([Is::Due(TimerKind::Start, 15 * SECOND), Noted("outcome_unknown")]);
+    looks().fires().then([Ordered("find_route")]).goes_on().then([Ordered("prepare_content")]);
+    let story = given(Step::SetRoute).fails(no_answer()).then([At(Step::FindRoute), Is::Rounds(1)]);
+    let story = story.fires().finds_nothing().then([At(Step::FindRoute), NothingOrdered]);
+    let story = story.then([Is::Due(TimerKind::Start, 15 * SECOND)]).fires().finds_nothing();
+    let story = story.then([Ordered("set_route"), Noted("not_found")]);
+    // That it stays unknown is for a person in the end.
+    let story = story.fails(no_answer()).fires().finds_nothing().fires().finds_nothing();
+    let story = story.then([Ordered("set_route")]).fails(no_answer()).fires().finds_nothing().fires();
+    story.finds_nothing().then([DeadLetter(Step::FindRoute, "unknown_outcome")]);
+}
+
+#[test]
+fn what_is_made_anew_each_time_is_not_repeated_while_the_first_request_may_be_at_work() {
+    for step in [Step::UploadBlob, Step::PrepareContent, Step::SendSignature] {
+        let settled = [At(step), NothingOrdered, Is::Due(TimerKind::Start, 15 * SECOND)];
+        given(step).crashes().then(settled);
+        given(step).fails(server_error()).then([At(step), Is::Due(TimerKind::Start, 15 * SECOND)]);
+        given(step).fails(unreachable()).then([Is::Due(TimerKind::Start, SECOND)]);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::fmt::Write;
 const EXPECTED: &str = include_str!("table.txt");
 
 /// Every live step that orders something as soon as it is entered.
-const WORKING: [Step; 27] = [
+const WORKING: [Step; 28] = [
     Step::ReadItem,
     Step::FetchSource,
     Step::Create,
@@ -36,6 +36,7 @@ const WORKING: [Step; 27] = [
     Step::CreateDraft,
     Step::FindDraft,
     Step::SetRoute,
+    Step::FindRoute,
     Step::PrepareContent,
     Step::TellSigner,
     Step::SendSignature,
@@ -103,6 +104,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ),
         ("draft not found", Answer::Own(OwnAnswer::DraftNotFound)),
         ("route set", Answer::Own(OwnAnswer::RouteSet)),
+        ("route not found", Answer::Own(OwnAnswer::RouteNotFound)),
         ("content ready", content_ready(START.plus_ms(30 * DAY), Holds::Original)),
         ("other content", content_ready(START.plus_ms(30 * DAY), Holds::SomethingElse)),
         ("signer told", Answer::Own(OwnAnswer::SignerTold)),
@@ -225,6 +227,10 @@ fn events() -> Vec<(String, Make)> {
     ));
     all.push(("signature over an older content".into(), Box::new(|_| signature(0, 42))));
     all.push(("link asked".into(), Box::new(|_| Event::Own(OwnEvent::LinkAsked))));
+    all.push((
+        "link given".into(),
+        Box::new(|_| Event::Own(OwnEvent::LinkGiven { asked_by: "anna".into() })),
+    ));
     all.push(("status hint".into(), Box::new(|_| Event::Own(OwnEvent::StatusHint))));
     all.push(("panicked".into(), Box::new(|_| Event::Panicked { text: "index out of bounds".into() })));
     for (name, action) in actions() {

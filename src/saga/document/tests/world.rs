@@ -259,9 +259,10 @@ impl OwnRemote {
                 Answer::Own(OwnAnswer::DraftNotFound)
             }
             OwnEffect::SetRoute { .. } => {
-                self.routes = 1;
+                self.routes += 1;
                 good_answer(&Effect::Own(effect.clone()))
             }
+            OwnEffect::FindRoute { .. } if self.routes == 0 => Answer::Own(OwnAnswer::RouteNotFound),
             OwnEffect::PrepareContent { .. } => {
                 self.units += 1;
                 Answer::Own(OwnAnswer::ContentReady {
@@ -286,6 +287,7 @@ impl OwnRemote {
             OwnEffect::ReadStatus { .. } => own_status(self.status()),
             OwnEffect::UploadBlob { .. }
             | OwnEffect::FindDraft { .. }
+            | OwnEffect::FindRoute { .. }
             | OwnEffect::SendSignature { .. }
             | OwnEffect::FetchPrintForm { .. }
             | OwnEffect::FetchArchive { .. } => good_answer(&Effect::Own(effect.clone())),

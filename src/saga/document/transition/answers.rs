@@ -42,6 +42,7 @@ impl Draft<'_> {
             | Step::CreateDraft
             | Step::FindDraft
             | Step::SetRoute
+            | Step::FindRoute
             | Step::PrepareContent
             | Step::TellSigner
             | Step::SendSignature

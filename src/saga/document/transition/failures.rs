@@ -142,7 +142,10 @@ impl Draft<'_> {
         };
         let tries = self.count_try(failure.kind, schedule);
         match schedule.pause_ms(tries, policy.jitter_percent, self.cx.chance) {
-            Some(pause) => self.later(pause.max(asked_pause_ms(failure))),
+            Some(pause) => {
+                let settle = self.settle_before_repeat_ms(failure);
+                self.later(pause.max(asked_pause_ms(failure)).max(settle));
+            }
             None => self.park_failed(failure),
         }
     }
@@ -185,8 +188,23 @@ impl Draft<'_> {
 
     fn settle_ms(&self) -> u64 {
         let policy = self.cx.policy;
-        let at_service = matches!(self.next.saga.step, Step::FindDraft | Step::FindSave);
+        let step = self.next.saga.step;
+        let at_service =
+            matches!(step, Step::FindDraft | Step::FindRoute | Step::FindSave) || is_made_anew(step);
         if at_service { policy.own.settle_ms } else { policy.settle_ms }
+    }
+
+    /// The least pause before the repeat of something that is made anew; zero where nothing was being worked on.
+    fn settle_before_repeat_ms(&self, failure: &Failure) -> u64 {
+        let may_be_at_work = match failure.kind {
+            FailureKind::NoAnswer | FailureKind::ServerError | FailureKind::Garbled => true,
+            FailureKind::Refused
+            | FailureKind::Unreachable
+            | FailureKind::Limit
+            | FailureKind::Credentials
+            | FailureKind::Local => false,
+        };
+        if may_be_at_work && is_made_anew(self.next.saga.step) { self.settle_ms() } else { 0 }
     }
 
     /// A look found nothing: look again after a pause, then repeat the write; after too many rounds ask a person.
@@ -221,6 +239,10 @@ impl Draft<'_> {
         match step_class(step) {
             StepClass::Probe if step == Step::Create && self.cx.policy.create_is_idempotent => self.start(),
             StepClass::Probe => self.look(step),
+            StepClass::Read | StepClass::Keyed | StepClass::Blind if is_made_anew(step) => {
+                self.later(self.settle_ms());
+                Ok(())
+            }
             StepClass::Read | StepClass::Keyed | StepClass::Blind => self.start(),
         }
     }
@@ -362,6 +384,12 @@ impl Draft<'_> {
 /// good, and asking the person for another one would end in the same refusal.
 fn is_of_the_signature(failure: &Failure) -> bool {
     !matches!(failure.code.as_str(), "billing_error" | "permission_error")
+}
+
+/// Steps that make something new each time, so that nothing needs to be looked for. A repeat still waits until the first
+/// request can have ended: of two contents to sign the service may take the one that it made last for the valid one.
+fn is_made_anew(step: Step) -> bool {
+    matches!(step, Step::UploadBlob | Step::PrepareContent | Step::SendSignature)
 }
 
 /// What a person does about a step that failed for good.

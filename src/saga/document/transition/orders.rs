@@ -126,6 +126,7 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
         | Step::CreateDraft
         | Step::FindDraft
         | Step::SetRoute
+        | Step::FindRoute
         | Step::PrepareContent
         | Step::TellSigner
         | Step::SendSignature

@@ -79,6 +79,7 @@ fn status_of(step: Step) -> RobotStatus {
         | Step::CreateDraft
         | Step::FindDraft
         | Step::SetRoute
+        | Step::FindRoute
         | Step::PrepareContent => RobotStatus::Accepted,
         Step::FetchSigned
         | Step::ScanFolder

@@ -108,9 +108,8 @@ impl<'a> Draft<'a> {
         );
     }
 
-    /// Sends one reminder for all that are due: after a standstill people are not told twice in a row.
-    fn remind(&mut self, w: &Waiting) -> Result<(), IllegalEvent> {
-        let times = self.reminders_ms();
+    /// Counts all reminders that are due as one that is sent now, and sets the next.
+    pub(super) fn count_reminders(&mut self, w: &Waiting, times: &[u64]) {
         let due = times.iter().take_while(|ms| w.since.plus_ms(**ms) <= self.cx.now).count();
         let sent = (w.reminders + 1).max(u32::try_from(due).unwrap_or(u32::MAX));
         let next = times.get(sent as usize).map(|ms| w.since.plus_ms(*ms));
@@ -118,6 +117,11 @@ impl<'a> Draft<'a> {
             w.reminders = sent;
             w.next_reminder_at = next;
         }
+    }
+
+    /// Sends one reminder for all that are due: after a standstill people are not told twice in a row.
+    fn remind(&mut self, w: &Waiting) -> Result<(), IllegalEvent> {
+        self.count_reminders(w, self.reminders_ms());
         let delivery = &self.next.saga.delivery;
         if delivery.notify.is_empty() || !delivery.notify_on.contains(&Occasion::Reminder) {
             self.rearm();

@@ -42,7 +42,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -551,6 +551,7 @@ impl Opening<'_> {
                 threads: Mutex::new(Some(threads)),
                 readers: Mutex::new(readers),
                 lock: Mutex::new(Some(lock)),
+                documents_as: AtomicU16::new(0),
             })),
             report,
         ))

@@ -337,6 +337,31 @@ mod tests {
     }
 
     #[test]
+    fn a_crash_spends_nothing_twice_where_the_bucket_is_smaller_than_a_payment() {
+        let bucket = LeakyBucket { rate_milli_per_s: 1_000, burst: 4 };
+        let budget = SharedBudget::new(Some(bucket));
+        let mut durable = PortalState::default();
+        let mut now = NOW;
+        // A burst, then a request each second, as fast as the bucket lets them: all of one payment.
+        for _ in 0..10 {
+            if budget.payer() == Payer::Me {
+                budget.write_into(&mut durable, now);
+                budget.paid(&Ok::<(), ()>(()));
+            }
+            match budget.take(now) {
+                Spend::Granted => {}
+                Spend::WaitUntil(until) => {
+                    now = until;
+                    assert_eq!(budget.take(now), Spend::Granted);
+                }
+                Spend::Unpaid => unreachable!("it was paid"),
+            }
+        }
+        let level = bucket.level_milli(&budget.inner().level, now);
+        assert!(bucket.level_milli(&durable, now) >= level, "a crash now would overspend");
+    }
+
+    #[test]
     fn of_several_records_the_highest_counts() {
         let budget = SharedBudget::new(Some(LeakyBucket::CLOUD));
         for milli in [10_000, 40_000, 5_000] {

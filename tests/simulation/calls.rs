@@ -248,7 +248,7 @@ impl Life {
                 self.pay_ahead().await?;
             }
             match self.budget.take(self.wall()) {
-                Spend::Granted => {}
+                Spend::Granted => self.world.bucket.request(self.now_ms)?,
                 Spend::WaitUntil(until) => {
                     self.at_wall(until, Happening::Call(order));
                     return Ok(());
@@ -364,7 +364,7 @@ impl Life {
         if matches!(order.effect, Effect::ReadItem { .. }) {
             return Ok(Err(no_answer()));
         }
-        let done = self.world.perform(order, self.now_ms, self.wall())?;
+        let done = self.world.perform(order, self.wall())?;
         let end = done.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "done");
         self.trace.note(self.now_ms, format_args!("{} {} {end}", order.saga.short(), order.effect.name()));
         for news in std::mem::take(&mut self.world.news) {

@@ -106,6 +106,8 @@ pub struct Tally {
     pub older_records: u64,
     pub delivered: u64,
     pub refused: u64,
+    /// Seeds in which the portal's bucket was nearly full.
+    pub full_buckets: u64,
 }
 
 impl Tally {
@@ -126,6 +128,7 @@ impl Tally {
             older_records,
             delivered,
             refused,
+            full_buckets,
         } = other;
         self.seeds += seeds;
         self.virtual_ms += virtual_ms;
@@ -142,6 +145,7 @@ impl Tally {
         self.older_records += older_records;
         self.delivered += delivered;
         self.refused += refused;
+        self.full_buckets += full_buckets;
     }
 }
 
@@ -228,6 +232,7 @@ impl Life {
     pub async fn lived(mut self) -> End {
         let broken = self.live().await.err();
         self.tally.virtual_ms = self.now_ms;
+        self.tally.full_buckets = u64::from(self.world.bucket.is_nearly_full());
         self.disk.die();
         self.store = None;
         End { tally: self.tally, trace: self.trace.hash(), broken }
@@ -498,6 +503,12 @@ impl Life {
         for _ in 0..self.chance.below(6) {
             let at = self.chance.below(chaos);
             self.later(at, Happening::Meddle);
+        }
+        if self.plan.storm {
+            for _ in 0..self.chance.below(4) {
+                let at = self.chance.below(30 * SECOND);
+                self.later(at, Happening::Kill);
+            }
         }
         for _ in 0..self.chance.below(2 + self.plan.crash_permille / 2) {
             let at = self.chance.below(chaos);

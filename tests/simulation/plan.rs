@@ -59,6 +59,8 @@ pub struct Plan {
     pub idempotent: bool,
     /// Which release's records are written at first; 0 = the newest.
     pub version: u16,
+    /// Whether everything begins at once at a portal with a small bucket, and the process dies in the middle of it.
+    pub storm: bool,
 }
 
 pub fn portal() -> PortalId {
@@ -73,18 +75,19 @@ impl Plan {
     pub fn of(chance: &mut Chance) -> Self {
         let chaos_ms = chance.pick(&[6 * HOUR, 3 * DAY, 21 * DAY]);
         let idempotent = chance.percent(10);
-        let storm = chance.percent(30);
-        let count = if storm { chance.between(4, 9) } else { chance.between(1, 5) };
-        let wishes = (0..count).map(|n| wish(chance, n, if storm { MINUTE } else { chaos_ms })).collect();
+        let storm = chance.percent(25);
+        let count = if storm { chance.between(5, 10) } else { chance.between(1, 5) };
+        let wishes = (0..count).map(|n| wish(chance, n, if storm { 4 * SECOND } else { chaos_ms })).collect();
         Self {
             policy: policy(chance, idempotent),
-            bucket: bucket(chance),
+            bucket: bucket(chance, storm),
             wishes,
             chaos_ms,
             fault_permille: chance.pick(&[0, 50, 150, 350]),
-            crash_permille: chance.pick(&[0, 2, 6, 15]),
+            crash_permille: chance.pick(&[0, 3, 8, 25]),
             idempotent,
             version: chance.pick(&[0, 1, 1, 2]),
+            storm,
         }
     }
 }
@@ -94,13 +97,21 @@ fn wish(chance: &mut Chance, n: u64, within_ms: u64) -> Wish {
     Wish { sort, at_ms: chance.below(within_ms / 2 + 1), item: 500 + n, file: 9_000 + 10 * n }
 }
 
-fn bucket(chance: &mut Chance) -> LeakyBucket {
+fn bucket(chance: &mut Chance, storm: bool) -> LeakyBucket {
+    let small = |chance: &mut Chance, burst| LeakyBucket {
+        rate_milli_per_s: u32::try_from(chance.between(200, 2_000)).expect("small"),
+        burst: u32::try_from(burst).expect("small"),
+    };
     match chance.below(3) {
+        _ if storm => {
+            let burst = chance.between(4, 8);
+            small(chance, burst)
+        }
         0 => LeakyBucket::CLOUD,
-        _ => LeakyBucket {
-            rate_milli_per_s: u32::try_from(chance.between(200, 2_000)).expect("small"),
-            burst: u32::try_from(chance.between(4, 20)).expect("small"),
-        },
+        _ => {
+            let burst = chance.between(4, 20);
+            small(chance, burst)
+        }
     }
 }
 

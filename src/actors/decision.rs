@@ -45,9 +45,9 @@ pub struct Beginning {
 #[derive(Debug)]
 pub enum Applied {
     /// It changed nothing; the notice that brought it is settled.
-    Unchanged(Record),
+    Unchanged(Box<Record>),
     /// The decision is durable.
-    Committed(Committed),
+    Committed(Box<Committed>),
 }
 
 /// A durable decision.
@@ -96,7 +96,7 @@ impl Decider<'_> {
     ///
     /// # Errors
     /// [`HandleError::Taken`] if another one has the source; else as [`Decider::apply`].
-    pub async fn begin(&self, order: Beginning) -> Result<Committed, HandleError> {
+    pub async fn begin(&self, order: Beginning) -> Result<Applied, HandleError> {
         let cx = self.context();
         let (portal, source, rule) = (&order.portal, order.source, order.rule);
         let next = match order.robot {
@@ -106,7 +106,10 @@ impl Decider<'_> {
         let next = next.map_err(|e| HandleError::Panicked(e.to_string()))?;
         let effect = next.effect.clone();
         match self.store.commit(commit_of(None, next, order.notice, cx.now)).await {
-            Ok(Stored { saga, .. }) => Ok(Committed { before: saga.step, saga, event: None, effect }),
+            Ok(Stored { saga, .. }) => {
+                let committed = Committed { before: saga.step, saga, event: None, effect };
+                Ok(Applied::Committed(Box::new(committed)))
+            }
             Err(CommitError::ClaimTaken { by, .. }) => Err(HandleError::Taken { by }),
             Err(CommitError::Stale) => Err(HandleError::Taken { by: self.id }),
             Err(CommitError::Store(e)) => Err(HandleError::Store(e)),
@@ -128,13 +131,14 @@ impl Decider<'_> {
             let next = self.decide(&stored.saga, &event)?;
             if !next.changes(&stored.saga) {
                 self.settle(notice).await?;
-                return Ok(Applied::Unchanged(stored.saga));
+                return Ok(Applied::Unchanged(Box::new(stored.saga)));
             }
             let (effect, before) = (next.effect.clone(), stored.saga.step);
             let commit = commit_of(Some(stored.clone()), next, notice, (self.moment)().now);
             match self.store.commit(commit).await {
                 Ok(Stored { saga, .. }) => {
-                    return Ok(Applied::Committed(Committed { saga, before, event: Some(event), effect }));
+                    let committed = Committed { saga, before, event: Some(event), effect };
+                    return Ok(Applied::Committed(Box::new(committed)));
                 }
                 Err(CommitError::Stale) => stored = self.load().await?,
                 Err(CommitError::ClaimTaken { claim, by }) => event = Event::ClaimTaken { claim, by },

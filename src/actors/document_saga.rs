@@ -169,7 +169,7 @@ impl Worker {
             let running = |token| self.runner.is_running(self.id, token);
             match decision::event_of_restart(&stored.saga, running) {
                 Some(event) => decider.apply(stored, event, None).await,
-                None => Ok(Applied::Unchanged(stored.saga)),
+                None => Ok(Applied::Unchanged(Box::new(stored.saga))),
             }
         })
         .await
@@ -182,7 +182,7 @@ impl Worker {
             let running = |token| self.runner.is_running(self.id, token);
             match decision::event_of_timer(&stored.saga, self.parts.clock.now(), running) {
                 Some(event) => decider.apply(stored, event, None).await,
-                None => Ok(Applied::Unchanged(stored.saga)),
+                None => Ok(Applied::Unchanged(Box::new(stored.saga))),
             }
         })
         .await
@@ -198,7 +198,7 @@ impl Worker {
     }
 
     async fn begin(&self, order: Beginning) -> Result<Record, HandleError> {
-        self.decide(async |decider| decider.begin(order).await.map(Applied::Committed)).await
+        self.decide(async |decider| decider.begin(order).await).await
     }
 
     /// Decides and commits, then acts on what was committed.
@@ -211,8 +211,9 @@ impl Worker {
         let (store, policy, metrics) = (&parts.store, &parts.policy, &*parts.metrics);
         let decider = Decider { id: self.id, store, policy, metrics, moment: &moment };
         match work(&decider).await? {
-            Applied::Unchanged(saga) => Ok(saga),
-            Applied::Committed(Committed { saga, before, event, effect }) => {
+            Applied::Unchanged(saga) => Ok(*saga),
+            Applied::Committed(committed) => {
+                let Committed { saga, before, event, effect } = *committed;
                 crash_point::reach(CrashPoint::Committed);
                 if let Some(event) = &event {
                     self.tell(before, &saga, event);

@@ -370,7 +370,7 @@ impl NoticeRouter {
         for _ in 0..2 {
             let way = notice_way::of_source(&self.parts.store, &portal, &source).await?;
             if let Way::Tell(saga, event) = way {
-                let deliver = Deliver { saga, event, notice: Some(notice.id) };
+                let deliver = Deliver { saga, event: *event, notice: Some(notice.id) };
                 return scheduler.send(deliver).await?.map(drop).map_err(RouteError::from);
             }
             if way != Way::Begin {
@@ -424,7 +424,7 @@ impl NoticeRouter {
             Way::Done(why) => self.done(notice, why).await,
             Way::Park { reason, lookup } => self.park(notice, reason, lookup).await,
             Way::Tell(saga, event) => {
-                match scheduler.send(Deliver { saga, event, notice: Some(notice.id) }).await? {
+                match scheduler.send(Deliver { saga, event: *event, notice: Some(notice.id) }).await? {
                     Ok(_) => Ok(()),
                     Err(HandleError::NotFound(_)) => self.done(notice, "forgotten").await,
                     Err(error) => Err(error.into()),

@@ -22,7 +22,7 @@ pub enum Way {
         lookup: Option<String>,
     },
     /// The saga is told.
-    Tell(SagaId, Event),
+    Tell(SagaId, Box<Event>),
     /// The source gets a saga.
     Begin,
 }
@@ -42,7 +42,7 @@ pub async fn of_source(store: &Store, portal: &PortalId, source: &Source) -> Res
     Ok(match (store.claimed(&claim).await?, source) {
         (None, _) => Way::Begin,
         // An item that is being read must be read once more.
-        (Some(owner), Source::CrmItem { .. }) => Way::Tell(owner, Event::TriggeredAgain),
+        (Some(owner), Source::CrmItem { .. }) => Way::Tell(owner, Box::new(Event::TriggeredAgain)),
         // A file is simply known.
         (Some(_), _) => Way::Done("duplicate"),
     })
@@ -74,7 +74,7 @@ pub async fn of_easydocs(
         status: status_of(&callback.status),
         raw_status: callback.raw_status,
     };
-    Ok(Way::Tell(saga, event))
+    Ok(Way::Tell(saga, Box::new(event)))
 }
 
 /// A hint of iDocs: the document it names is asked for its status.
@@ -88,7 +88,7 @@ pub async fn of_idocs(store: &Store, settings: &idocs::Settings, body: &[u8]) ->
     };
     // Documents that people send in the cabinet are not ours, and their hints come here too.
     Ok(match store.claimed(&own_document_claim(&hint.document_id)).await? {
-        Some(saga) => Way::Tell(saga, Event::Own(OwnEvent::StatusHint)),
+        Some(saga) => Way::Tell(saga, Box::new(Event::Own(OwnEvent::StatusHint))),
         None => Way::Done("filtered"),
     })
 }

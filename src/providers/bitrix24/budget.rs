@@ -6,7 +6,6 @@
 
 use crate::domain::Timestamp;
 use crate::domain::portal::PortalState;
-use crate::limits;
 
 /// One request in the thousandths that the level is counted in.
 const ONE: u64 = 1_000;
@@ -85,11 +84,8 @@ impl LeakyBucket {
         burst.saturating_sub(self.rate()).max(ONE)
     }
 
-    /// Above all that a sound record can say: a full bucket, and what is paid ahead on top of it. A small bucket's
-    /// payment is larger than the bucket itself, and a restart that cut it would spend it twice.
     fn level_max(self) -> u64 {
-        let ahead = (limits::BUDGET_AHEAD + limits::BUDGET_LOW_WATER) * ONE;
-        self.capacity_milli().saturating_mul(2).saturating_add(ahead)
+        self.capacity_milli().saturating_mul(2)
     }
 
     fn rate(self) -> u64 {

@@ -167,7 +167,7 @@ impl Life {
             }
             Err(error) => return Ok(Err(error)),
         };
-        let Committed { saga, before, event, effect } = committed;
+        let Committed { saga, before, event, effect } = *committed;
         self.trace.note(
             self.now_ms,
             format_args!(
@@ -244,11 +244,15 @@ impl Life {
     pub async fn call(&mut self, order: Order) -> Result<(), Stop> {
         self.may_die()?;
         if is_for_portal(&order.effect) {
-            if self.budget.payer() == Payer::Me {
+            if self.budget.payer(self.wall()) == Payer::Me {
                 self.pay_ahead().await?;
             }
             match self.budget.take(self.wall()) {
-                Spend::Granted => self.world.bucket.request(self.now_ms)?,
+                Spend::Granted => {
+                    let level = self.budget.level(self.wall()).map_or(0.0, |level| level.level);
+                    self.trace.note(self.now_ms, format_args!("a request is sent, level {level:.3}"));
+                    self.world.bucket.request(self.now_ms)?;
+                }
                 Spend::WaitUntil(until) => {
                     self.at_wall(until, Happening::Call(order));
                     return Ok(());

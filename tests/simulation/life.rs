@@ -450,9 +450,9 @@ impl Life {
 
     fn options(&self) -> StoreOptions {
         let mut options = StoreOptions::new(self.dir.path().join("store"));
-        options.segment_bytes = 256 << 10;
-        options.checkpoint_every_bytes = 128 << 10;
-        options.snapshot_every_bytes = 512 << 10;
+        options.segment_bytes = 128 << 10;
+        options.checkpoint_every_bytes = 64 << 10;
+        options.snapshot_every_bytes = 192 << 10;
         options.min_free_bytes = 1 << 20;
         options
     }

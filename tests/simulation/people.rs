@@ -7,7 +7,7 @@ use super::plan::{DAY, HOUR, MINUTE, Sort, Wish, deal, portal};
 use super::sabotage::Sabotage;
 use super::witness::About;
 use super::world::{SECRET, own_word};
-use edobridge::actors::decision::{Applied, Beginning, Decider};
+use edobridge::actors::decision::{Beginning, Decider};
 use edobridge::actors::document_saga::HandleError;
 use edobridge::actors::notice_way::{self, Way};
 use edobridge::actors::trigger::{self, Trigger};
@@ -330,7 +330,7 @@ impl Life {
         match outcome {
             // It will be looked at again, and found to be a repeat.
             Err(HandleError::Taken { .. }) => Ok(()),
-            outcome => match self.concluded(outcome.map(Applied::Committed), Some(notice.id))? {
+            outcome => match self.concluded(outcome, Some(notice.id))? {
                 Ok(()) => Ok(()),
                 Err(error) => Err(Broken::new(Law::I14, format!("a beginning: {error}")).into()),
             },
@@ -346,7 +346,7 @@ impl Life {
                 if self.sabotage == Some(Sabotage::LastStateWins) {
                     self.overwrite_outcome(saga, &event).await?;
                 }
-                match self.deliver(saga, event, Some(notice.id)).await? {
+                match self.deliver(saga, *event, Some(notice.id)).await? {
                     Ok(()) => Ok(()),
                     Err(error) => Err(Broken::new(Law::I14, format!("a callback: {error}")).into()),
                 }

@@ -25,6 +25,7 @@ use std::cell::Cell;
 use tokio::io::AsyncWriteExt;
 
 /// What comes back of a call.
+#[expect(clippy::large_enum_variant, reason = "it is kept in a box")]
 #[derive(Debug, Clone)]
 pub enum Returned {
     Reply(Reply),

@@ -496,7 +496,7 @@ impl World {
         if draft.saved.as_deref() == Some(ticket) {
             return Ok(own(OwnAnswer::SignatureSaved));
         }
-        if !draft.tickets.get(ticket).is_some_and(|expires_at| *expires_at > wall) {
+        if draft.tickets.get(ticket).is_none_or(|expires_at| *expires_at <= wall) {
             return refused("ticket_expired");
         }
         if draft.saved.is_some() {

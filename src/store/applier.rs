@@ -127,6 +127,7 @@ impl Applier {
         if let Err(error) = self.work() {
             self.again_at = Instant::now() + AGAIN;
             tracing::error!(%error, "the view could not be written");
+            self.refuse_jobs();
         }
         if self.taking.is_none() || Instant::now() < self.again_at {
             self.shared.applier.sleep(self.pause());
@@ -331,12 +332,18 @@ impl Applier {
         let job = self.shared.jobs().as_mut().and_then(std::collections::VecDeque::pop_front);
         match job {
             Some(Job::Check { reply }) => {
-                self.apply_all(view)?;
-                let _ = reply.send(self.check(view));
+                let applied = self.apply_all(view);
+                let failed = |error| self.shared.state.view_failed(error);
+                let _ = reply.send(applied.clone().map_err(failed).and_then(|_| self.check(view)));
+                applied?;
             }
             Some(Job::Backup { target, progress, hold, reply }) => {
                 // Everything that was acknowledged before the backup was asked for shall be in it.
-                self.apply_all(view)?;
+                if let Err(error) = self.apply_all(view) {
+                    let failed = self.shared.state.view_failed(error.clone());
+                    drop(reply.send(Err(failed.into())));
+                    return Err(error);
+                }
                 let path = target.with_extension("partial");
                 match SnapshotWriter::create(&self.shared.host.disk, &path, &self.shared.format.to_text()) {
                     Ok(writer) => self.begin(writer, Purpose::Backup { target, progress, hold, reply }),
@@ -347,6 +354,19 @@ impl Applier {
             None => {}
         }
         Ok(())
+    }
+
+    /// While the view cannot be opened again, whoever asks for something hears why instead of waiting: a disk may
+    /// stay full, or read-only, for long.
+    fn refuse_jobs(&self) {
+        let Err(away) = self.shared.state.view() else { return };
+        let jobs = self.shared.jobs().as_mut().map(std::mem::take).unwrap_or_default();
+        for job in jobs {
+            match job {
+                Job::Check { reply } => drop(reply.send(Err(away.clone()))),
+                Job::Backup { reply, .. } => drop(reply.send(Err(away.clone().into()))),
+            }
+        }
     }
 
     /// The view stands still while this runs, and holds everything up to some entry, counters included.

@@ -6,9 +6,9 @@
 //!
 //! It deliberately does not know what the files mean.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -145,16 +145,35 @@ impl Disk {
         self.run(&DiskOp::SyncDir { path }, || File::open(path)?.sync_all())
     }
 
-    /// Makes a directory, its parents, and their entries durable.
+    /// Makes a directory and those above it that are missing, all durable with their names. The name of one that is
+    /// there already is made durable as well: whoever made it may have died before he could.
     pub(super) fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.make_dir(path, 0o777)
+    }
+
+    /// The same for nobody else to read.
+    pub(super) fn create_private_dir(&self, path: &Path) -> io::Result<()> {
+        self.make_dir(path, 0o700)
+    }
+
+    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let Some(parent) = path.parent() else { return Ok(()) };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         if path.is_dir() {
-            return Ok(());
+            return match self.sync_dir(parent) {
+                // Not made by us: somebody else's directory that we may enter and not read.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                other => other,
+            };
         }
-        fs::create_dir_all(path)?;
-        match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => Ok(()),
+        if !parent.is_dir() {
+            self.make_dir(parent, mode)?;
         }
+        match DirBuilder::new().mode(mode).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            other => other?,
+        }
+        self.sync_dir(parent)
     }
 
     /// Replaces a small file so that after a power cut there is either the old one or the new one.

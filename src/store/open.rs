@@ -40,7 +40,6 @@ use crate::saga::document::Step;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -120,7 +119,7 @@ pub(super) fn open(
     let began = Instant::now();
     check_options(&options)?;
     let layout = Layout::new(&options.dir);
-    make_private_dir(&layout.dir).map_err(io("making", &layout.dir))?;
+    make_private_dir(&layout.dir, &host.disk).map_err(io("making", &layout.dir))?;
     let lock = layout.take_lock()?;
     let (format, age) = read_or_make_format(&layout, &host.disk)?;
     let format = raise_format(format, &layout, &host.disk)?;
@@ -147,12 +146,14 @@ pub(super) fn open(
 }
 
 /// Notices hold what remote systems sent, tokens included: nobody else on the machine may read them.
-fn make_private_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
+///
+/// The directory around it (the data directory, which is ours too) as well, where we make it. Their names are made
+/// durable, or a power cut could take the whole store with everything that was acknowledged in it.
+fn make_private_dir(dir: &Path, disk: &Disk) -> io::Result<()> {
+    if let Some(around) = dir.parent().filter(|around| !around.as_os_str().is_empty()) {
+        disk.create_private_dir(around)?;
     }
-    // the directory around it (the data directory, which is ours too) as well, where we make it
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    disk.create_private_dir(dir)
 }
 
 /// Whether there was a store.

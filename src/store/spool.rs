@@ -17,7 +17,7 @@ use super::disk::{Disk, DiskFile, list_dir};
 use super::error::{SpoolError, StoreError};
 use crate::domain::{FileDigest, SpoolFile};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,8 @@ struct Inner {
     disk_low: Arc<AtomicBool>,
     next_temp: AtomicU64,
     ledger: Mutex<Ledger>,
+    /// Directories of finished files whose own names are known to be durable.
+    durable_shards: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// Who needs what, beside the references in the state.
@@ -82,6 +84,7 @@ impl Spool {
             disk_low,
             next_temp: AtomicU64::new(1),
             ledger: Mutex::default(),
+            durable_shards: Mutex::default(),
         };
         inner.disk.create_dir(&inner.temp_dir())?;
         for path in list_dir(&inner.temp_dir())? {
@@ -228,6 +231,17 @@ impl Inner {
         Ok(())
     }
 
+    /// Makes the directory of a finished file, durable with its name. Each once: somebody else who is making it may
+    /// not have synced its name yet, and whoever made it earlier may have died before he could.
+    fn make_shard(&self, shard: &Path) -> io::Result<()> {
+        let mut durable = self.durable_shards.lock().unwrap_or_else(PoisonError::into_inner);
+        if !durable.contains(shard) {
+            self.disk.create_dir(shard)?;
+            durable.insert(shard.to_owned());
+        }
+        Ok(())
+    }
+
     /// Candidates, and leases that have run out.
     fn take_candidates(&self, now: Instant) -> Vec<FileDigest> {
         let mut ledger = self.ledger();
@@ -353,7 +367,7 @@ impl SpoolSink {
         let digest = FileDigest(std::mem::take(&mut self.hash).finalize().into());
         let path = self.inner.path(digest);
         let shard = path.parent().unwrap_or(&self.inner.dir).to_owned();
-        self.inner.disk.create_dir(&shard)?;
+        self.inner.make_shard(&shard)?;
         self.name(digest, &path)?;
         self.inner.disk.sync_dir(&shard)?;
         Ok(SpoolFile { digest, size_bytes: self.written })

@@ -73,7 +73,8 @@ pub(super) enum ViewError {
 
 /// The open view.
 pub(super) struct View {
-    db: sled::Db,
+    /// There until it is dropped.
+    db: Option<sled::Db>,
     trees: Vec<sled::Tree>,
     dir: PathBuf,
 }
@@ -94,22 +95,22 @@ impl View {
             .join()
             .map_err(|panic| ViewError::Failed(format!("it panicked: {}", words(panic.as_ref()))))?;
         let (db, trees) = opened.map_err(classify)?;
-        Ok(Self { db, trees, dir: dir.to_owned() })
+        Ok(Self { db: Some(db), trees, dir: dir.to_owned() })
     }
 
     /// Whose view this is; none if it was not completed.
     pub fn store(&self) -> Result<Option<Bytes>, ViewError> {
-        guarded(|| Ok(self.db.get(STORE)?.map(bytes)))
+        guarded(|| Ok(self.db().get(STORE)?.map(bytes)))
     }
 
     /// Marks the view as complete and as belonging to this store.
     pub fn set_store(&self, id: &[u8; 16]) -> Result<(), ViewError> {
-        guarded(|| self.db.insert(STORE, &id[..]).map(drop))
+        guarded(|| self.db().insert(STORE, &id[..]).map(drop))
     }
 
     /// Everything up to this entry is in, and perhaps some of what follows.
     pub fn applied(&self) -> Result<u64, ViewError> {
-        let value = guarded(|| self.db.get(APPLIED))?;
+        let value = guarded(|| self.db().get(APPLIED))?;
         Ok(value.and_then(|v| v.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
     }
 
@@ -192,7 +193,7 @@ impl View {
 
     /// Notes that everything up to this entry is in.
     pub fn set_applied(&self, sequence: u64) -> Result<(), ViewError> {
-        guarded(|| self.db.insert(APPLIED, &sequence.to_be_bytes()[..]).map(drop))
+        guarded(|| self.db().insert(APPLIED, &sequence.to_be_bytes()[..]).map(drop))
     }
 
     /// Writes changes of one tree, which must come in the order of their keys.
@@ -242,18 +243,32 @@ impl View {
     /// Makes everything that was applied durable: sled's flush reaches only the kernel (it never calls
     /// fdatasync), so its files and directories are synced here.
     pub fn flush(&self, disk: &Disk) -> Result<(), ViewError> {
-        guarded(|| self.db.flush().map(drop))?;
+        guarded(|| self.db().flush().map(drop))?;
         sync_files(disk, &self.dir).map_err(|e| classify(sled::Error::Io(e)))
     }
 
-    /// Closes it; a panic of sled while it does so is of no interest any more.
-    pub fn close(self) {
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(self)));
+    /// Closes it.
+    pub fn close(self) {}
+
+    fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("it is taken out only when the view is dropped")
     }
 
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> u64 {
-        guarded(|| self.db.size_on_disk()).unwrap_or(0)
+        guarded(|| self.db().size_on_disk()).unwrap_or(0)
+    }
+}
+
+/// Sled syncs its file when its last handle goes, and panics if that fails. Nothing is lost by that, and whoever drops
+/// a view, perhaps because its disk has just failed, is to say so in words.
+impl Drop for View {
+    fn drop(&mut self) {
+        let (trees, db) = (std::mem::take(&mut self.trees), self.db.take());
+        let _ = catch_unwind(AssertUnwindSafe(move || {
+            drop(trees);
+            drop(db);
+        }));
     }
 }
 

@@ -4,24 +4,18 @@
 //! not hold, so that losing it loses nothing; it ends when the scheduler drops its address. It knows no wire format and no provider: effects are values.
 
 use super::crash_point::{self, CrashPoint};
+use super::decision::{self, Applied, Beginning, Committed, Decider, Moment, in_flight};
 use super::effect_runner::{EffectRunner, Order};
 use super::retry_scheduler::RetryScheduler;
 use super::{Parts, chance, panic_text};
-use crate::domain::{AttemptToken, NoticeId, PortalId, SagaId, Text};
+use crate::domain::{NoticeId, SagaId, Text};
 use crate::limits;
-use crate::saga::document::{
-    Context, DocumentSaga as Record, Event, IllegalEvent, Next, RobotWishes, Source, begin, begin_for_robot,
-    invariant, transition,
-};
-use crate::store::{Commit, CommitError, Fate, NewNotice, NoticeKind, StoreError, Stored};
+use crate::saga::document::{DocumentSaga as Record, Event};
+use crate::store::StoreError;
 use actix::prelude::*;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-
-/// How often a decision is made anew because the record changed below us or a name was taken. Each round reads
-/// the present truth, so more than a few mean a fault of ours.
-const ROUNDS_MAX: usize = 8;
 
 /// One active saga.
 pub struct DocumentSaga {
@@ -70,18 +64,7 @@ pub struct Handle {
 /// Create the saga; answered when it is durable.
 #[derive(Message)]
 #[rtype(result = "Result<Record, HandleError>")]
-pub struct Begin {
-    /// The portal.
-    pub portal: PortalId,
-    /// Where the file is.
-    pub source: Source,
-    /// The rule, if it is known.
-    pub rule: Option<String>,
-    /// What the robot wants that ordered it, if one did.
-    pub robot: Option<RobotWishes>,
-    /// The inbox entry that caused it, removed in the same commit.
-    pub notice: Option<NoticeId>,
-}
+pub struct Begin(pub Beginning);
 
 /// The process was restarted: what was under way is of unknown outcome.
 #[derive(Message)]
@@ -149,7 +132,7 @@ impl Handler<Begin> for DocumentSaga {
 
     fn handle(&mut self, msg: Begin, _: &mut Self::Context) -> Self::Result {
         let worker = self.worker();
-        self.atomically(async move { worker.begin(msg).await })
+        self.atomically(async move { worker.begin(msg.0).await })
     }
 }
 
@@ -180,144 +163,65 @@ struct Worker {
 }
 
 impl Worker {
-    async fn load(&self) -> Result<Stored, HandleError> {
-        let found = self.parts.store.load(self.id).await.map_err(HandleError::Store)?;
-        found.ok_or(HandleError::NotFound(self.id))
-    }
-
     async fn recover(&self) -> Result<(), HandleError> {
-        let stored = self.load().await?;
-        if let Some(token) = in_flight(&stored.saga).filter(|t| !self.runner.is_running(self.id, *t)) {
-            self.apply(stored, Event::AttemptLost { token }, None).await?;
-        }
-        Ok(())
+        self.decide(async |decider| {
+            let stored = decider.load().await?;
+            let running = |token| self.runner.is_running(self.id, token);
+            match decision::event_of_restart(&stored.saga, running) {
+                Some(event) => decider.apply(stored, event, None).await,
+                None => Ok(Applied::Unchanged(Box::new(stored.saga))),
+            }
+        })
+        .await
+        .map(drop)
     }
 
     async fn tick(&self) -> Result<(), HandleError> {
-        let stored = self.load().await?;
-        let Some(timer) = stored.saga.timer.filter(|t| t.due <= self.parts.clock.now()) else {
-            return Ok(());
-        };
-        let event = match in_flight(&stored.saga) {
-            Some(token) if self.runner.is_running(self.id, token) => Event::StillRunning { token },
-            _ => Event::TimerFired { kind: timer.kind },
-        };
-        self.apply(stored, event, None).await.map(drop)
+        self.decide(async |decider| {
+            let stored = decider.load().await?;
+            let running = |token| self.runner.is_running(self.id, token);
+            match decision::event_of_timer(&stored.saga, self.parts.clock.now(), running) {
+                Some(event) => decider.apply(stored, event, None).await,
+                None => Ok(Applied::Unchanged(Box::new(stored.saga))),
+            }
+        })
+        .await
+        .map(drop)
     }
 
     async fn handle(&self, event: Event, notice: Option<NoticeId>) -> Result<Record, HandleError> {
-        let stored = self.load().await?;
-        self.apply(stored, event, notice).await
+        self.decide(async |decider| {
+            let stored = decider.load().await?;
+            decider.apply(stored, event, notice).await
+        })
+        .await
     }
 
-    async fn begin(&self, order: Begin) -> Result<Record, HandleError> {
-        let cx = self.context();
-        let (portal, source, rule) = (&order.portal, order.source, order.rule);
-        let next = match order.robot {
-            Some(wishes) => begin_for_robot(self.id, portal, source, rule, wishes, cx),
-            None => begin(self.id, portal, source, rule, cx),
-        };
-        let next = next.map_err(|e| HandleError::Panicked(e.to_string()))?;
-        let effect = next.effect.clone();
-        match self.parts.store.commit(self.commit_of(None, next, order.notice)).await {
-            Ok(stored) => {
-                crash_point::reach(CrashPoint::Committed);
-                self.act(&stored.saga, effect);
-                self.hint(&stored.saga);
-                Ok(stored.saga)
-            }
-            Err(CommitError::ClaimTaken { by, .. }) => Err(HandleError::Taken { by }),
-            Err(CommitError::Stale) => Err(HandleError::Taken { by: self.id }),
-            Err(CommitError::Store(e)) => Err(HandleError::Store(e)),
-        }
+    async fn begin(&self, order: Beginning) -> Result<Record, HandleError> {
+        self.decide(async |decider| decider.begin(order).await).await
     }
 
-    fn context(&self) -> Context<'_> {
-        Context { now: self.parts.clock.now(), policy: &self.parts.policy, chance: chance() }
-    }
-
-    async fn apply(
+    /// Decides and commits, then acts on what was committed.
+    async fn decide(
         &self,
-        mut stored: Stored,
-        event: Event,
-        notice: Option<NoticeId>,
+        work: impl AsyncFnOnce(&Decider<'_>) -> Result<Applied, HandleError>,
     ) -> Result<Record, HandleError> {
-        let mut event = event;
-        for _ in 0..ROUNDS_MAX {
-            let next = self.decide(&stored.saga, &event)?;
-            if !next.changes(&stored.saga) {
-                self.settle(notice).await?;
-                return Ok(stored.saga);
+        let parts = &*self.parts;
+        let moment = || Moment { now: parts.clock.now(), chance: chance() };
+        let (store, policy, metrics) = (&parts.store, &parts.policy, &*parts.metrics);
+        let decider = Decider { id: self.id, store, policy, metrics, moment: &moment };
+        match work(&decider).await? {
+            Applied::Unchanged(saga) => Ok(*saga),
+            Applied::Committed(committed) => {
+                let Committed { saga, before, event, effect } = *committed;
+                crash_point::reach(CrashPoint::Committed);
+                if let Some(event) = &event {
+                    self.tell(before, &saga, event);
+                }
+                self.act(&saga, effect);
+                self.hint(&saga);
+                Ok(saga)
             }
-            let effect = next.effect.clone();
-            let before = stored.saga.step;
-            match self.parts.store.commit(self.commit_of(Some(stored.clone()), next, notice)).await {
-                Ok(committed) => {
-                    crash_point::reach(CrashPoint::Committed);
-                    self.tell(before, &committed.saga, &event);
-                    self.act(&committed.saga, effect);
-                    self.hint(&committed.saga);
-                    return Ok(committed.saga);
-                }
-                Err(CommitError::Stale) => stored = self.load().await?,
-                Err(CommitError::ClaimTaken { claim, by }) => event = Event::ClaimTaken { claim, by },
-                Err(CommitError::Store(e)) => return Err(HandleError::Store(e)),
-            }
-        }
-        Err(HandleError::Restless(self.id))
-    }
-
-    /// The pure decision; a fault of ours in it parks this saga and no other.
-    fn decide(&self, saga: &Record, event: &Event) -> Result<Next, HandleError> {
-        let fault = match transition(saga, event, self.context()) {
-            Ok(next) => match invariant::check(&next.saga).first() {
-                None => return Ok(next),
-                Some(broken) => {
-                    self.parts.metrics.invariant_violated(broken.id);
-                    format!("{}: {}", broken.id, broken.what)
-                }
-            },
-            Err(IllegalEvent::Rejected(text)) => return Err(HandleError::Rejected(text)),
-            Err(fault) => fault.to_string(),
-        };
-        tracing::error!(saga.id = %self.id, %fault, ?event, "a decision broke a rule, the saga is parked");
-        let parked = transition(saga, &Event::Panicked { text: fault }, self.context());
-        parked.map_err(|e| HandleError::Panicked(e.to_string()))
-    }
-
-    fn commit_of(&self, previous: Option<Stored>, next: Next, notice: Option<NoticeId>) -> Commit {
-        let mut saga = next.saga;
-        saga.revision = previous.as_ref().map_or(0, |p| p.saga.revision) + 1;
-        let received_at = self.parts.clock.now();
-        let enqueue = next
-            .spawn
-            .into_iter()
-            .map(|spawn| {
-                let trigger = super::trigger::Trigger { source: spawn.source, rule: Some(spawn.rule) };
-                NewNotice {
-                    kind: NoticeKind::FieldFile,
-                    portal: Some(saga.portal.clone()),
-                    received_at,
-                    content_type: super::trigger::CONTENT_TYPE.to_owned(),
-                    body: trigger.encode().into(),
-                }
-            })
-            .collect();
-        Commit {
-            previous,
-            saga,
-            history: next.history,
-            claims: next.claims,
-            release: next.release,
-            consumed: notice,
-            enqueue,
-        }
-    }
-
-    async fn settle(&self, notice: Option<NoticeId>) -> Result<(), HandleError> {
-        match notice {
-            Some(id) => self.parts.store.settle(id, Fate::Done).await.map_err(HandleError::Store),
-            None => Ok(()),
         }
     }
 
@@ -353,12 +257,5 @@ impl Worker {
             let order = Order { saga: self.id, portal, since, token, effect };
             self.runner.start(order, self.scheduler.clone());
         }
-    }
-}
-
-fn in_flight(saga: &Record) -> Option<AttemptToken> {
-    match saga.work {
-        crate::saga::document::Work::InFlight { token, .. } => Some(token),
-        crate::saga::document::Work::Idle => None,
     }
 }

@@ -11,6 +11,7 @@ use super::fair_turns::{FairTurns, Turn};
 use super::features::{Feature, SYSTEM_NOTICE};
 use super::folder;
 use super::item_work::delivery_of;
+use super::notice_way::status_of;
 use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
 use super::retry_scheduler::{Deliver, RetryScheduler};
 use super::session_registry::Sessions;
@@ -623,15 +624,6 @@ impl PortalWork<'_> {
         let info = drive::file_get(&self.caller, file_id).await?;
         let (found, _) = self.download(&info.download_url, bytes.size_bytes).await?;
         Ok(found.digest == bytes.digest)
-    }
-}
-
-/// What the adapter's word means to a saga.
-pub(super) fn status_of(status: &easydocs::CallbackStatus) -> CallbackStatus {
-    match status {
-        easydocs::CallbackStatus::Signed => CallbackStatus::Signed,
-        easydocs::CallbackStatus::Refused => CallbackStatus::Refused,
-        easydocs::CallbackStatus::Other(_) => CallbackStatus::Other,
     }
 }
 

@@ -5,21 +5,19 @@
 
 use super::Parts;
 use super::document_saga::HandleError;
-use super::effect_runner::{EffectRunner, status_of};
+use super::effect_runner::EffectRunner;
 use super::found::{Found, Subject};
 use super::installations::{Registry, WorkedOff};
 use super::item_reader::{ItemReader, Told};
+use super::notice_way::{self, Way, unreadable};
 use super::offline_queue::{self, Reservation};
 use super::retry_scheduler::{Create, Deliver, RetryScheduler};
 use super::trigger::Trigger;
-use crate::domain::{CrmItem, NoticeId, PortalId, SagaId, Text};
+use crate::domain::{CrmItem, NoticeId, PortalId, Text};
 use crate::limits;
 use crate::providers::bitrix24::{BitrixTrigger, IncomingEvent};
-use crate::providers::easydocs::callback::{self, Callback};
-use crate::providers::idocs::events;
+use crate::saga::document::Source;
 use crate::saga::document::rule::{self, GeneratedFacts, Trigger as RuleTrigger};
-use crate::saga::document::transition::{own_document_claim, reading_claim_of, source_claim};
-use crate::saga::document::{Claim, Event, OwnEvent, Source};
 use crate::store::{Fate, Notice, NoticeKind, StoreError};
 use crate::telemetry::metrics::{NoticeOutcome, TriggerKind, TriggerOutcome};
 use actix::prelude::*;
@@ -370,11 +368,13 @@ impl NoticeRouter {
     ) -> Result<(), RouteError> {
         // Two rounds: a saga may take the source between our look and our commit.
         for _ in 0..2 {
-            if self.is_own_copy(&portal, &source).await? {
-                return self.done(notice, "own_copy").await;
+            let way = notice_way::of_source(&self.parts.store, &portal, &source).await?;
+            if let Way::Tell(saga, event) = way {
+                let deliver = Deliver { saga, event: *event, notice: Some(notice.id) };
+                return scheduler.send(deliver).await?.map(drop).map_err(RouteError::from);
             }
-            if let Some(owner) = self.owner(&portal, &source).await? {
-                return self.repeat(notice, owner, &source, scheduler).await;
+            if way != Way::Begin {
+                return self.follow(notice, way, scheduler).await;
             }
             let (portal, source, rule) = (portal.clone(), source.clone(), rule.clone());
             let create = Create { portal, source, rule, robot: None, notice: Some(notice.id) };
@@ -387,37 +387,6 @@ impl NoticeRouter {
         Err(HandleError::Panicked("the source is taken and yet has no owner".to_owned()).into())
     }
 
-    async fn is_own_copy(&self, portal: &PortalId, source: &Source) -> Result<bool, RouteError> {
-        let Source::DriveFile { file_id } = source else {
-            return Ok(false);
-        };
-        let claim = Claim::EchoFile { portal: portal.clone(), file_id: *file_id };
-        Ok(self.parts.store.claimed(&claim).await?.is_some())
-    }
-
-    async fn owner(&self, portal: &PortalId, source: &Source) -> Result<Option<SagaId>, RouteError> {
-        let claim = reading_claim_of(portal, source).unwrap_or_else(|| source_claim(portal, source));
-        Ok(self.parts.store.claimed(&claim).await?)
-    }
-
-    /// A repeat of a trigger: an item that is being read must be read once more, a file is simply known.
-    async fn repeat(
-        &self,
-        notice: &Notice,
-        owner: SagaId,
-        source: &Source,
-        scheduler: &Addr<RetryScheduler>,
-    ) -> Result<(), RouteError> {
-        if !matches!(source, Source::CrmItem { .. }) {
-            return self.done(notice, "duplicate").await;
-        }
-        let deliver = Deliver { saga: owner, event: Event::TriggeredAgain, notice: Some(notice.id) };
-        match scheduler.send(deliver).await? {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     // ---- EasyDocs ------------------------------------------------------------------------------------------
 
     async fn easydocs_callback(
@@ -425,30 +394,8 @@ impl NoticeRouter {
         notice: &Notice,
         scheduler: &Addr<RetryScheduler>,
     ) -> Result<(), RouteError> {
-        let callback = match callback::parse(&self.parts.easydocs, &notice.body) {
-            Ok(callback) => callback,
-            Err(error) => {
-                return self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await;
-            }
-        };
-        if !self.parts.easydocs.callback.events.contains(&callback.event) {
-            return self.park(notice, unknown_event(&callback), None).await;
-        }
-        let Some(saga) = self.document_of(&callback).await? else {
-            let lookup = Some(callback.document_id.clone());
-            return self.park(notice, unknown_document(&callback), lookup).await;
-        };
-        let event = Event::CallbackArrived {
-            document_id: callback.document_id,
-            external_id: callback.external_id,
-            status: status_of(&callback.status),
-            raw_status: callback.raw_status,
-        };
-        match scheduler.send(Deliver { saga, event, notice: Some(notice.id) }).await? {
-            Ok(_) => Ok(()),
-            Err(HandleError::NotFound(_)) => self.done(notice, "forgotten").await,
-            Err(error) => Err(error.into()),
-        }
+        let way = notice_way::of_easydocs(&self.parts.store, &self.parts.easydocs, &notice.body).await?;
+        self.follow(notice, way, scheduler).await
     }
 
     // ---- iDocs ---------------------------------------------------------------------------------------------
@@ -462,33 +409,29 @@ impl NoticeRouter {
         let Some(idocs) = &self.parts.idocs else {
             return self.park(notice, unreadable("iDocs не настроен", "iDocs is not configured"), None).await;
         };
-        let hint = match events::parse_event(idocs.client.settings(), &notice.body) {
-            Ok(hint) => hint,
-            Err(error) => {
-                return self.park(notice, unreadable(&error.to_string(), &error.to_string()), None).await;
-            }
-        };
-        // Documents that people send in the cabinet are not ours, and their hints come here too.
-        let Some(saga) = self.parts.store.claimed(&own_document_claim(&hint.document_id)).await? else {
-            return self.done(notice, "filtered").await;
-        };
-        let deliver = Deliver { saga, event: Event::Own(OwnEvent::StatusHint), notice: Some(notice.id) };
-        match scheduler.send(deliver).await? {
-            Ok(_) => Ok(()),
-            Err(HandleError::NotFound(_)) => self.done(notice, "forgotten").await,
-            Err(error) => Err(error.into()),
-        }
+        let way = notice_way::of_idocs(&self.parts.store, idocs.client.settings(), &notice.body).await?;
+        self.follow(notice, way, scheduler).await
     }
 
-    async fn document_of(&self, callback: &Callback) -> Result<Option<SagaId>, RouteError> {
-        let by_id = Claim::ProviderDocument(callback.document_id.clone());
-        if let Some(saga) = self.parts.store.claimed(&by_id).await? {
-            return Ok(Some(saga));
+    /// A notice that needs no saga of its own goes its way.
+    async fn follow(
+        &self,
+        notice: &Notice,
+        way: Way,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Result<(), RouteError> {
+        match way {
+            Way::Done(why) => self.done(notice, why).await,
+            Way::Park { reason, lookup } => self.park(notice, reason, lookup).await,
+            Way::Tell(saga, event) => {
+                match scheduler.send(Deliver { saga, event: *event, notice: Some(notice.id) }).await? {
+                    Ok(_) => Ok(()),
+                    Err(HandleError::NotFound(_)) => self.done(notice, "forgotten").await,
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Way::Begin => Err(HandleError::Panicked("only a trigger makes a document".to_owned()).into()),
         }
-        let Some(external_id) = callback.external_id.clone() else {
-            return Ok(None);
-        };
-        Ok(self.parts.store.claimed(&Claim::External(external_id)).await?)
     }
 }
 
@@ -512,33 +455,6 @@ fn outcome_of(why: &str) -> TriggerOutcome {
         "duplicate" => TriggerOutcome::Duplicate,
         _ => TriggerOutcome::Filtered,
     }
-}
-
-fn unreadable(ru: &str, en: &str) -> Text {
-    Text::new(
-        format!("Подлинное, но непригодное уведомление: {ru}."),
-        format!("Authentic but unusable: {en}."),
-    )
-}
-
-fn unknown_event(callback: &Callback) -> Text {
-    let name = crate::saga::document::words::plain(&callback.event);
-    Text::new(
-        format!("Событие EasyDocs «{name}» не перечислено в easydocs.callback.events."),
-        format!("The EasyDocs event \"{name}\" is not listed in easydocs.callback.events."),
-    )
-}
-
-fn unknown_document(callback: &Callback) -> Text {
-    let id = crate::saga::document::words::plain(&callback.document_id);
-    Text::new(
-        format!(
-            "Документ EasyDocs {id} нам не известен: создан не нами, либо ответ на создание ещё не пришёл."
-        ),
-        format!(
-            "EasyDocs document {id} is unknown to us: not ours, or the answer to its create has not come yet."
-        ),
-    )
 }
 
 /// The whole chain of an error in one line.

@@ -3,6 +3,7 @@
 //! Restart is "run what is due": everything it does comes from the store, so a lost hint, a dead actor or a dead
 //! process only delays. Hints arrive through one coalescing bell; a scan runs now and then all the same.
 
+use super::decision::Beginning;
 use super::document_saga::{Begin, DocumentSaga, Handle, HandleError, Recover, Tick};
 use super::effect_runner::EffectRunner;
 use super::notice_router::{NoticeRouter, Routed};
@@ -368,7 +369,7 @@ impl Handler<Create> for RetryScheduler {
     fn handle(&mut self, msg: Create, ctx: &mut Self::Context) -> Self::Result {
         let id = new_saga_id(self.parts.clock.now(), chance());
         let Create { portal, source, rule, robot, notice } = msg;
-        let begin = Begin { portal, source, rule, robot, notice };
+        let begin = Begin(Beginning { portal, source, rule, robot, notice });
         let sent = self.enlist(id, ctx.address()).send(begin);
         Box::pin(sent.into_actor(self).map(move |outcome, this, ctx| {
             let outcome = flatten(outcome, id);

@@ -49,6 +49,7 @@ mod layout;
 pub mod list;
 mod loaders;
 pub mod notice;
+mod older;
 pub mod open;
 pub mod options;
 mod overlay;
@@ -105,6 +106,7 @@ use shared::Shared;
 use state::{Range, State};
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -132,6 +134,8 @@ struct Handle {
     readers: Mutex<Readers>,
     /// Held as long as the store is open.
     lock: Mutex<Option<File>>,
+    /// See [`Store::write_documents_as`].
+    documents_as: AtomicU16,
 }
 
 impl Handle {
@@ -226,11 +230,21 @@ impl Store {
     /// See [`CommitError`].
     pub async fn commit(&self, commit: Commit) -> Result<Stored, CommitError> {
         let mut commit = PreparedCommit::new(commit)?;
+        let version = self.0.documents_as.load(Ordering::Relaxed);
+        if let Some(older) = older::document_as(version, &commit.saga) {
+            commit.raw = older.into();
+        }
         let files = commit.new_files();
         if !files.is_empty() {
             commit.pins = Some(self.spool().pin(&files)?);
         }
         self.ask(|reply| Command::Commit { commit: Box::new(commit), reply }).await?
+    }
+
+    /// From now on documents are written as the release with this version of the record did, wherever what they hold was
+    /// known to it: for tests of an upgrade in mid-flight. 0 = the newest, as always in production.
+    pub fn write_documents_as(&self, version: u16) {
+        self.0.documents_as.store(version, Ordering::Relaxed);
     }
 
     /// The saga's record.

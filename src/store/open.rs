@@ -41,7 +41,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -552,6 +552,7 @@ impl Opening<'_> {
                 threads: Mutex::new(Some(threads)),
                 readers: Mutex::new(readers),
                 lock: Mutex::new(Some(lock)),
+                documents_as: AtomicU16::new(0),
             })),
             report,
         ))

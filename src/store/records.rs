@@ -284,10 +284,15 @@ pub(super) fn strict_decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, De
 
 /// The stored bytes of `record`; `None` if it is larger than the store takes.
 pub(super) fn encode<R: Record>(record: &R) -> Option<Vec<u8>> {
+    encode_version(R::KIND, R::VERSION, record)
+}
+
+/// The stored bytes of one version of a kind.
+pub(super) fn encode_version<T: Serialize>(kind: Kind, version: u16, record: &T) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(256);
     bytes.extend_from_slice(&[MAGIC, LAYOUT]);
-    bytes.extend_from_slice(&R::KIND.code().to_le_bytes());
-    bytes.extend_from_slice(&R::VERSION.to_le_bytes());
+    bytes.extend_from_slice(&kind.code().to_le_bytes());
+    bytes.extend_from_slice(&version.to_le_bytes());
     bytes.extend_from_slice(&[0; 4]);
     strict().serialize_into(&mut bytes, record).ok()?;
     let sum = checksum(&bytes);

@@ -20,7 +20,7 @@ impl PortalSession {
 
     /// Sees to it that some requests are on disk as spent before the first of them is sent.
     pub(super) fn pay_ahead(&mut self, ctx: &mut Context<Self>) {
-        if self.budget.payer() == Payer::Me {
+        if self.budget.payer(self.now()) == Payer::Me {
             self.payment_due = true;
             self.save(ctx);
         }

@@ -4,6 +4,9 @@
 //! one portal have one bucket. Requests are paid on disk a little ahead of their use, each session in its own record,
 //! so that a crash may waste requests but never overspends them; after a restart the highest record counts.
 //! Knows no queue and no call.
+//!
+//! Invariant: at every moment the level on disk is at least the level of what was sent. Both drain with time, so that a
+//! payment made long ago pays for nothing: what is paid ahead is the difference of the two levels now, not a count.
 
 use super::pauses::LimitPauses;
 use crate::actors::PortalPauses;
@@ -46,12 +49,51 @@ pub struct SharedBudget {
 struct Inner {
     /// None: the portal has no such limit (a box).
     bucket: Option<LeakyBucket>,
+    /// What was sent.
     level: PortalState,
-    /// Requests that are on disk as spent and were not sent yet.
-    paid_ahead: u64,
-    paying: bool,
+    /// What is on disk: the next process takes it for sent.
+    on_disk: PortalState,
+    paying: Option<Payment>,
     pauses: LimitPauses,
     overload_until: Option<Timestamp>,
+}
+
+/// A payment under way.
+#[derive(Debug)]
+enum Payment {
+    /// Somebody was told to pay.
+    Ordered,
+    /// This is being written. Later writes of the same payment say the same or more.
+    Written(PortalState),
+}
+
+/// One request in the thousandths that levels are counted in.
+const ONE: u64 = 1_000;
+
+impl Inner {
+    /// Requests that may be sent before more was sent than is on disk.
+    fn paid_ahead(&self, bucket: LeakyBucket, now: Timestamp) -> u64 {
+        let (on_disk, sent) = (bucket.level_milli(&self.on_disk, now), bucket.level_milli(&self.level, now));
+        on_disk.saturating_sub(sent) / ONE
+    }
+
+    /// What must be on disk now: not less than there is, and the payment under way on top.
+    fn to_write(&self, bucket: LeakyBucket, now: Timestamp) -> u64 {
+        let spent = bucket.level_milli(&self.on_disk, now).max(bucket.level_milli(&self.level, now));
+        let ahead = if self.paying.is_some() { limits::BUDGET_AHEAD } else { 0 };
+        spent.saturating_add(ahead * ONE)
+    }
+}
+
+fn level_of(bucket_milli: u64, bucket_at: Timestamp) -> PortalState {
+    PortalState { bucket_milli, bucket_at, ..PortalState::default() }
+}
+
+/// The higher of two levels.
+fn raise(bucket: LeakyBucket, level: &mut PortalState, found_milli: u64, now: Timestamp) {
+    if found_milli > bucket.level_milli(level, now) {
+        *level = level_of(found_milli, now);
+    }
 }
 
 impl SharedBudget {
@@ -61,8 +103,8 @@ impl SharedBudget {
             inner: Mutex::new(Inner {
                 bucket,
                 level: PortalState::default(),
-                paid_ahead: 0,
-                paying: false,
+                on_disk: PortalState::default(),
+                paying: None,
                 pauses: LimitPauses::default(),
                 overload_until: None,
             }),
@@ -86,63 +128,62 @@ impl SharedBudget {
     }
 
     /// What a session finds on disk when it starts.
+    ///
+    /// It holds what was paid ahead: more than the bucket was never sent, and a damaged record must not wait for days.
     pub fn recall(&self, state: &PortalState, now: Timestamp) {
         let mut inner = self.inner();
         inner.overload_until = inner.overload_until.max(state.overload_until);
         let Some(bucket) = inner.bucket else { return };
-        if bucket.level_milli(state, now) > bucket.level_milli(&inner.level, now) {
-            inner.level.bucket_milli = state.bucket_milli;
-            inner.level.bucket_at = state.bucket_at;
-        }
+        let (found, capacity) = (bucket.level_milli(state, now), bucket.capacity_milli());
+        let paid_max = (limits::BUDGET_LOW_WATER + 1 + limits::BUDGET_AHEAD) * ONE;
+        raise(bucket, &mut inner.level, found.min(capacity), now);
+        raise(bucket, &mut inner.on_disk, found.min(capacity + paid_max), now);
     }
 
     /// Takes room for one request.
     pub fn take(&self, now: Timestamp) -> Spend {
         let mut inner = self.inner();
         let Some(bucket) = inner.bucket else { return Spend::Granted };
-        if inner.paid_ahead == 0 {
+        if inner.paid_ahead(bucket, now) == 0 {
             return Spend::Unpaid;
         }
         match bucket.take(&mut inner.level, now) {
-            Take::Granted => {
-                inner.paid_ahead -= 1;
-                Spend::Granted
-            }
+            Take::Granted => Spend::Granted,
             Take::WaitUntil(until) => Spend::WaitUntil(until),
         }
     }
 
     /// Whether more must be paid; payment begins early, so that no request waits for the disk.
-    pub fn payer(&self) -> Payer {
+    pub fn payer(&self, now: Timestamp) -> Payer {
         let mut inner = self.inner();
-        if inner.bucket.is_none() || inner.paid_ahead > limits::BUDGET_LOW_WATER {
+        let Some(bucket) = inner.bucket else { return Payer::Nobody };
+        if inner.paid_ahead(bucket, now) > limits::BUDGET_LOW_WATER {
             return Payer::Nobody;
         }
-        if inner.paying {
+        if inner.paying.is_some() {
             return Payer::Another;
         }
-        inner.paying = true;
+        inner.paying = Some(Payment::Ordered);
         Payer::Me
     }
 
     /// The payment is on disk, or could not be written.
     pub fn paid<E>(&self, written: &Result<(), E>) {
         let mut inner = self.inner();
-        inner.paying = false;
-        if written.is_ok() {
-            inner.paid_ahead += limits::BUDGET_AHEAD;
+        if let (Some(Payment::Written(state)), Ok(())) = (inner.paying.take(), written) {
+            inner.on_disk = state;
         }
     }
 
     /// Writes the level, with what is paid ahead and is being paid, into a state that is about to be stored.
     pub fn write_into(&self, state: &mut PortalState, now: Timestamp) {
-        let inner = self.inner();
+        let mut inner = self.inner();
         let Some(bucket) = inner.bucket else { return };
-        let mut level = inner.level.clone();
-        let ahead = inner.paid_ahead + if inner.paying { limits::BUDGET_AHEAD } else { 0 };
-        bucket.add(&mut level, now, ahead as u32);
-        state.bucket_milli = level.bucket_milli;
-        state.bucket_at = level.bucket_at;
+        state.bucket_milli = inner.to_write(bucket, now);
+        state.bucket_at = now;
+        if let Some(Payment::Ordered) = inner.paying {
+            inner.paying = Some(Payment::Written(level_of(state.bucket_milli, now)));
+        }
     }
 
     /// Counts requests that were sent without asking.
@@ -273,7 +314,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn pay(budget: &SharedBudget) -> Option<PortalState> {
-        match budget.payer() {
+        match budget.payer(NOW) {
             Payer::Me => {
                 let mut durable = PortalState::default();
                 budget.write_into(&mut durable, NOW);
@@ -336,6 +377,72 @@ mod tests {
         assert!(sent + spend_all(&after_restart) <= 48);
     }
 
+    /// Sends `count` requests as fast as they are let, paying as the sessions do; what is on disk then, and when.
+    fn send(budget: &SharedBudget, durable: &mut PortalState, mut now: Timestamp, count: u32) -> Timestamp {
+        let mut sent = 0;
+        while sent < count {
+            if budget.payer(now) == Payer::Me {
+                budget.write_into(durable, now);
+                budget.paid(&Ok::<(), ()>(()));
+            }
+            match budget.take(now) {
+                Spend::Granted => sent += 1,
+                Spend::WaitUntil(until) => now = until,
+                Spend::Unpaid => unreachable!("it was paid"),
+            }
+        }
+        now
+    }
+
+    #[track_caller]
+    fn check_crash(budget: &SharedBudget, bucket: LeakyBucket, durable: &PortalState, now: Timestamp) {
+        let (found, sent) =
+            (bucket.level_milli(durable, now), bucket.level_milli(&budget.inner().level, now));
+        assert!(found >= sent, "a crash now would overspend: {found} of {sent} on disk");
+        let next = SharedBudget::new(Some(bucket));
+        next.recall(durable, now);
+        assert!(bucket.level_milli(&next.inner().level, now) >= sent);
+    }
+
+    #[test]
+    fn a_crash_overspends_nothing_where_the_bucket_is_smaller_than_a_payment() {
+        let bucket = LeakyBucket { rate_milli_per_s: 1_000, burst: 4 };
+        let budget = SharedBudget::new(Some(bucket));
+        let (mut durable, mut now) = (PortalState::default(), NOW);
+        for _ in 0..30 {
+            now = send(&budget, &mut durable, now, 1);
+            check_crash(&budget, bucket, &durable, now);
+        }
+    }
+
+    #[test]
+    fn a_payment_of_long_ago_pays_for_nothing() {
+        let bucket = LeakyBucket::CLOUD;
+        let budget = SharedBudget::new(Some(bucket));
+        let mut durable = PortalState::default();
+        let now = send(&budget, &mut durable, NOW, 1).plus_ms(60_000);
+        assert_eq!(budget.take(now), Spend::Unpaid, "both levels have drained");
+        let now = send(&budget, &mut durable, now, 5);
+        check_crash(&budget, bucket, &durable, now);
+    }
+
+    #[test]
+    fn crashes_in_a_row_do_not_pile_payments_up() {
+        let bucket = LeakyBucket { rate_milli_per_s: 200, burst: 5 };
+        let mut durable = PortalState::default();
+        for _ in 0..50 {
+            let budget = SharedBudget::new(Some(bucket));
+            budget.recall(&durable, NOW);
+            if budget.payer(NOW) == Payer::Me {
+                budget.write_into(&mut durable, NOW);
+            }
+        }
+        let next = SharedBudget::new(Some(bucket));
+        next.recall(&durable, NOW);
+        send(&next, &mut durable, NOW, 1);
+        assert!(bucket.level_milli(&durable, NOW) <= bucket.capacity_milli() + 25_000, "{durable:?}");
+    }
+
     #[test]
     fn of_several_records_the_highest_counts() {
         let budget = SharedBudget::new(Some(LeakyBucket::CLOUD));
@@ -349,11 +456,11 @@ mod tests {
     #[test]
     fn a_payment_that_failed_pays_nothing_and_one_session_pays_at_a_time() {
         let budget = SharedBudget::new(Some(LeakyBucket::CLOUD));
-        assert!(matches!(budget.payer(), Payer::Me));
-        assert_eq!(budget.payer(), Payer::Another);
+        assert!(matches!(budget.payer(NOW), Payer::Me));
+        assert_eq!(budget.payer(NOW), Payer::Another);
         budget.paid(&Err::<(), ()>(()));
         assert_eq!(budget.take(NOW), Spend::Unpaid);
-        assert!(matches!(budget.payer(), Payer::Me));
+        assert!(matches!(budget.payer(NOW), Payer::Me));
     }
 
     #[test]

@@ -1,0 +1,61 @@
+//! Runners that break a rule on purpose: the witness must notice each of them, or it is no witness.
+
+use super::laws::Law;
+
+/// What is done wrongly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// The effect is carried out before its decision is on disk.
+    ActsBeforeCommit,
+    /// After a crash, orders of unknown outcome are taken for undone.
+    TakesLostForUndone,
+    /// A lost answer is taken for a request that never left.
+    RepeatsUnknown,
+    /// Answers to older attempts are given the present token.
+    IgnoresFences,
+    /// A new process starts with an empty bucket.
+    ForgetsBudget,
+    /// The sender hears "accepted" before anything is on disk.
+    AcknowledgesEarly,
+    /// Notices are applied and stay in the inbox.
+    KeepsNotices,
+    /// A later word of the signing service replaces the first.
+    LastStateWins,
+    /// What a workflow is recognised by is put into the reason of a failure.
+    TellsSecrets,
+    /// Timers never fire.
+    StopsTimers,
+    /// The disk says that it has synced and has not.
+    DiskLies,
+}
+
+impl Sabotage {
+    pub const ALL: [Self; 11] = [
+        Self::ActsBeforeCommit,
+        Self::TakesLostForUndone,
+        Self::RepeatsUnknown,
+        Self::IgnoresFences,
+        Self::ForgetsBudget,
+        Self::AcknowledgesEarly,
+        Self::KeepsNotices,
+        Self::LastStateWins,
+        Self::TellsSecrets,
+        Self::StopsTimers,
+        Self::DiskLies,
+    ];
+
+    /// The laws that may notice it first.
+    pub fn caught_by(self) -> &'static [Law] {
+        match self {
+            Self::ActsBeforeCommit => &[Law::I5],
+            Self::TakesLostForUndone | Self::RepeatsUnknown => &[Law::I1, Law::I2, Law::I3],
+            Self::IgnoresFences => &[Law::I14, Law::I1, Law::I2, Law::I3],
+            Self::ForgetsBudget => &[Law::I7],
+            Self::AcknowledgesEarly | Self::KeepsNotices => &[Law::I10],
+            Self::LastStateWins => &[Law::I8],
+            Self::TellsSecrets => &[Law::I9],
+            Self::StopsTimers => &[Law::I11],
+            Self::DiskLies => &[Law::I12, Law::I10],
+        }
+    }
+}

@@ -91,6 +91,8 @@ pub struct DraftPaper {
     pub saga: SagaId,
     /// Keys that were given out, with when they die.
     pub tickets: BTreeMap<String, Timestamp>,
+    /// Whether the service knows who signs.
+    is_routed: bool,
     pub saved: Option<String>,
     pub saves: usize,
     pub status: OwnStatus,
@@ -435,8 +437,15 @@ impl World {
                 let found = self.drafts.iter().find(|(_, draft)| draft.number == *number);
                 own(found.map_or(OwnAnswer::DraftNotFound, |(id, _)| made(id)))
             }
-            OwnEffect::SetRoute { document_id, .. } if self.drafts.contains_key(document_id) => {
+            // As the adapter does: a route that stands is not set again.
+            OwnEffect::SetRoute { document_id, .. } => {
+                let Some(draft) = self.drafts.get_mut(document_id) else { return Ok(unknown()) };
+                draft.is_routed = true;
                 own(OwnAnswer::RouteSet)
+            }
+            OwnEffect::FindRoute { document_id } => {
+                let Some(draft) = self.drafts.get(document_id) else { return Ok(unknown()) };
+                own(if draft.is_routed { OwnAnswer::RouteSet } else { OwnAnswer::RouteNotFound })
             }
             OwnEffect::PrepareContent { document_id, .. } => {
                 let key = self.id();
@@ -468,7 +477,6 @@ impl World {
             OwnEffect::FetchArchive { document_id } => {
                 Ok(Reply::Archive(format!("archive of {document_id}").into_bytes()))
             }
-            OwnEffect::SetRoute { .. } => unknown(),
         })
     }
 
@@ -481,6 +489,7 @@ impl World {
             number: number.to_owned(),
             saga,
             tickets: BTreeMap::new(),
+            is_routed: false,
             saved: None,
             saves: 0,
             status: OwnStatus::NotSent,

@@ -6,6 +6,8 @@
 )]
 
 pub mod backup;
+mod backup_restore;
+mod backup_retention;
 pub mod client;
 pub mod completions;
 pub mod config_verbs;

@@ -375,13 +375,15 @@ pub enum BackupError {
         /// Which file.
         path: PathBuf,
     },
-    /// What was restored breaks the store's invariants.
-    #[error("the restored store has {count} broken invariants, the first is: {first}")]
-    Invariants {
-        /// How many.
-        count: usize,
-        /// The first one.
-        first: String,
+    /// There is not enough room to restore it.
+    #[error("{} has {free} free bytes, a restore needs {needed}", dir.display())]
+    NoRoom {
+        /// Where.
+        dir: PathBuf,
+        /// How many bytes are needed.
+        needed: u64,
+        /// How many there are.
+        free: u64,
     },
     /// The restored directory does not open.
     #[error("the restored store does not open")]

@@ -29,6 +29,8 @@
 mod agenda;
 mod applier;
 pub mod backup;
+mod backup_manifest;
+pub mod backup_restore;
 mod command;
 pub mod commit;
 mod decide;
@@ -64,6 +66,7 @@ mod queue;
 mod readers;
 mod rebuild;
 pub mod records;
+pub mod restored;
 #[cfg(test)]
 mod samples;
 mod segment;
@@ -76,7 +79,8 @@ mod view;
 mod writer;
 
 pub use agenda::{Agenda, AgendaQuery};
-pub use backup::{BackupProgress, BackupReport, VerifyReport, restore_backup, verify_backup};
+pub use backup::{BackupProgress, BackupReport, Counted, VerifyReport, verify_backup};
+pub use backup_restore::restore_backup;
 pub use commit::{Commit, Stored};
 pub use error::{BackupError, CommitError, OpenError, SpoolError, StoreError};
 pub use health::{Counts, GroupTiming, Readiness, StepCount, StoreHealth, StoreObserver};
@@ -89,6 +93,7 @@ pub use portal_installations::{Installations, KeyPlace, RekeyError, RekeyReport}
 pub use portal_seal::{SealKey, SealRing};
 pub use portal_seal_key::SealKeyError;
 pub use records::{DecodeError, Kind};
+pub use restored::Restored;
 pub use spool::{Spool, SpoolWriter};
 
 use crate::domain::portal::PortalState;

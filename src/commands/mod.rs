@@ -22,6 +22,7 @@ pub mod output;
 mod portal_budget;
 pub mod portals;
 pub mod problem_view;
+mod restored_store;
 pub mod running_service;
 pub mod sandbox;
 pub mod serve;

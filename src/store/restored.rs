@@ -14,6 +14,7 @@ use super::Store;
 use super::disk::Disk;
 use super::layout::Layout;
 use crate::domain::Timestamp;
+use sha2::{Digest, Sha256};
 use std::io;
 
 const MARK: &str = "edobridge-restored 1\n";
@@ -38,6 +39,13 @@ fn parse(text: &str) -> Restored {
 }
 
 impl Store {
+    /// A number that depends on this store and `text` alone: the same again in a store restored from a backup of it,
+    /// another one in every other store.
+    pub fn lot(&self, text: &str) -> u64 {
+        let digest = Sha256::new().chain_update(self.0.shared.format.store).chain_update(text).finalize();
+        u64::from_be_bytes(*digest.first_chunk().expect("a SHA-256 has 32 bytes"))
+    }
+
     /// Whether this store was made from a backup. Blocking, one small file.
     ///
     /// # Errors

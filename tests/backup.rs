@@ -318,7 +318,9 @@ fn after_a_total_loss_everything_acknowledged_before_the_backup_ends_once_in_a_w
             known.push(acknowledged.stems());
             expect(edobridge(&stage, &["backup", "create", "--to", &text(&file(n))]), 0);
         }
-        wait_for("the world goes on", || acknowledged.len() >= EVENTS - 5 && stage.signed_copies().len() > 20);
+        wait_for("the world goes on", || {
+            acknowledged.len() >= EVENTS - 5 && stage.signed_copies().len() > 20
+        });
         over.store(true, Ordering::SeqCst);
     });
     binary.kill();
@@ -332,7 +334,11 @@ fn after_a_total_loss_everything_acknowledged_before_the_backup_ends_once_in_a_w
     expect(edobridge(&stage, &["backup", "restore", &text(&file(RESTORED))]), 0);
     let binary = Binary::start(&stage);
     let evidence = || format!("{:#?}\n{}\n{}", doubles(&stage), dead_letters(&stage), binary.log_tail());
-    wait_or("what was acknowledged before the backup ends", || unfinished(&stage, &known[RESTORED]), &evidence);
+    wait_or(
+        "what was acknowledged before the backup ends",
+        || unfinished(&stage, &known[RESTORED]),
+        &evidence,
+    );
     assert_eq!(doubles(&stage), Vec::<String>::new(), "\n{}", evidence());
 
     // What came after the backup is unknown to the store. When a sweep, or a person, tells of it again, it is found.
@@ -349,8 +355,7 @@ fn after_a_total_loss_everything_acknowledged_before_the_backup_ends_once_in_a_w
         known[RESTORED].len(),
         ahead.values().filter(|there| there[0] > 0).count(),
     );
-    let check = edobridge(&stage, &["doctor", "--json"]);
-    assert!(!said(&check).contains("\"problem\""), "{}", said(&check));
+    expect(edobridge(&stage, &["doctor", "--json"]), 0);
 }
 
 #[track_caller]
@@ -389,7 +394,7 @@ fn what_cannot_be_found_after_a_restore_is_a_question_and_not_a_second_document(
     let document = stage.world.documents()[0].id.clone();
     let listed = json_of(&expect(edobridge(&stage, &["documents", "list", "--json"]), 0));
     let id = listed["items"][0]["id"].as_str().expect("an id").to_owned();
-    expect(edobridge(&stage, &["dead-letters", "bind", &id, &document]), 0);
+    expect(edobridge(&stage, &["documents", "bind", &id, &document]), 0);
     assert_eq!(stage.world.documents().len(), 1);
 }
 
@@ -407,5 +412,56 @@ fn a_store_that_is_there_is_set_aside_only_when_told_and_never_while_it_is_in_us
     let replaced = expect(edobridge(&stage, &["backup", "restore", "--json", "--replace", &file]), 0);
     let aside = json_of(&replaced)["set_aside"].as_str().map(PathBuf::from).expect("it is told where");
     assert!(aside.join("FORMAT").exists(), "nothing was thrown away");
+    // As the next steps say: looked at first, then started.
+    for _ in 0..2 {
+        expect(edobridge(&stage, &["doctor", "--offline", "--json"]), 0);
+    }
     drop(Binary::start(&stage));
+}
+
+// ---- what is in deploy/ --------------------------------------------------------------------------------------
+
+#[test]
+fn the_nightly_unit_is_what_the_binary_and_systemd_understand() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/edobridge-backup.service");
+    let unit_text = std::fs::read_to_string(&unit).expect("the unit is there");
+    let line = unit_text.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/edobridge "));
+    let line = line.expect("the unit runs the binary itself");
+    let stage = stage_with_waiting_documents(1);
+    let place = stage.dir.path().join("nightly");
+    std::fs::create_dir(&place).expect("made");
+    let words = line.split(' ').map(|word| match word {
+        "/etc/edobridge/edobridge.toml" => text(&stage.config_path),
+        "/var/backups/edobridge" => text(&place),
+        other => other.to_owned(),
+    });
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_edobridge")).args(words).output().expect("the binary starts");
+    expect(output, 0);
+    assert_eq!(names(&place).len(), 1);
+    // Where systemd is: what it thinks of the units, but for the binary that is not installed here.
+    let units = ["edobridge-backup.service", "edobridge-backup.timer"].map(|name| unit.with_file_name(name));
+    match Command::new("systemd-analyze").arg("verify").args(units).output() {
+        Ok(output) => {
+            let is_ours =
+                |line: &&str| line.contains("edobridge-backup") && !line.contains("is not executable");
+            let complaints: Vec<String> = said(&output).lines().filter(is_ours).map(str::to_owned).collect();
+            assert_eq!(complaints, Vec::<String>::new());
+        }
+        Err(_) => println!("backup: no systemd here, its word on the units is missing"),
+    }
+}
+
+#[test]
+fn a_kept_store_of_every_version_is_verified_by_todays_binary() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stores");
+    let stage = Stage::new(&Setting::default());
+    let files = names(&kept);
+    assert!(files.len() >= 3, "{files:?}");
+    for name in files {
+        let copy = stage.dir.path().join(&name);
+        std::fs::copy(kept.join(&name), &copy).expect("copied");
+        let verified = expect(edobridge(&stage, &["backup", "verify", "--json", &text(&copy)]), 0);
+        assert_eq!(json_of(&verified)["store_check"]["documents"], 3, "{name}: {}", said(&verified));
+    }
 }

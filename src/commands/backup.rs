@@ -127,11 +127,13 @@ fn told<V>(
 ) -> ExitStatus {
     match outcome {
         Ok(view) => print(&view, console),
-        Err(text) => {
-            console.fail(&text);
-            ExitStatus::ProblemFound
-        }
+        Err(text) => failed(&text, console),
     }
+}
+
+fn failed(text: &Text, console: &Console) -> ExitStatus {
+    console.fail(text);
+    ExitStatus::ProblemFound
 }
 
 /// What `backup create` has done.
@@ -156,22 +158,22 @@ async fn created(create: &CreateArgs, config: &Config, console: &Console) -> Exi
     }
     let view = match made(create, config, console).await {
         Ok(view) => view,
-        Err(text) => return told(Err(text), console, |(): &(), _| ExitStatus::Fine),
+        Err(text) => return failed(&text, console),
     };
-    let verified = match create.verify {
-        false => None,
-        true => match verified(&view.path, None, console).await {
-            Ok(report) => Some(VerifiedView::from(&report)),
-            Err(text) => return told(Err(text), console, |(): &(), _| ExitStatus::Fine),
-        },
-    };
-    let mut created = Created { view, verified, removed: Vec::new() };
+    let mut faults = None;
+    if create.verify {
+        match verified(&view.path, None, console).await {
+            Ok(report) => faults = Some(VerifiedView::from(&report)),
+            Err(text) => return failed(&text, console),
+        }
+    }
+    let mut created = Created { view, verified: faults, removed: Vec::new() };
     if created.is_good()
         && let Some(keep) = create.keep
     {
         match backup_retention::thin_out(&created.view.path, usize::from(keep)) {
             Ok(removed) => created.removed = removed,
-            Err(error) => return told(Err(unusable(&created.view.path, &error)), console, |(): &(), _| ExitStatus::Fine),
+            Err(error) => return failed(&unusable(&created.view.path, &error), console),
         }
     }
     print_created(&created, console)
@@ -293,8 +295,12 @@ fn print_created(created: &Created, console: &Console) -> ExitStatus {
     if view.damaged_files > 0 {
         let count = view.damaged_files;
         let missing = Text::new(
-            format!("Файлов, которые диск отдаёт не такими, какими получил: {count}. В копию они не вошли; их документы остановятся. Проверьте диск, затем `edobridge doctor`."),
-            format!("Files that the disk gives back other than it was given: {count}. They are not in the backup, and their documents will stop. Check the disk, then run `edobridge doctor`."),
+            format!(
+                "Файлов, которые диск отдаёт не такими, какими получил: {count}. В копию они не вошли; их документы остановятся. Проверьте диск, затем `edobridge doctor`."
+            ),
+            format!(
+                "Files that the disk gives back other than it was given: {count}. They are not in the backup, and their documents will stop. Check the disk, then run `edobridge doctor`."
+            ),
         );
         console.line(console.paint(Style::Bad, console.word(&missing)));
     }

@@ -165,8 +165,12 @@ fn next_steps(dir: &Path) -> Vec<Text> {
             "Applications of portals: a token that was renewed after the backup is old in it. If the portal refuses it, open the application in Bitrix24 once. The file seal-key is not in a backup: without it, open the application on every portal.",
         ),
         Text::new(
-            format!("Каталог должен принадлежать пользователю службы: chown -R edobridge: {dir}; в настройках: data_dir = \"{dir}\""),
-            format!("The directory must belong to the user of the service: chown -R edobridge: {dir}; in the configuration: data_dir = \"{dir}\""),
+            format!(
+                "Каталог должен принадлежать пользователю службы: chown -R edobridge: {dir}; в настройках: data_dir = \"{dir}\""
+            ),
+            format!(
+                "The directory must belong to the user of the service: chown -R edobridge: {dir}; in the configuration: data_dir = \"{dir}\""
+            ),
         ),
         Text::new(
             "Проверьте: edobridge doctor. Токен оператора будет создан заново при запуске.",
@@ -215,7 +219,10 @@ mod tests {
         std::fs::create_dir(dir.path().join(STORE)).unwrap();
         std::fs::write(dir.path().join(STORE).join("precious"), "x").unwrap();
         let mut restore = RestoreArgs { file: "absent.backup".into(), to: None, replace: false };
-        assert!(restored(&restore, dir.path(), &console()).await.is_err(), "nothing is restored over a store");
+        assert!(
+            restored(&restore, dir.path(), &console()).await.is_err(),
+            "nothing is restored over a store"
+        );
         restore.replace = true;
         assert!(restored(&restore, dir.path(), &console()).await.is_err(), "there is no such backup");
         assert_eq!(std::fs::read(dir.path().join(STORE).join("precious")).unwrap(), b"x");

@@ -53,6 +53,7 @@ pub fn store_options(config: &Config) -> StoreOptions {
         min_free_bytes: store.min_free_disk.bytes(),
         view_cache_bytes: store.view_cache.bytes(),
         spool_bytes_max: store.spool_max.bytes(),
+        way_back: store.backup_before_upgrade.then(|| config.data_dir.join("backups")),
         ..StoreOptions::new(config.data_dir.join("store"))
     }
 }

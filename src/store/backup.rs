@@ -189,7 +189,8 @@ pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Erro
 pub(super) fn check_room(disk: &Disk, dir: &Path, bulk: Bulk, file_bytes: u64) -> Result<(), BackupError> {
     /// Two segments, and sled's own first files.
     const AT_LEAST: u64 = 32 << 20;
-    let needed = bulk.files.saturating_add(bulk.state.saturating_mul(3)).saturating_add(file_bytes + AT_LEAST);
+    let needed =
+        bulk.files.saturating_add(bulk.state.saturating_mul(3)).saturating_add(file_bytes + AT_LEAST);
     let free = disk.free_bytes(dir).map_err(io_error("asking for the free space of", dir))?;
     if free < needed {
         return Err(BackupError::NoRoom { dir: dir.to_owned(), needed, free });

@@ -12,9 +12,9 @@ use super::backup_manifest::Manifest;
 use super::disk::{Disk, DiskFile, list_dir};
 use super::error::BackupError;
 use super::layout::{Format, FormatError, Layout};
-use super::restored;
 use super::snapshot::{self, Item, SnapshotError, SnapshotWriter, Totals};
 use super::snapshot_end;
+use super::{restored, segment};
 use crate::domain::FileDigest;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -173,6 +173,19 @@ impl Restoring {
         Ok(self.disk.sync_dir(path.parent().unwrap_or(Path::new(".")))?)
     }
 
+    /// A segment that says where the journal goes on. Without it the store could be opened only once before something
+    /// is written: a journal of nothing behind a checkpoint looks like one that was lost.
+    fn begin_journal(&self, sequence: u64) -> Result<(), SnapshotError> {
+        let damaged = || SnapshotError::Damaged("its format is lost".into());
+        let store = Format::parse(&self.format).map_err(|_| damaged())?.store;
+        let dir = self.layout.journal();
+        let file = self.disk.create(&segment::path(&dir, 1))?;
+        let first = sequence.checked_add(1).ok_or_else(damaged)?;
+        file.write_all_at(&segment::Header { number: 1, first, store }.encode(), 0)?;
+        file.sync_all()?;
+        Ok(self.disk.sync_dir(&dir)?)
+    }
+
     fn finish(&mut self, totals: Totals) -> Result<(), SnapshotError> {
         let mut out = self.out.take().ok_or_else(|| SnapshotError::Damaged("it is empty".into()))?;
         out.take_counters(&totals, &self.manifest);
@@ -180,6 +193,7 @@ impl Restoring {
         out.finish(totals.sequence)?;
         self.disk.rename(&tmp, &snapshot::path(&self.layout.snapshots(), totals.sequence))?;
         self.disk.sync_dir(&self.layout.snapshots())?;
+        self.begin_journal(totals.sequence)?;
         restored::mark(&self.disk, &self.layout)?;
         Ok(self.disk.replace(&self.layout.format(), self.format.as_bytes())?)
     }

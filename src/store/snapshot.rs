@@ -163,6 +163,13 @@ impl SnapshotWriter {
         self.manifest.counted(counters);
     }
 
+    /// As a program of before the manifest wrote it, with so many sagas.
+    #[cfg(test)]
+    pub fn forget_manifest(&mut self, sagas: u64) {
+        self.manifest = Manifest::default();
+        self.totals.sagas = sagas;
+    }
+
     /// Takes over what the store counted whose snapshot or backup this is made from.
     pub fn take_counters(&mut self, totals: &Totals, manifest: &Manifest) {
         self.totals.sagas = totals.sagas;
@@ -191,7 +198,9 @@ impl SnapshotWriter {
         self.totals.sequence = sequence;
         let totals = self.totals;
         let numbers = [totals.sequence, totals.entries, totals.sagas, totals.files];
-        self.record(b'Z', &[numbers.map(u64::to_le_bytes).concat(), self.manifest.encode()].concat())?;
+        // A manifest of nothing is none, as in the files of older programs.
+        let manifest = if self.manifest == Manifest::default() { Vec::new() } else { self.manifest.encode() };
+        self.record(b'Z', &[numbers.map(u64::to_le_bytes).concat(), manifest].concat())?;
         let encoder = std::mem::replace(&mut self.encoder, Encoder::new(Vec::new(), ZSTD_LEVEL)?);
         self.write_raw(&encoder.finish()?)?;
         let sum: [u8; 32] = std::mem::take(&mut self.hash).finalize().into();

@@ -109,7 +109,8 @@ fn who_waits_asks_what_was_told_meanwhile() {
     let polled = Policy { poll: polling().poll, ..restored() };
     let asked = super::super::event::Event::Restored;
     waiting(polled).when(asked.clone()).then([Ordered("read_status")]);
-    let searched = waiting(restored()).when(asked.clone()).then([Ordered("find_document"), Noted("restored")]);
+    let searched =
+        waiting(restored()).when(asked.clone()).then([Ordered("find_document"), Noted("restored")]);
     // A search that does not see it is no reason to send it again.
     let searched = searched.finds_nothing().then([At(Step::AwaitSignature), NothingOrdered]);
     let refused = searched.when(asked.clone()).fails(permanent());

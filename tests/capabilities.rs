@@ -164,6 +164,64 @@ fn a_map_that_cannot_be_read_changes_nothing() {
     }
 }
 
+/// What can happen to a question. None of it is an answer.
+fn troubles() -> [(&'static str, FaultKind); 11] {
+    [
+        ("refused", FaultKind::Refuse),
+        ("cut before", FaultKind::CutBefore),
+        ("cut after", FaultKind::CutAfter),
+        ("truncated", FaultKind::Truncated),
+        ("nothing", FaultKind::EmptyBody),
+        ("a page with 200", FaultKind::Html(200)),
+        ("a page with 404", FaultKind::Html(404)),
+        ("a page with 502", FaultKind::Html(502)),
+        ("too late", FaultKind::Slow(1_500)),
+        ("an error", FaultKind::status(500, "INTERNAL_SERVER_ERROR")),
+        ("a limit", FaultKind::status(503, "QUERY_LIMIT_EXCEEDED")),
+    ]
+}
+
+/// Runs the cases a few at a time: most of each is waiting.
+fn side_by_side<T: Sync>(cases: &[T], play: impl Fn(&T) + Sync) {
+    const AT_ONCE: usize = 6;
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
+                    play(case);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn trouble_with_a_question_about_abilities_is_never_taken_for_an_answer() {
+    let calls = ["method.get", "methods", "events", "scope", "feature.get"];
+    let cases: Vec<(&str, &str, FaultKind)> =
+        calls.iter().flat_map(|call| troubles().map(|(name, kind)| (*call, name, kind))).collect();
+    side_by_side(&cases, |(call, name, kind)| {
+        let stage = stage_with_wishes();
+        rewrite(&stage, &[LOOKS, ("rate = \"box\"", "rate = \"box\"\nquery_limit_pause = \"300ms\"")]);
+        // `methods` is only asked where `method.get` does not help.
+        if *call == "methods" {
+            let missing = FaultKind::status(404, "ERROR_METHOD_NOT_FOUND");
+            stage.world.add_fault(Fault::always("method.get", missing)).expect("set");
+        }
+        stage.world.add_fault(Fault::nth(*call, 1, kind.clone())).expect("set");
+        let app = InProcess::start(&stage);
+        wait_for("the portal is asked", || count(&stage, call) > 0 || is_known(&stage));
+        stage.drop_file("акт.pdf", pdf(5, 900));
+        delivered(&stage, "акт_signed.pdf");
+        wait_for("the notice", || stage.world.notices(stage.user).len() == 1);
+        assert_eq!(stage.signed_copies().len(), 1, "{call}, {name}");
+        let off: Vec<_> = features(&stage).into_iter().filter(|(_, state)| state == "off").collect();
+        assert_eq!(off, [], "{call}, {name}: nothing is off at a portal that has everything");
+        app.stop();
+    });
+}
+
 #[test]
 fn a_box_without_timelines_and_notices_still_delivers_and_says_what_is_off() {
     let stage = stage_with_wishes();

@@ -475,6 +475,56 @@ fn what_was_bound_to_a_former_address_is_taken_away() {
     service.stop();
 }
 
+#[test]
+fn whatever_happens_to_an_unbinding_only_the_present_address_stays_bound() {
+    let kinds = [
+        FaultKind::Refuse,
+        FaultKind::CutBefore,
+        FaultKind::CutAfter,
+        FaultKind::Truncated,
+        FaultKind::EmptyBody,
+        FaultKind::Html(502),
+        FaultKind::HtmlAfter(200),
+        FaultKind::status(500, "INTERNAL_SERVER_ERROR"),
+        FaultKind::status_after(500, "INTERNAL_SERVER_ERROR"),
+        FaultKind::status(503, "QUERY_LIMIT_EXCEEDED"),
+    ];
+    std::thread::scope(|scope| {
+        for kinds in kinds.chunks(2) {
+            scope.spawn(|| kinds.iter().for_each(an_unbinding_meets));
+        }
+    });
+}
+
+fn an_unbinding_meets(kind: &FaultKind) {
+    let it = AppStage::new(&Setting::default(), "", "");
+    let base = format!("base_url = \"http://{}/\"", it.stage.public);
+    let text = it.config().replace("rate = \"box\"", "rate = \"box\"\nquery_limit_pause = \"300ms\"");
+    std::fs::write(&it.stage.config_path, text.replace(&base, &base.replace("/\"", "/former/\"")))
+        .expect("written");
+    let service = InProcess::start(&it.stage);
+    it.install();
+    service.stop();
+    let handlers = || {
+        let apps = it.stage.world.apps();
+        apps.into_iter().flat_map(|app| app.events).map(|(_, handler)| handler).collect::<Vec<String>>()
+    };
+    let count = handlers().len();
+    assert!(count > 0 && handlers().iter().all(|handler| handler.contains("/former/")), "{kind:?}");
+    std::fs::write(&it.stage.config_path, &text).expect("written");
+    it.stage.world.add_fault(Fault::nth("event.unbind", 1, kind.clone())).expect("the fault is set");
+    let service = InProcess::start(&it.stage);
+    let present = || handlers().iter().filter(|handler| !handler.contains("/former/")).count();
+    wait_for("the present address is bound", || present() == count);
+    let calls = || it.stage.world.calls().get("event.unbind").copied().unwrap_or(0);
+    wait_for("the former one is being taken away", || calls() > 0);
+    service.stop();
+    // What one start leaves, the next one finds.
+    let service = InProcess::start(&it.stage);
+    wait_for("only the present address is bound", || present() == count && handlers().len() == count);
+    service.stop();
+}
+
 /// An installation on record with the tokens of `installed`, and who keeps them.
 fn keeper_of(
     it: &AppStage,

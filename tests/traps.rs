@@ -5,8 +5,10 @@
 //!
 //! Links nothing: it reads the sources.
 
+mod named_tests;
+
+use named_tests::{has_test, source};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// Section, the trap, and the tests: `file::name`.
 const TRAPS: &[(&str, &str, &[&str])] = &[
@@ -407,26 +409,6 @@ const TRAPS: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-fn source(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// Whether `source` has a test of this name: the line after an attribute that ends in `test]`.
-fn has_test(source: &str, name: &str) -> bool {
-    let lines: Vec<&str> = source.lines().map(str::trim).collect();
-    let begins = |line: &str| {
-        let line = line.strip_prefix("async ").unwrap_or(line);
-        line.strip_prefix("fn ")
-            .and_then(|rest| rest.strip_prefix(name))
-            .is_some_and(|rest| rest.starts_with('('))
-    };
-    (1..lines.len()).any(|n| {
-        let above = lines[..n].iter().rev().take_while(|line| line.starts_with("#["));
-        begins(lines[n]) && above.into_iter().any(|line| line.ends_with("test]"))
-    })
-}
-
 #[test]
 fn every_trap_names_tests_that_exist() {
     let mut sources: BTreeMap<&str, String> = BTreeMap::new();
@@ -438,10 +420,4 @@ fn every_trap_names_tests_that_exist() {
             assert!(has_test(text, name), "{section}: there is no test {test}");
         }
     }
-}
-
-#[test]
-fn a_name_in_a_comment_is_no_test() {
-    assert!(has_test("#[test]\nfn a() {}", "a") && has_test("#[tokio::test]\nasync fn a() {}", "a"));
-    assert!(!has_test("// fn a()\nfn a() {}", "a") && !has_test("#[test]\nfn ab() {}", "a"));
 }

@@ -18,6 +18,8 @@ const ANSWER_BYTES_MAX: usize = 4 << 10;
 const REQUESTS_MAX: u64 = 1_000_000;
 /// Sent before the clock starts: connections, caches, first pages.
 const WARM_UP: Duration = Duration::from_millis(300);
+/// A given number of requests is not sent for longer.
+const EXACTLY_MAX: Duration = Duration::from_secs(300);
 
 /// A webhook with a place for an id.
 #[derive(Clone)]
@@ -30,9 +32,18 @@ impl Webhook {
     /// An event of an outgoing webhook as a portal sends it (`tests/data/bitrix24-events/01-*`): a changed deal, in
     /// which no rule of the test's configuration is interested.
     pub fn deal_changed(address: SocketAddr, token: &str) -> Self {
+        Self::of_event("ONCRMDEALUPDATE", address, token)
+    }
+
+    /// A new file in a folder of the Drive.
+    pub fn file_added(address: SocketAddr, token: &str) -> Self {
+        Self::of_event("ONDISKFILEADD", address, token)
+    }
+
+    fn of_event(event: &str, address: SocketAddr, token: &str) -> Self {
         let zeros = "0".repeat(ID_DIGITS);
         let body = format!(
-            "event=ONCRMDEALUPDATE&event_handler_id=975&data%5BFIELDS%5D%5BID%5D={zeros}&ts=1766047124\
+            "event={event}&event_handler_id=975&data%5BFIELDS%5D%5BID%5D={zeros}&ts=1766047124\
              &auth%5Bdomain%5D=portal.romashka.example\
              &auth%5Bclient_endpoint%5D=https%3A%2F%2Fportal.romashka.example%2Frest%2F\
              &auth%5Bserver_endpoint%5D=https%3A%2F%2Foauth.bitrix24.tech%2Frest%2F\
@@ -103,11 +114,35 @@ pub async fn run(
     storm(&mut connections, time, last_id).await
 }
 
+/// Sends `webhook` so many times, with ids above `last_id`, as fast as it is answered.
+///
+/// # Errors
+/// As [`run`].
+pub async fn exactly(
+    address: SocketAddr,
+    webhook: &Webhook,
+    senders: usize,
+    count: u64,
+    last_id: &mut u64,
+) -> io::Result<Outcome> {
+    let mut connections = try_join_all((0..senders).map(|_| Sender::connect(address, webhook))).await?;
+    storm_of(&mut connections, count, EXACTLY_MAX, last_id).await
+}
+
 async fn storm(connections: &mut [Sender], time: Duration, last_id: &mut u64) -> io::Result<Outcome> {
+    storm_of(connections, REQUESTS_MAX, time, last_id).await
+}
+
+async fn storm_of(
+    connections: &mut [Sender],
+    count: u64,
+    time: Duration,
+    last_id: &mut u64,
+) -> io::Result<Outcome> {
     let since = Instant::now();
     let shared = Shared {
         id: Cell::new(*last_id),
-        last_id: *last_id + REQUESTS_MAX,
+        last_id: *last_id + count,
         refused: Cell::new(0),
         until: since + time,
     };

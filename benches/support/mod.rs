@@ -11,3 +11,4 @@ pub mod happy_path;
 pub mod knobs;
 pub mod load;
 pub mod process;
+pub mod remotes;

@@ -1,10 +1,10 @@
 //! Numbers of a process, as the kernel tells them, and servers of our own as processes, so that their processor
 //! time is theirs alone.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// Ticks of `/proc/<pid>/stat` a second: `USER_HZ`, 100 on every Linux that we run on.
@@ -68,6 +68,7 @@ pub fn warn_unless_on_disk(path: &Path) {
 /// One of this bench's own servers in a process of its own.
 pub struct OwnServer {
     child: Child,
+    output: BufReader<ChildStdout>,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -78,21 +79,33 @@ impl OwnServer {
         let mut child = Command::new(std::env::current_exe().expect("an executable has a path"))
             .arg("--serve")
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("this executable starts once more");
         let output = child.stdout.take().expect("its output was asked for");
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).expect("its output is text");
-        let address = line.trim().parse().unwrap_or_else(|_| panic!("a server of the bench said `{line}`"));
-        Self { child, address }
+        let mut output = BufReader::new(output);
+        let address = next_address(&mut output);
+        Self { child, output, address }
+    }
+
+    /// Tells it a line, and waits until it answers with [`announce`].
+    pub fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("its input was asked for");
+        writeln!(input, "{line}").expect("it reads its input");
+        next_address(&mut self.output);
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+fn next_address(output: &mut BufReader<ChildStdout>) -> SocketAddr {
+    let mut line = String::new();
+    output.read_line(&mut line).expect("its output is text");
+    line.trim().parse().unwrap_or_else(|_| panic!("a server of the bench said `{line}`"))
 }
 
 impl Drop for OwnServer {

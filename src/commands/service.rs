@@ -139,8 +139,8 @@ impl StoreObserver for Observer {
 
 /// Pause between two looks at the numbers.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
-/// Pause between two removals of old finished documents, in rounds of [`GAUGES_EVERY`].
-const RETENTION_EVERY_ROUNDS: u32 = 120;
+/// Time between two removals of old finished documents, by the service's clock.
+const RETENTION_EVERY_MS: u64 = 10 * 60 * 1_000;
 /// Finished documents removed at once: keeps a removal from holding up commits.
 const RETENTION_BATCH: usize = 200;
 
@@ -153,15 +153,16 @@ struct Upkeep {
 
 /// Numbers for operators, and the end of what nobody needs any more.
 async fn housekeeping(engine: Engine, upkeep: Upkeep) {
-    let mut round: u32 = 0;
+    let mut last: Option<Timestamp> = None;
     while !engine.health().draining {
         let now = engine.clock().now();
         measure(&engine, now).await;
-        if round.is_multiple_of(RETENTION_EVERY_ROUNDS) {
+        // A clock that was set back must not put it off for ever.
+        if last.is_none_or(|last| now < last || now.ms_since(last) >= RETENTION_EVERY_MS) {
+            last = Some(now);
             forget(&engine, Timestamp(now.0.saturating_sub_unsigned(upkeep.keep_finished_ms))).await;
             warn_of_slow_disk(&engine, upkeep.sync_latency_max);
         }
-        round = round.wrapping_add(1);
         tokio::time::sleep(GAUGES_EVERY).await;
     }
 }

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use sha2::{Digest as _, Sha256};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,6 +21,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Bytes of a file read at once: a multiple of 3, so that Base64 needs padding at the end only.
 const READ_BYTES: usize = 48 * 1024;
+
+/// A file up to this size is read, checked and coded at once, by one hand-over to a thread that may block: a hand-over
+/// costs more than the reading. It is then in memory for as long as its request lasts.
+const AT_ONCE_BYTES_MAX: u64 = 256 * 1024;
 
 /// A file of ours to be sent: where it lies and what its bytes must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +116,12 @@ impl FramedFile {
         let mut frames = Vec::new();
         let mut next = Some(self);
         while let Some(framed) = next {
-            frames.push((framed.prefix.clone(), framed.reader().await?, framed.suffix.clone()));
+            let content = if framed.file.facts.size_bytes <= AT_ONCE_BYTES_MAX {
+                Content::Whole(framed.whole().await?)
+            } else {
+                Content::Reader(framed.reader().await?)
+            };
+            frames.push((framed.prefix.clone(), content, framed.suffix.clone()));
             next = framed.then.as_deref();
         }
         frames.reverse();
@@ -129,14 +138,24 @@ impl FramedFile {
         Ok((chunks, watch))
     }
 
+    /// The whole file, coded. Only if it is what it should be.
+    async fn whole(&self) -> io::Result<Bytes> {
+        let (path, facts, coding) = (self.file.path.clone(), self.file.facts, self.coding);
+        let work = move || {
+            let mut bytes = Vec::with_capacity(usize::try_from(facts.size_bytes).unwrap_or(0) + 1);
+            // One byte more than it should have tells a file that is too long, whatever its length.
+            std::fs::File::open(&path)?.take(facts.size_bytes + 1).read_to_end(&mut bytes)?;
+            check_size(bytes.len() as u64, facts.size_bytes)?;
+            check_digest(FileDigest(Sha256::digest(&bytes).into()), facts.digest)?;
+            Ok(coding.code(bytes))
+        };
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    }
+
     /// The file at its beginning.
     async fn reader(&self) -> io::Result<Box<Reader>> {
         let file = File::open(&self.file.path).await?;
-        let found = file.metadata().await?.len();
-        if found != self.file.facts.size_bytes {
-            let expected = self.file.facts.size_bytes;
-            return Err(damaged(&format!("the file has {found} bytes instead of {expected}")));
-        }
+        check_size(file.metadata().await?.len(), self.file.facts.size_bytes)?;
         Ok(Box::new(Reader {
             file,
             left: self.file.facts.size_bytes,
@@ -147,8 +166,25 @@ impl FramedFile {
     }
 }
 
+impl Coding {
+    fn code(self, bytes: Vec<u8>) -> Bytes {
+        match self {
+            Self::Raw => Bytes::from(bytes),
+            Self::Base64 => Bytes::from(STANDARD.encode(&bytes)),
+        }
+    }
+}
+
+/// What stands between the frame's two ends.
+enum Content {
+    /// Coded and checked.
+    Whole(Bytes),
+    /// To be read piece by piece.
+    Reader(Box<Reader>),
+}
+
 /// Beginning, file, end.
-type Frame = (Bytes, Box<Reader>, Bytes);
+type Frame = (Bytes, Content, Bytes);
 
 enum Sending {
     /// What is still to come, the next at the end.
@@ -156,7 +192,12 @@ enum Sending {
         frames: Vec<Frame>,
     },
     File {
-        reader: Box<Reader>,
+        content: Content,
+        suffix: Bytes,
+        frames: Vec<Frame>,
+    },
+    /// What stands behind a file.
+    End {
         suffix: Bytes,
         frames: Vec<Frame>,
     },
@@ -167,11 +208,18 @@ impl Sending {
         match self {
             Sending::Between { mut frames } => Ok(frames
                 .pop()
-                .map(|(prefix, reader, suffix)| (prefix, Sending::File { reader, suffix, frames }))),
-            Sending::File { mut reader, suffix, frames } => Ok(Some(match reader.chunk().await? {
-                Some(chunk) => (chunk, Sending::File { reader, suffix, frames }),
+                .map(|(prefix, content, suffix)| (prefix, Sending::File { content, suffix, frames }))),
+            Sending::File { content: Content::Whole(bytes), suffix, frames } => {
+                Ok(Some((bytes, Sending::End { suffix, frames })))
+            }
+            Sending::File { content: Content::Reader(mut reader), suffix, frames } => Ok(Some(match reader
+                .chunk()
+                .await?
+            {
+                Some(chunk) => (chunk, Sending::File { content: Content::Reader(reader), suffix, frames }),
                 None => (suffix, Sending::Between { frames }),
             })),
+            Sending::End { suffix, frames } => Ok(Some((suffix, Sending::Between { frames }))),
         }
     }
 }
@@ -195,14 +243,22 @@ impl Reader {
         self.file.read_exact(&mut buffer).await?;
         self.hasher.update(&buffer);
         self.left -= wanted as u64;
-        if self.left == 0 && FileDigest(self.hasher.clone().finalize().into()) != self.expected {
-            return Err(damaged("the file's SHA-256 is not the recorded one"));
+        if self.left == 0 {
+            check_digest(FileDigest(self.hasher.clone().finalize().into()), self.expected)?;
         }
-        Ok(Some(match self.coding {
-            Coding::Raw => Bytes::from(buffer),
-            Coding::Base64 => Bytes::from(STANDARD.encode(&buffer)),
-        }))
+        Ok(Some(self.coding.code(buffer)))
     }
+}
+
+fn check_size(found: u64, expected: u64) -> io::Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(damaged(&format!("the file has {found} bytes or more instead of {expected}")))
+}
+
+fn check_digest(found: FileDigest, expected: FileDigest) -> io::Result<()> {
+    if found == expected { Ok(()) } else { Err(damaged("the file's SHA-256 is not the recorded one")) }
 }
 
 fn damaged(text: &str) -> io::Error {
@@ -299,7 +355,9 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_framed_file_has_the_length_it_promises() {
         let dir = tempfile::tempdir().unwrap();
-        for len in [0, 1, 2, 3, 4, READ_BYTES - 1, READ_BYTES, READ_BYTES + 1, 3 * READ_BYTES + 7] {
+        let at_once = AT_ONCE_BYTES_MAX as usize;
+        let large = (at_once / READ_BYTES + 1) * READ_BYTES;
+        for len in [0, 1, 2, 3, 4, at_once, at_once + 1, large - 1, large, large + 1, large + 7] {
             let bytes = pattern(len);
             let raw = framed(source_of(&dir, &bytes), Coding::Raw);
             let coded = framed(source_of(&dir, &bytes), Coding::Base64);
@@ -315,17 +373,27 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_damaged_file_is_never_sent_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let bytes = pattern(READ_BYTES * 2);
-        let source = source_of(&dir, &bytes);
-        let mut changed = bytes.clone();
-        changed[5] ^= 1;
-        std::fs::write(&source.path, &changed).unwrap();
-        let framed = framed(source.clone(), Coding::Raw);
-        let (chunks, watch) = framed.open().await.unwrap();
-        assert!(chunks.try_collect::<Vec<_>>().await.is_err());
-        assert!(watch.fault().is_some_and(|text| text.contains("SHA-256")));
-        std::fs::write(&source.path, b"short").unwrap();
-        assert!(framed.open().await.is_err());
+        for len in [READ_BYTES * 2, AT_ONCE_BYTES_MAX as usize + 1] {
+            let bytes = pattern(len);
+            let source = source_of(&dir, &bytes);
+            let framed = framed(source.clone(), Coding::Raw);
+            let mut changed = bytes.clone();
+            changed[5] ^= 1;
+            std::fs::write(&source.path, &changed).unwrap();
+            let fault = match framed.open().await {
+                // A small one is found out before anything is sent, a large one before its end is.
+                Err(error) => error.to_string(),
+                Ok((chunks, watch)) => {
+                    assert!(chunks.try_collect::<Vec<_>>().await.is_err());
+                    watch.fault().unwrap_or_default().to_owned()
+                }
+            };
+            assert!(fault.contains("SHA-256"), "{fault}");
+            for wrong in [&bytes[1..], &[bytes.as_slice(), b"more"].concat(), b"short"] {
+                std::fs::write(&source.path, wrong).unwrap();
+                assert!(framed.open().await.is_err());
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,181 @@
+//! 72 hours of uptime by a clock that runs fast: documents come all the time and are forgotten after a while; memory,
+//! journal, spool and data directory must come to rest.
+//!
+//! The service runs in a process of its own, with the clock of this bench in place of the system's: what waits, waits a
+//! shorter time, and nothing else is different. `EDOBRIDGE_BENCH_SPEED` (1200) times as fast, `EDOBRIDGE_BENCH_HOURS`
+//! (72), `EDOBRIDGE_BENCH_PER_HOUR` (60) documents an hour.
+#![allow(clippy::print_stdout, reason = "a bench reports to the console")]
+
+#[path = "../tests/support/mod.rs"]
+mod stage;
+mod support;
+
+use edobridge::commands::service::Service;
+use edobridge::config::{Config, Environment};
+use edobridge::domain::{Clock, Timestamp};
+use edobridge::telemetry::{Metrics, SystemClock};
+use stage::{Setting, Stage, get, pdf, request};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::figures::{Targets, mebibytes};
+use support::knobs;
+use support::process::{self, OwnServer};
+
+/// Hours between two looks.
+const LOOK_HOURS: u64 = 6;
+/// Bytes of each file.
+const FILE_BYTES: usize = 20_000;
+
+/// Runs so many times as fast as the system's clock, from the same beginning.
+struct FastClock {
+    began: Timestamp,
+    since: Instant,
+    speed: u64,
+}
+
+impl Clock for FastClock {
+    fn now(&self) -> Timestamp {
+        let ms = self.since.elapsed().as_millis() as u64 * self.speed;
+        Timestamp(self.began.0.saturating_add_unsigned(ms))
+    }
+}
+
+fn speed() -> u64 {
+    knobs::number("SPEED", 1_200).max(1)
+}
+
+/// `--serve <configuration>`
+fn serve(arguments: &[String]) {
+    let [path] = arguments else { panic!("the service is started by the bench") };
+    let loaded = Config::load(Some(Path::new(path)), &Environment::of(settings()));
+    let config =
+        loaded.unwrap_or_else(|errors| panic!("the configuration is refused: {:#?}", errors.problems)).config;
+    let clock = FastClock { began: SystemClock.now(), since: Instant::now(), speed: speed() };
+    actix::System::new().block_on(async {
+        let started = Service::start(&config, Arc::new(clock), Arc::new(Metrics::new()), |_| {}).await;
+        let service = started.unwrap_or_else(|error| panic!("edobridge does not start: {error}"));
+        process::announce(service.public_addr());
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Small enough that everything that turns over does so many times.
+fn settings() -> Vec<(&'static str, String)> {
+    [
+        ("EDOBRIDGE__STORE__KEEP_FINISHED", "6h"),
+        ("EDOBRIDGE__STORE__SEGMENT_BYTES", "1MiB"),
+        ("EDOBRIDGE__STORE__CHECKPOINT_EVERY_BYTES", "1MiB"),
+        ("EDOBRIDGE__STORE__SNAPSHOT_EVERY_BYTES", "4MiB"),
+        ("EDOBRIDGE__STORE__MIN_FREE_DISK", "256MiB"),
+        ("EDOBRIDGE__PUBLIC__WEBHOOK_PER_MINUTE", "10000000"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .into()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    hour: u64,
+    resident: u64,
+    directory: u64,
+    documents: u64,
+}
+
+fn directory_bytes(path: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() => directory_bytes(&entry.path()),
+            // What is on the disk, not what the file's length says: segments are made ahead.
+            Ok(found) => std::os::unix::fs::MetadataExt::blocks(&found) * 512,
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// All documents on record, whatever their step.
+fn documents_on_record(stage: &Stage) -> u64 {
+    let (host, token) = (stage.operator, &stage.secrets().operator);
+    let question = format!(
+        "GET /admin/v1/counts HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let (status, body) = request(host, &question).expect("the operator's listener answers");
+    assert_eq!(status, 200, "{body}");
+    let counts: serde_json::Value = serde_json::from_str(&body).expect("the answer is JSON");
+    let steps = counts["steps"].as_array().expect("the answer lists the steps");
+    steps.iter().filter_map(|step| step["count"].as_u64()).sum()
+}
+
+fn look(stage: &Stage, server: &OwnServer, hour: u64) -> Look {
+    let found = Look {
+        hour,
+        resident: process::memory(server.pid()).resident,
+        directory: directory_bytes(&stage.data_dir()),
+        documents: documents_on_record(stage),
+    };
+    println!(
+        "  hour {:>3}   resident {:>10}   data directory {:>10}   documents on record {:>6}",
+        found.hour,
+        mebibytes(found.resident),
+        mebibytes(found.directory),
+        found.documents
+    );
+    found
+}
+
+fn most(looks: &[Look], of: impl Fn(&Look) -> u64) -> f64 {
+    looks.iter().map(of).max().unwrap_or_default() as f64
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--serve") {
+        return serve(&arguments[at + 1..]);
+    }
+    if !knobs::is_bench() {
+        return;
+    }
+    let (hours, per_hour) = (knobs::number("HOURS", 72), knobs::number("PER_HOUR", 60));
+    let stage = Stage::new(&Setting::default());
+    process::warn_unless_on_disk(stage.dir.path());
+    let server = OwnServer::start(&[&stage.config_path.display().to_string()]);
+    assert!(get(stage.operator, "/health/live").is_some(), "the service answers");
+    println!("{hours} hours, {per_hour} documents an hour, {} times as fast", speed());
+    let hour = Duration::from_secs_f64(3_600.0 / speed() as f64);
+    let (since, mut looks, mut sent) = (Instant::now(), Vec::new(), 0_u64);
+    for n in 1..=hours {
+        for part in 0..per_hour {
+            stage.drop_file(&format!("Договор {sent:06}.pdf"), pdf(sent, FILE_BYTES));
+            sent += 1;
+            let due = hour.mul_f64((n - 1) as f64 + (part + 1) as f64 / per_hour as f64);
+            std::thread::sleep(due.saturating_sub(since.elapsed()));
+        }
+        if n.is_multiple_of(LOOK_HOURS) {
+            looks.push(look(&stage, &server, n));
+        }
+    }
+    let patience = Instant::now() + stage::PATIENCE;
+    while (stage.world.all_notices().len() as u64) < sent && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (copies, notices) = (stage.signed_copies().len() as u64, stage.world.all_notices().len() as u64);
+    println!("  {sent} documents sent, {copies} signed copies, {notices} notices");
+    assert_eq!((copies, notices), (sent, sent), "each document came back once, each was told once");
+    let (_, later) = looks.split_at(looks.len() / 3);
+    let (middle, last) = later.split_at(later.len() / 2);
+    let mut targets = Targets::default();
+    let growth = |of: fn(&Look) -> u64| most(last, of) / most(middle, of).max(1.0) * 100.0;
+    targets.at_most("memory, the last third against the one before", growth(|l| l.resident), 105.0, "%");
+    targets.at_most("data directory, likewise", growth(|l| l.directory), 110.0, "%");
+    let kept = (6 * per_hour) as f64;
+    targets.at_most(
+        "documents on record against those of six hours",
+        most(last, |l| l.documents) / kept,
+        1.6,
+        "",
+    );
+    targets.finish();
+}

@@ -483,7 +483,7 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let (progress, hold) = (Box::new(|_| {}), self.spool().hold());
         self.ask_applier(applier::Job::Backup { target, progress, hold, reply });
-        wait_for(answer)?
+        wait_for(answer)
     }
 
     /// Checks the rules that hold over the whole store. Reads everything.
@@ -500,7 +500,7 @@ impl Store {
     pub(crate) fn check_invariants_blocking(&self) -> Result<InvariantReport, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.ask_applier(applier::Job::Check { reply });
-        wait_for(answer)?
+        wait_for(answer)
     }
 
     /// Stops taking work, finishes what was taken, and leaves the view durable, so that the next start is quick.

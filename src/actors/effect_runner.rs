@@ -605,7 +605,7 @@ impl PortalWork<'_> {
         let wanted = rule::normalised_name(name);
         let newer = folder::files_above(&self.caller, folder_id, above_id).await?;
         for entry in newer {
-            let alike = rule::normalised_name(&entry.name) == wanted
+            let alike = (name.is_empty() || rule::normalised_name(&entry.name) == wanted)
                 && entry.size_bytes.is_none_or(|size| size == bytes.size_bytes);
             if alike && self.is_ours(entry.id, bytes).await? {
                 let file = DeliveredFile { file_id: entry.id, name: entry.name, folder_id };

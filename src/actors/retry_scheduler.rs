@@ -10,8 +10,9 @@ use super::notice_router::{NoticeRouter, Routed};
 use super::{Parts, chance, new_saga_id};
 use crate::domain::{NoticeId, PortalId, SagaId, Timestamp};
 use crate::limits;
-use crate::saga::document::{DocumentSaga as Record, Event, RobotWishes, Source};
-use crate::store::{Agenda, AgendaQuery, Notice};
+use crate::saga::document::transition::{reading_claim_of, source_claim};
+use crate::saga::document::{DocumentSaga as Record, Event, RobotWishes, Source, Step};
+use crate::store::{Agenda, AgendaQuery, DocumentFilter, Notice};
 use actix::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -118,6 +119,19 @@ impl RetryScheduler {
         };
         self.active.insert(id, Active { address: address.clone(), waiting: waiting + 1 });
         address
+    }
+
+    /// The part of a new saga's id by which remotes know its document.
+    ///
+    /// A file gets the same one whenever this store takes it up, and a notice about an item too: so a store that was
+    /// restored from a backup finds again what it did after the backup.
+    fn lot_of(&self, create: &Create) -> u64 {
+        let Create { portal, source, notice, .. } = create;
+        match (reading_claim_of(portal, source), notice) {
+            (None, _) => self.parts.store.lot(&format!("{:?}", source_claim(portal, source))),
+            (Some(item), Some(notice)) => self.parts.store.lot(&format!("{item:?}/{notice}")),
+            (Some(_), None) => chance(),
+        }
     }
 
     /// An answer came: an actor for which nothing waits is let go; a dormant saga costs no memory.
@@ -270,6 +284,40 @@ impl RetryScheduler {
         }
     }
 
+    /// In a store that was made from a backup: who waits asks anew, because what was told meanwhile is told no more.
+    fn ask_anew(&mut self, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        if self.parts.policy.doubt_until.is_none_or(|until| until < now) {
+            return;
+        }
+        let (parts, me) = (self.parts.clone(), ctx.address());
+        let steps = vec![Step::AwaitSignature, Step::AwaitSigner];
+        let filter = DocumentFilter { steps, updated_before: Some(now), ..DocumentFilter::default() };
+        let work = async move {
+            let mut place = None;
+            loop {
+                let page = match parts.store.list(filter.clone(), place, limits::DUE_PER_TICK).await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot read who waits, will try again");
+                        tokio::time::sleep(Duration::from_millis(limits::SCAN_INTERVAL_MS)).await;
+                        continue;
+                    }
+                };
+                for record in page.items {
+                    let asked = Deliver { saga: record.id, event: Event::Restored, notice: None };
+                    // Whoever fails to ask now is reminded or told by its deadline.
+                    let _ = me.send(asked).await;
+                }
+                place = page.next;
+                if place.is_none() {
+                    break;
+                }
+            }
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+
     /// After a restart: every effect that was under way is of unknown outcome.
     fn recover(&mut self, ctx: &mut Context<Self>) {
         let (parts, me) = (self.parts.clone(), ctx.address());
@@ -310,6 +358,7 @@ impl Actor for RetryScheduler {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(limits::SCHEDULER_MAILBOX);
         self.recover(ctx);
+        self.ask_anew(ctx);
         let (bell, me) = (self.parts.work_arrived.clone(), ctx.address());
         let ring = async move {
             while let Ok(Pause { at_least, at_most }) = me.send(Look).await {
@@ -367,7 +416,7 @@ impl Handler<Create> for RetryScheduler {
     type Result = ResponseActFuture<Self, Result<Record, HandleError>>;
 
     fn handle(&mut self, msg: Create, ctx: &mut Self::Context) -> Self::Result {
-        let id = new_saga_id(self.parts.clock.now(), chance());
+        let id = new_saga_id(self.parts.clock.now(), self.lot_of(&msg));
         let Create { portal, source, rule, robot, notice } = msg;
         let begin = Begin(Beginning { portal, source, rule, robot, notice });
         let sent = self.enlist(id, ctx.address()).send(begin);

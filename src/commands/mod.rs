@@ -6,6 +6,8 @@
 )]
 
 pub mod backup;
+mod backup_restore;
+mod backup_retention;
 pub mod client;
 pub mod completions;
 pub mod config_verbs;
@@ -20,6 +22,7 @@ pub mod output;
 mod portal_budget;
 pub mod portals;
 pub mod problem_view;
+mod restored_store;
 pub mod running_service;
 pub mod sandbox;
 pub mod serve;

@@ -91,6 +91,7 @@ pub fn progress_text(step: &OpenProgress) -> Text {
         ),
         OpenProgress::OpeningView => Text::new("открытие представления", "opening the view"),
         OpenProgress::Counting => Text::new("подсчёт", "counting"),
+        OpenProgress::KeepingWayBack => Text::new("копия перед обновлением", "a backup before the upgrade"),
     }
 }
 

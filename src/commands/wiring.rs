@@ -1,7 +1,7 @@
 //! From the configuration to the values that the parts take: the only place where the two meet.
 
 use super::doctor::checks::needs::Needs;
-use super::wiring_idocs;
+use super::{restored_store, wiring_idocs};
 use crate::actors::capability_watch::CapabilitySettings;
 use crate::actors::channel_board::ChannelBoard;
 use crate::actors::circuit::CircuitSettings;
@@ -53,6 +53,7 @@ pub fn store_options(config: &Config) -> StoreOptions {
         min_free_bytes: store.min_free_disk.bytes(),
         view_cache_bytes: store.view_cache.bytes(),
         spool_bytes_max: store.spool_max.bytes(),
+        way_back: store.backup_before_upgrade.then(|| config.data_dir.join("backups")),
         ..StoreOptions::new(config.data_dir.join("store"))
     }
 }
@@ -79,6 +80,7 @@ pub fn policy(config: &Config) -> Policy {
         throttled_ms: THROTTLED_MS,
         pdf_pause_ms: retry.pdf_pause.as_ms(),
         pdf_wait_ms: retry.pdf_wait.as_ms(),
+        doubt_until: None,
         language: config.language.into(),
         own: own_policy(config),
     }
@@ -393,13 +395,14 @@ pub fn parts(
     let first = config.portals.first();
     let gaps = Arc::new(GapReport::new(gap_settings(config), clock.now(), metrics.clone()));
     let senders = sender_list_if_used(config, &clock)?;
+    let policy = restored_store::with_doubt(policy(config), &store, clock.now());
     Ok(Parts {
         store,
         clock,
         metrics,
         gaps,
         queue_bells: QueueBells::default(),
-        policy: policy(config),
+        policy,
         rules: rules(config),
         easydocs: Arc::new(easydocs_settings(config)?),
         idocs: wiring_idocs::parts(config)?,

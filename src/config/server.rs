@@ -56,6 +56,8 @@ pub struct StoreConfig {
     pub max_sync_latency: Period,
     /// Finished documents (their history) are removed after this time.
     pub keep_finished: Period,
+    /// Whether a store of an older version is backed up into `data_dir/backups` before it is upgraded.
+    pub backup_before_upgrade: bool,
 }
 
 /// `[public]`: the listener that Bitrix24 and the signing service reach.

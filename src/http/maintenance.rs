@@ -47,12 +47,15 @@ pub struct BackupView {
     pub bytes: u64,
     /// SHA-256 of all that precedes the trailer, hex.
     pub sha256: String,
+    /// Files of the spool that are not in it, because the disk gives other bytes than it was given.
+    #[serde(default)]
+    pub damaged_files: u64,
 }
 
 impl From<BackupReport> for BackupView {
     fn from(report: BackupReport) -> Self {
-        let BackupReport { path, sequence, entries, sagas, files, bytes, sha256 } = report;
-        Self { path, sequence, entries, documents: sagas, files, bytes, sha256 }
+        let BackupReport { path, sequence, entries, sagas, files, damaged_files, bytes, sha256 } = report;
+        Self { path, sequence, entries, documents: sagas, files, bytes, sha256, damaged_files }
     }
 }
 
@@ -130,7 +133,7 @@ fn backup_error(error: &BackupError) -> ApiError {
         | BackupError::Newer { .. }
         | BackupError::TargetNotEmpty { .. }
         | BackupError::TargetExists { .. }
-        | BackupError::Invariants { .. }
+        | BackupError::NoRoom { .. }
         | BackupError::Open(_)
         | BackupError::Io { .. } => Code::Rejected,
     };
@@ -166,9 +169,13 @@ pub fn backup_text(error: &BackupError) -> Text {
                 "This failed: {chain}. Check that the directory is there, that the user of the service may write to it (with systemd: ReadWritePaths=), and that the disk has space."
             ),
         ),
-        BackupError::Damaged { .. } | BackupError::Invariants { .. } => Text::new(
+        BackupError::Damaged { .. } => Text::new(
             format!("Копия непригодна: {chain}. Возьмите другую."),
             format!("The backup is not good: {chain}. Take another one."),
+        ),
+        BackupError::NoRoom { .. } => Text::new(
+            format!("Мало места: {chain}. Освободите место или назовите другой каталог."),
+            format!("Too little room: {chain}. Free some, or name another directory."),
         ),
         BackupError::Newer { .. } => Text::new(
             format!("Копию сделала более новая версия edobridge: {chain}. Установите её."),
@@ -213,6 +220,7 @@ mod tests {
         for error in [
             BackupError::TargetExists { path: path.clone() },
             BackupError::TargetNotEmpty { dir: path.clone() },
+            BackupError::NoRoom { dir: path.clone(), needed: 9, free: 1 },
             BackupError::Damaged { path: path.clone(), detail: "a byte is wrong".into() },
             BackupError::Io { doing: "writing", path: path.clone(), source: io() },
         ] {
@@ -230,6 +238,7 @@ mod tests {
             entries: 9,
             violations: vec![Violation { rule: Rule::OneTimer, saga: None, detail: "none".into() }],
             violation_count: 1,
+            ..InvariantReport::default()
         };
         let view = InvariantsView::from(&report);
         assert_eq!((view.documents, view.violation_count), (3, 1));

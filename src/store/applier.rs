@@ -290,8 +290,8 @@ impl Applier {
     fn end_snapshot(&mut self, taking: Taking, to: u64) {
         self.wait_for_ending();
         let Taking { writer, from, purpose, .. } = taking;
-        let sagas = self.shared.gauges.applied_counters().sagas.iter().sum();
-        let ending = Ending { shared: Arc::clone(&self.shared), writer, from, to, sagas, purpose };
+        let counters = self.shared.gauges.applied_counters();
+        let ending = Ending { shared: Arc::clone(&self.shared), writer, from, to, counters, purpose };
         let spawned = std::thread::Builder::new()
             .name("store-snapshot".into())
             .spawn(move || snapshot_end::run(ending));

@@ -130,6 +130,12 @@ pub enum OpenError {
         /// The newest that we know.
         known: u32,
     },
+    /// An older store could not be backed up before its upgrade; it was not changed.
+    #[error("{}", .reason.en)]
+    NoWayBack {
+        /// Why, with the remedy.
+        reason: Text,
+    },
     /// An option makes no sense.
     #[error("the option {option} is {found}, it must be {expected}")]
     Option {
@@ -211,12 +217,13 @@ impl OpenError {
             ),
             Self::Newer { what, found, known } => Text::new(
                 format!(
-                    "Хранилище создано более новой версией edobridge ({what}: {found}, известно до {known}). Установите ту версию; хранилище не изменено."
+                    "Хранилище создано более новой версией edobridge ({what}: {found}, известно до {known}). Установите ту версию; хранилище не изменено. Вернуться к этой версии: edobridge backup restore --replace КАТАЛОГ_ДАННЫХ/backups/before-upgrade-НОМЕР.backup (самая новая такая копия; что было после неё, программа проверит сама)."
                 ),
                 format!(
-                    "The store was written by a newer edobridge ({what}: {found}, known up to {known}). Install that version; the store was not changed."
+                    "The store was written by a newer edobridge ({what}: {found}, known up to {known}). Install that version; the store was not changed. To go back to this version: edobridge backup restore --replace DATA_DIR/backups/before-upgrade-NUMBER.backup (the newest of them; what came after it is looked for)."
                 ),
             ),
+            Self::NoWayBack { reason } => reason.clone(),
             Self::Option { option, found, expected } => Text::new(
                 format!("Настройка {option} = {found} недопустима: требуется {expected}."),
                 format!("The setting {option} = {found} is not allowed: it must be {expected}."),
@@ -375,13 +382,15 @@ pub enum BackupError {
         /// Which file.
         path: PathBuf,
     },
-    /// What was restored breaks the store's invariants.
-    #[error("the restored store has {count} broken invariants, the first is: {first}")]
-    Invariants {
-        /// How many.
-        count: usize,
-        /// The first one.
-        first: String,
+    /// There is not enough room to restore it.
+    #[error("{} has {free} free bytes, a restore needs {needed}", dir.display())]
+    NoRoom {
+        /// Where.
+        dir: PathBuf,
+        /// How many bytes are needed.
+        needed: u64,
+        /// How many there are.
+        free: u64,
     },
     /// The restored directory does not open.
     #[error("the restored store does not open")]

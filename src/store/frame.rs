@@ -92,20 +92,31 @@ impl Frame<'_> {
     }
 }
 
+/// The bytes of a frame with any payload.
+#[cfg(test)]
+pub(super) fn sealed(first: u64, count: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).expect("a small payload");
+    framed(first, count, len, payload)
+}
+
 /// The bytes of a frame; `None` if it is larger than a payload may be.
 pub(super) fn encode(first: u64, batches: &Vec<Batch>) -> Option<Vec<u8>> {
     let payload = strict_encode(batches)?;
     let len = u32::try_from(payload.len()).ok()?;
     let count = u32::try_from(batches.len()).ok()?;
+    Some(framed(first, count, len, &payload))
+}
+
+fn framed(first: u64, count: u32, len: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity((HEADER_BYTES + payload.len()).next_multiple_of(ALIGN));
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(&first.to_le_bytes());
     bytes.extend_from_slice(&count.to_le_bytes());
-    bytes.extend_from_slice(&checksum(&bytes, &payload).to_le_bytes());
-    bytes.extend_from_slice(&payload);
+    bytes.extend_from_slice(&checksum(&bytes, payload).to_le_bytes());
+    bytes.extend_from_slice(payload);
     bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
-    Some(bytes)
+    bytes
 }
 
 /// The frame at the beginning of `bytes`, if there is a whole and sound one.

@@ -18,7 +18,7 @@ use crate::domain::portal_workflows::WorkflowRecord;
 use crate::domain::{NoticeId, SagaId, SpoolFile};
 use crate::saga::document::{DocumentSaga, HistoryEntry, Work};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Bound;
 
@@ -36,6 +36,8 @@ pub struct InvariantReport {
     pub violations: Vec<Violation>,
     /// How many are broken in all.
     pub violation_count: u64,
+    /// Entries by the name of their tree; empty trees are left out.
+    pub trees: BTreeMap<&'static str, u64>,
 }
 
 impl InvariantReport {
@@ -125,6 +127,9 @@ pub(super) fn check(view: &View, counters: &Counters, spool: &Spool) -> Result<I
             check.entry(tree, key, value)?;
         }
         check.report.entries += pairs.len() as u64;
+        if !pairs.is_empty() {
+            *check.report.trees.entry(tree.name()).or_default() += pairs.len() as u64;
+        }
         walk.advance(&pairs, CHUNK);
     }
     if check.counted != *counters {

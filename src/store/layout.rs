@@ -5,6 +5,7 @@
 //! FORMAT           what this store is: format, id, newest version of each kind of record; checked before all else
 //! OPEN             there while open: the boot id of the kernel under which it was opened
 //! SUSPECT          there when the view must not be believed: an I/O error, or a rebuild that was not finished
+//! RESTORED         there when the store was made from a backup: see `restored`
 //! CHECKPOINT       up to which entry the view is durable
 //! journal/         segments
 //! snapshots/       verified snapshots, named by the entry they stand at
@@ -45,6 +46,9 @@ impl Layout {
     }
     pub fn suspect_marker(&self) -> PathBuf {
         self.dir.join("SUSPECT")
+    }
+    pub fn restored(&self) -> PathBuf {
+        self.dir.join("RESTORED")
     }
     pub fn checkpoint(&self) -> PathBuf {
         self.dir.join("CHECKPOINT")

@@ -29,6 +29,8 @@
 mod agenda;
 mod applier;
 pub mod backup;
+mod backup_manifest;
+pub mod backup_restore;
 mod command;
 pub mod commit;
 mod decide;
@@ -38,6 +40,8 @@ mod document_v2;
 pub mod error;
 pub mod faults;
 mod frame;
+#[cfg(test)]
+mod fuzz_tests;
 mod group;
 pub mod health;
 mod inbox;
@@ -65,6 +69,7 @@ mod queue;
 mod readers;
 mod rebuild;
 pub mod records;
+pub mod restored;
 #[cfg(test)]
 mod samples;
 mod segment;
@@ -73,11 +78,13 @@ mod snapshot;
 mod snapshot_end;
 pub mod spool;
 mod state;
+pub mod upgrade;
 mod view;
 mod writer;
 
 pub use agenda::{Agenda, AgendaQuery};
-pub use backup::{BackupProgress, BackupReport, VerifyReport, restore_backup, verify_backup};
+pub use backup::{BackupProgress, BackupReport, Counted, VerifyReport, verify_backup};
+pub use backup_restore::restore_backup;
 pub use commit::{Commit, Stored};
 pub use error::{BackupError, CommitError, OpenError, SpoolError, StoreError};
 pub use health::{Counts, GroupTiming, Readiness, StepCount, StoreHealth, StoreObserver};
@@ -90,6 +97,7 @@ pub use portal_installations::{Installations, KeyPlace, RekeyError, RekeyReport}
 pub use portal_seal::{SealKey, SealRing};
 pub use portal_seal_key::SealKeyError;
 pub use records::{DecodeError, Kind};
+pub use restored::Restored;
 pub use spool::{Spool, SpoolWriter};
 
 use crate::domain::portal::PortalState;
@@ -168,6 +176,15 @@ impl Drop for Handle {
         if let Err(error) = self.end(Closing::Abandon) {
             tracing::warn!(%error, "the store did not end well");
         }
+    }
+}
+
+/// Waits for an answer, on a thread of its own: also a caller within a runtime may wait, as it may for the disk.
+fn wait_for<T: Send, E: From<StoreError> + Send>(answer: oneshot::Receiver<Result<T, E>>) -> Result<T, E> {
+    let answered = std::thread::scope(|scope| scope.spawn(|| answer.blocking_recv()).join());
+    match answered {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) | Err(_) => Err(StoreError::Closed.into()),
     }
 }
 
@@ -475,6 +492,14 @@ impl Store {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// The same as [`Store::backup`], blocking and untold.
+    pub(crate) fn backup_blocking(&self, target: PathBuf) -> Result<BackupReport, BackupError> {
+        let (reply, answer) = oneshot::channel();
+        let (progress, hold) = (Box::new(|_| {}), self.spool().hold());
+        self.ask_applier(applier::Job::Backup { target, progress, hold, reply });
+        wait_for(answer)
+    }
+
     /// Checks the rules that hold over the whole store. Reads everything.
     ///
     /// # Errors
@@ -489,7 +514,7 @@ impl Store {
     pub(crate) fn check_invariants_blocking(&self) -> Result<InvariantReport, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.ask_applier(applier::Job::Check { reply });
-        answer.blocking_recv().map_err(|_| StoreError::Closed)?
+        wait_for(answer)
     }
 
     /// Stops taking work, finishes what was taken, and leaves the view durable, so that the next start is quick.

@@ -32,6 +32,7 @@ use super::shared::{Conditions, Deathwatch, Gauges, Shared, Stop};
 use super::snapshot_end;
 use super::spool::Spool;
 use super::state::{Range, State};
+use super::upgrade;
 use super::view::{View, ViewError, remove_leftovers};
 use super::writer::{OVERLAY_BYTES_CALL, Writer};
 use super::{Handle, Store};
@@ -75,6 +76,8 @@ pub enum OpenProgress {
     OpeningView,
     /// Indexes are being counted.
     Counting,
+    /// An older store is being backed up before its upgrade.
+    KeepingWayBack,
 }
 
 /// What became of the view at opening.
@@ -110,19 +113,42 @@ pub struct OpenReport {
     pub took: Duration,
 }
 
-/// Opens the store on this host.
+/// Whether the store becomes one of our format.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Raise {
+    /// It does, before anything of ours is written.
+    First,
+    /// It stays what it is: nothing of ours is written.
+    Never,
+}
+
+/// Opens the store on this host; an older one is upgraded, with a way back.
 pub(super) fn open(
     options: StoreOptions,
     host: Host,
     progress: &mut dyn FnMut(OpenProgress),
 ) -> Result<(Store, OpenReport), OpenError> {
-    let began = Instant::now();
     check_options(&options)?;
+    upgrade::keep_way_back(&options, &host, progress)?;
+    open_as(options, host, Raise::First, progress)
+}
+
+/// Opens the store on this host.
+pub(super) fn open_as(
+    options: StoreOptions,
+    host: Host,
+    raise: Raise,
+    progress: &mut dyn FnMut(OpenProgress),
+) -> Result<(Store, OpenReport), OpenError> {
+    let began = Instant::now();
     let layout = Layout::new(&options.dir);
     make_private_dir(&layout.dir, &host.disk).map_err(io("making", &layout.dir))?;
     let lock = layout.take_lock()?;
     let (format, age) = read_or_make_format(&layout, &host.disk)?;
-    let format = raise_format(format, &layout, &host.disk)?;
+    let format = match raise {
+        Raise::First => raise_format(format, &layout, &host.disk)?,
+        Raise::Never => format,
+    };
     for dir in [layout.journal(), layout.snapshots()] {
         host.disk.create_dir(&dir).map_err(io("making", &dir))?;
     }

@@ -28,6 +28,8 @@ pub struct StoreOptions {
     pub group_bytes_max: usize,
     /// How many commands may wait for the writer; later callers wait outside, without memory in the queue.
     pub queue_max: usize,
+    /// Where an older store is backed up before it is upgraded; none = it is not, and there is no way back.
+    pub way_back: Option<PathBuf>,
 }
 
 impl StoreOptions {
@@ -44,6 +46,7 @@ impl StoreOptions {
             spool_bytes_max: 4 << 30,
             group_bytes_max: 1 << 20,
             queue_max: 4_096,
+            way_back: None,
         }
     }
 

@@ -157,7 +157,7 @@ fn load_snapshot(
                 let frame = Frame { first, count, payload: &payload, len: 0 };
                 carrier.take_frame(&frame).map_err(SnapshotError::Damaged)
             }
-            Item::End(totals) => {
+            Item::End(totals, _) => {
                 loaders.take().map_or(Ok(()), Loaders::finish).map_err(failed)?;
                 carrier.carry().map_err(failed)?;
                 view.set_applied(totals.sequence).map_err(failed)

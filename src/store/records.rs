@@ -300,6 +300,26 @@ pub(super) fn encode_version<T: Serialize>(kind: Kind, version: u16, record: &T)
     Some(bytes)
 }
 
+/// Makes the checksum of a changed value fit.
+#[cfg(test)]
+pub(super) fn reseal(bytes: &mut [u8]) {
+    let sum = checksum(bytes);
+    bytes[6..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// A value as an older program wrote it.
+#[cfg(test)]
+pub(super) fn encode_as<T: Serialize>(kind: Kind, version: u16, record: &T) -> Vec<u8> {
+    let mut bytes = vec![MAGIC, LAYOUT];
+    bytes.extend_from_slice(&kind.code().to_le_bytes());
+    bytes.extend_from_slice(&version.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&strict_encode(record).expect("samples are small"));
+    let sum = checksum(&bytes);
+    bytes[6..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
 /// The record in `bytes`.
 pub(super) fn decode<R: Record>(bytes: &[u8]) -> Result<R, DecodeError> {
     let payload = check(bytes)?;

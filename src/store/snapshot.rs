@@ -8,9 +8,9 @@
 //!   E  strict bincode of [(tree, key, value)]
 //!   J  first entry (8), count (4), payload of a journal frame
 //!   S  SHA-256 (32), size (8): a file of the spool begins; D chunks of it follow
-//!   Z  last entry (8), entries (8), sagas (8), files (8): the end
+//!   Z  last entry (8), entries (8), sagas (8), files (8), then the manifest, if any: the end
 //! ```
-//! All numbers little-endian.
+//! All numbers little-endian. What is in the manifest: see `backup_manifest`.
 //!
 //! # How it is taken without stopping anything
 //! The entries are read from the view in small steps, between which the applier goes on applying. So they show
@@ -20,8 +20,10 @@
 //!
 //! It deliberately does not know who asked, nor what becomes of the file.
 
+use super::backup_manifest::Manifest;
 use super::disk::{Disk, DiskFile};
 use super::keys::{TREES, Tree};
+use super::overlay::Counters;
 use super::records::{Blob, strict_decode, strict_encode};
 use super::view::Pair;
 use crate::domain::FileDigest;
@@ -63,7 +65,7 @@ pub(super) enum Item {
     Frame { first: u64, count: u32, payload: Vec<u8> },
     File { digest: FileDigest, size: u64 },
     Chunk(Vec<u8>),
-    End(Totals),
+    End(Totals, Manifest),
 }
 
 /// A snapshot cannot be used.
@@ -89,6 +91,7 @@ pub(super) struct SnapshotWriter {
     hash: Sha256,
     offset: u64,
     totals: Totals,
+    manifest: Manifest,
 }
 
 impl SnapshotWriter {
@@ -96,7 +99,8 @@ impl SnapshotWriter {
     pub fn create(disk: &Disk, path: &Path, format: &str) -> io::Result<Self> {
         let file = disk.create(path)?;
         let encoder = Encoder::new(Vec::new(), ZSTD_LEVEL)?;
-        let mut writer = Self { file, encoder, hash: Sha256::new(), offset: 0, totals: Totals::default() };
+        let (totals, manifest) = (Totals::default(), Manifest::default());
+        let mut writer = Self { file, encoder, hash: Sha256::new(), offset: 0, totals, manifest };
         let mut header = [0; HEADER_BYTES as usize];
         header[..8].copy_from_slice(&MAGIC);
         header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
@@ -108,6 +112,7 @@ impl SnapshotWriter {
     /// Adds entries of one tree.
     pub fn entries(&mut self, tree: Tree, pairs: Vec<Pair>) -> io::Result<()> {
         self.totals.entries += pairs.len() as u64;
+        self.manifest.entries(tree, pairs.len());
         let stored: EntriesV1 =
             pairs.into_iter().map(|(k, v)| (tree.code(), Blob(k.into()), Blob(v))).collect();
         for part in stored.chunk_by(small_enough()) {
@@ -120,6 +125,7 @@ impl SnapshotWriter {
     /// Adds a frame of the journal.
     pub fn frame(&mut self, first: u64, count: u32, payload: &[u8]) -> io::Result<()> {
         let head = [&first.to_le_bytes()[..], &count.to_le_bytes()].concat();
+        self.manifest.frame();
         self.record(b'J', &[&head, payload].concat())
     }
 
@@ -147,12 +153,28 @@ impl SnapshotWriter {
     }
 
     pub fn chunk(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.manifest.chunk(bytes.len());
         self.record(b'D', bytes)
     }
 
-    /// How many sagas there are at the entry that it will stand at; the frames may add to those among the entries.
-    pub fn set_sagas(&mut self, sagas: u64) {
+    /// What the store counts at the entry that it will stand at; the frames may add to what is among the entries.
+    pub fn set_counters(&mut self, counters: &Counters) {
+        self.totals.sagas = counters.sagas.iter().sum();
+        self.manifest.counted(counters);
+    }
+
+    /// As a program of before the manifest wrote it, with so many sagas.
+    #[cfg(test)]
+    pub fn forget_manifest(&mut self, sagas: u64) {
+        self.manifest = Manifest::default();
         self.totals.sagas = sagas;
+    }
+
+    /// Takes over what the store counted whose snapshot or backup this is made from.
+    pub fn take_counters(&mut self, totals: &Totals, manifest: &Manifest) {
+        self.totals.sagas = totals.sagas;
+        let contents = self.manifest.contents();
+        self.manifest = manifest.with_contents(&contents);
     }
 
     /// How far it has come.
@@ -176,7 +198,9 @@ impl SnapshotWriter {
         self.totals.sequence = sequence;
         let totals = self.totals;
         let numbers = [totals.sequence, totals.entries, totals.sagas, totals.files];
-        self.record(b'Z', &numbers.map(u64::to_le_bytes).concat())?;
+        // A manifest of nothing is none, as in the files of older programs.
+        let manifest = if self.manifest == Manifest::default() { Vec::new() } else { self.manifest.encode() };
+        self.record(b'Z', &[numbers.map(u64::to_le_bytes).concat(), manifest].concat())?;
         let encoder = std::mem::replace(&mut self.encoder, Encoder::new(Vec::new(), ZSTD_LEVEL)?);
         self.write_raw(&encoder.finish()?)?;
         let sum: [u8; 32] = std::mem::take(&mut self.hash).finalize().into();
@@ -274,27 +298,64 @@ pub(super) fn read(
     let body = body_end(&file)?;
     let part = Part { file: &file, at: HEADER_BYTES, end: body };
     let mut stream = Decoder::new(part)?;
-    let mut seen = Totals::default();
+    let (mut seen, mut found) = (Totals::default(), Manifest::default());
     loop {
         let item = read_record(&mut stream)?;
         match &item {
             Item::Entries(entries) => {
                 seen.entries += entries.len() as u64;
+                for run in entries.chunk_by(|a, b| a.0 == b.0) {
+                    found.entries(run[0].0, run.len());
+                }
             }
+            Item::Frame { .. } => found.frame(),
+            Item::Chunk(bytes) => found.chunk(bytes.len()),
             Item::File { .. } => seen.files += 1,
-            Item::End(totals) => {
+            Item::End(totals, manifest) => {
                 seen.sequence = totals.sequence;
                 seen.sagas = totals.sagas;
                 if seen != *totals {
                     return Err(SnapshotError::Damaged(format!("it holds {seen:?} and says {totals:?}")));
                 }
+                // Only a program of before the manifest writes none.
+                if *manifest != Manifest::default() && manifest.contents() != found.contents() {
+                    return Err(SnapshotError::Damaged(format!("it holds {found:?} and says {manifest:?}")));
+                }
                 visit(item)?;
                 return Ok(seen);
             }
-            Item::Format(_) | Item::Frame { .. } | Item::Chunk(_) => {}
+            Item::Format(_) => {}
         }
         visit(item)?;
     }
+}
+
+/// How many bytes a snapshot or backup has when it is unpacked: entries and frames, and files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Bulk {
+    pub state: u64,
+    pub files: u64,
+}
+
+/// Reads all of it and says how much room it wants.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn measure(disk: &Disk, path: &Path) -> Result<Bulk, SnapshotError> {
+    let mut bulk = Bulk::default();
+    read(disk, path, &mut |item| {
+        match item {
+            Item::Entries(entries) => {
+                let bytes = |(_, key, value): &(Tree, Vec<u8>, Bytes)| (key.len() + value.len()) as u64;
+                bulk.state += entries.iter().map(bytes).sum::<u64>();
+            }
+            Item::Frame { payload, .. } => bulk.state += payload.len() as u64,
+            Item::Chunk(bytes) => bulk.files += bytes.len() as u64,
+            Item::Format(_) | Item::File { .. } | Item::End(..) => {}
+        }
+        Ok(())
+    })?;
+    Ok(bulk)
 }
 
 /// A part of a file, for reading.
@@ -356,7 +417,8 @@ fn parse(kind: u8, payload: Vec<u8>) -> Result<Item, SnapshotError> {
         b'Z' => {
             let totals =
                 Totals { sequence: number(0)?, entries: number(8)?, sagas: number(16)?, files: number(24)? };
-            Ok(Item::End(totals))
+            let manifest = Manifest::decode(&payload[32..]).map_err(|what| bad(&what))?;
+            Ok(Item::End(totals, manifest))
         }
         _ => Err(bad("unknown")),
     }
@@ -406,7 +468,9 @@ mod tests {
         let pairs = (0..500u16).map(|n| (n.to_be_bytes().to_vec(), Bytes::from(vec![7; 2_000]))).collect();
         writer.entries(Tree::Saga, pairs).expect("written");
         writer.entries(Tree::Timer, vec![(vec![1], Bytes::new())]).expect("written");
-        writer.set_sagas(500);
+        let mut counters = Counters::default();
+        counters.sagas[0] = 500;
+        writer.set_counters(&counters);
         writer.frame(41, 2, b"payload").expect("written");
         writer.begin_file(FileDigest([5; 32]), 3).expect("written");
         writer.chunk(b"abc").expect("written");
@@ -428,7 +492,7 @@ mod tests {
                 Item::Entries(entries) => keys.extend(entries.into_iter().map(|(tree, key, _)| (tree, key))),
                 Item::Frame { first, count, payload } => frames.push((first, count, payload)),
                 Item::Chunk(bytes) => chunks.extend(bytes),
-                Item::File { .. } | Item::End(_) => {}
+                Item::File { .. } | Item::End(..) => {}
             }
             Ok(())
         });

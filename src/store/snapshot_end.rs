@@ -5,8 +5,10 @@ use super::applier::Purpose;
 use super::backup::{BackupProgress, BackupReport};
 use super::error::{BackupError, StoreError};
 use super::journal;
+use super::overlay::Counters;
 use super::shared::{Course, Shared};
 use super::snapshot::{self, SnapshotError, SnapshotWriter, Totals};
+use super::spool;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,15 +21,15 @@ pub(super) struct Ending {
     /// The entry that the view stood at when the reading began, and when it ended.
     pub from: u64,
     pub to: u64,
-    /// Sagas at that entry.
-    pub sagas: u64,
+    /// What there is at that entry.
+    pub counters: Counters,
     pub purpose: Purpose,
 }
 
 /// Ends it, tells whom it concerns, and wakes the applier.
 pub(super) fn run(ending: Ending) {
-    let Ending { shared, mut writer, from, to, sagas, purpose } = ending;
-    writer.set_sagas(sagas);
+    let Ending { shared, mut writer, from, to, counters, purpose } = ending;
+    writer.set_counters(&counters);
     let path = writer.path();
     match purpose {
         Purpose::Own => {
@@ -127,8 +129,17 @@ fn end_backup(
     let damaged =
         |error: SnapshotError| BackupError::Damaged { path: tmp.clone(), detail: error.to_string() };
     add_frames(shared, &mut writer, from, to).map_err(damaged)?;
+    let mut damaged_files = 0;
     for (digest, path) in shared.spool.files().map_err(io("listing", &shared.layout.spool()))? {
         check_course(shared).map_err(|_| StoreError::Closed)?;
+        // A file that the disk does not give back as it was is of no use to anybody, and would make the whole backup
+        // useless: it is left out and named. Its document finds it missing, and stops for a person.
+        let (found, _) = spool::hash_of(&shared.host.disk, &path).map_err(io("reading", &path))?;
+        if found != digest {
+            tracing::error!(path = %path.display(), "a file of the spool is damaged and not in the backup");
+            damaged_files += 1;
+            continue;
+        }
         writer.file(&shared.host.disk, digest, &path).map_err(io("copying", &path))?;
         let totals = writer.totals();
         progress(BackupProgress { entries: totals.entries, files: totals.files, bytes: writer.bytes() });
@@ -138,7 +149,8 @@ fn end_backup(
     shared.host.disk.rename(&tmp, target).map_err(io("naming", target))?;
     let dir = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     shared.host.disk.sync_dir(dir).map_err(io("syncing", dir))?;
-    report(target, totals, &sum).map_err(io("reading", target))
+    let report = report(target, totals, &sum).map_err(io("reading", target))?;
+    Ok(BackupReport { damaged_files, ..report })
 }
 
 /// What a backup holds.
@@ -149,6 +161,7 @@ pub(super) fn report(path: &Path, totals: Totals, sum: &[u8; 32]) -> io::Result<
         entries: totals.entries,
         sagas: totals.sagas,
         files: totals.files,
+        damaged_files: 0,
         bytes: path.metadata()?.len(),
         sha256: sum.iter().map(|b| format!("{b:02x}")).collect(),
     })

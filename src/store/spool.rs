@@ -32,9 +32,38 @@ use tokio::task::JoinHandle;
 /// How much is gathered before it is given to the disk: large enough that a 100 MB file costs few hand-overs,
 /// small enough that many files at once do not fill the memory.
 const BUFFER_BYTES: usize = 256 << 10;
+/// Where files are while they are being written.
+const TEMP_DIR: &str = "tmp";
 /// How long a finished file is kept that no commit has named: longer than any pause between fetching a file and
 /// committing it, a full disk mended by a person included.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Every finished file of the spool in `dir`, which need not be open. Blocking.
+pub(super) fn files_in(dir: &Path) -> io::Result<Vec<(FileDigest, PathBuf)>> {
+    let mut files = Vec::new();
+    for shard in list_dir(dir)? {
+        if shard.is_dir() && !shard.ends_with(TEMP_DIR) {
+            let paths = list_dir(&shard)?;
+            files.extend(paths.into_iter().filter_map(|path| Some((digest_of(&path)?, path))));
+        }
+    }
+    Ok(files)
+}
+
+/// The SHA-256 of the bytes that the disk gives now, and how many there are. Blocking.
+pub(super) fn hash_of(disk: &Disk, path: &Path) -> io::Result<(FileDigest, u64)> {
+    let (file, mut hash, mut at) = (disk.open_read(path)?, Sha256::new(), 0);
+    let mut chunk = vec![0; BUFFER_BYTES];
+    loop {
+        match file.read_at(&mut chunk, at)? {
+            0 => return Ok((FileDigest(hash.finalize().into()), at)),
+            got => {
+                hash.update(&chunk[..got]);
+                at += got as u64;
+            }
+        }
+    }
+}
 
 /// The directory of files. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -110,14 +139,7 @@ impl Spool {
 
     /// Every finished file. Blocking.
     pub(super) fn files(&self) -> io::Result<Vec<(FileDigest, PathBuf)>> {
-        let mut files = Vec::new();
-        for shard in list_dir(&self.0.dir)? {
-            if shard.is_dir() && shard != self.0.temp_dir() {
-                let paths = list_dir(&shard)?;
-                files.extend(paths.into_iter().filter_map(|path| Some((digest_of(&path)?, path))));
-            }
-        }
-        Ok(files)
+        files_in(&self.0.dir)
     }
 
     /// Begins a file.
@@ -210,7 +232,7 @@ impl Inner {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
     fn temp_dir(&self) -> PathBuf {
-        self.dir.join("tmp")
+        self.dir.join(TEMP_DIR)
     }
     fn path(&self, digest: FileDigest) -> PathBuf {
         let hex = digest.to_hex();

@@ -126,6 +126,7 @@ fn policy(chance: &mut Chance, idempotent: bool) -> Policy {
         settle_ms,
         looks: u32::try_from(chance.between(2, 3)).expect("small"),
         rounds_max: u32::try_from(chance.between(2, 3)).expect("small"),
+        doubt_until: None,
         search_available: chance.percent(70),
         poll: chance.percent(40).then(|| Schedule::endless([HOUR, 6 * HOUR])),
         callback_grace_ms: HOUR,

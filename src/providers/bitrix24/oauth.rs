@@ -183,8 +183,16 @@ impl OauthClient {
             .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);
         let answer = self.http.exchange(request, ANSWER_BYTES_MAX).await.map_err(unreachable)?;
-        let body = self.open(&answer)?;
-        grant_of(&body).ok_or_else(|| self.misshapen(&answer))
+        self.grant_in(&answer)
+    }
+
+    /// What the answer to a token request gives.
+    ///
+    /// # Errors
+    /// What it says went wrong, or that it is none.
+    pub fn grant_in(&self, answer: &Answer) -> Result<Grant, OauthFailure> {
+        let body = self.open(answer)?;
+        grant_of(&body).ok_or_else(|| self.misshapen(answer))
     }
 
     /// Asks what an access token is worth: application, portal, user.

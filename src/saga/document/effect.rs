@@ -64,7 +64,7 @@ pub enum Effect {
     FindUpload {
         /// The folder.
         folder_id: u64,
-        /// The name it was uploaded under.
+        /// The name it was uploaded under; empty = under any.
         name: String,
         /// The bytes that were sent.
         bytes: SpoolFile,

@@ -86,6 +86,8 @@ pub enum Event {
     },
     /// A fact about our own signature.
     Own(OwnEvent),
+    /// The store was made from a backup: what was told meanwhile may have been told to nobody.
+    Restored,
 }
 
 impl Event {
@@ -104,6 +106,7 @@ impl Event {
             Self::Operator(_) => "operator",
             Self::RobotAsked { .. } => "robot_asked",
             Self::Own(event) => event.name(),
+            Self::Restored => "restored",
         }
     }
 }

@@ -6,6 +6,7 @@
 mod answers;
 mod callbacks;
 mod crm;
+mod doubt;
 mod failures;
 mod orders;
 mod own_signature;
@@ -70,6 +71,9 @@ pub struct Policy {
     pub pdf_pause_ms: u64,
     /// How long the PDF of a generated document is waited for before a person is asked.
     pub pdf_wait_ms: u64,
+    /// Documents taken up until then may be ahead of their records, because the store was made from a backup: their
+    /// writes are looked for before they are made. None = the store was never restored.
+    pub doubt_until: Option<Timestamp>,
     /// Language of notices and comments.
     pub language: Language,
     /// Where our own signer signs first.
@@ -290,6 +294,7 @@ pub fn transition(saga: &DocumentSaga, event: &Event, cx: Context<'_>) -> Result
         Event::Operator(action) => draft.operator(action)?,
         Event::RobotAsked { order } => draft.robot_asked(order)?,
         Event::Own(event) => draft.own_event(event)?,
+        Event::Restored => draft.ask_anew()?,
     }
     Ok(draft.next)
 }
@@ -460,6 +465,9 @@ impl<'a> Draft<'a> {
 
     /// Orders the step's effect (SG-2).
     fn start(&mut self) -> Result<(), IllegalEvent> {
+        if self.must_look_first() {
+            return self.look_first();
+        }
         let effect = effect_of(&self.next.saga, self.cx)?;
         let (now, lease) = (self.cx.now, self.cx.policy.lease_ms);
         let saga = self.saga();

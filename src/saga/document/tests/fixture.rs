@@ -59,6 +59,7 @@ pub fn policy() -> Policy {
         throttled_ms: 10 * SECOND,
         pdf_pause_ms: 35 * SECOND,
         pdf_wait_ms: 30 * MINUTE,
+        doubt_until: None,
         language: Language::Ru,
         own: OwnPolicy {
             number_template: "{name}-{short}".into(),

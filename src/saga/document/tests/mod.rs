@@ -6,6 +6,7 @@
 mod chance;
 mod create;
 mod delivery;
+mod doubt;
 mod failures;
 mod fixture;
 mod own_signature;

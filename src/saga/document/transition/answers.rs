@@ -143,6 +143,8 @@ impl Draft<'_> {
         } else if code == NO_RULE {
             // A rule that is mended later must be able to take the file up.
             self.next.release.push(source_claim(&portal, &self.next.saga.source));
+            // The same file gets the same id when it is taken up again.
+            self.next.release.push(Claim::External(self.next.saga.external_id.clone()));
         }
         self.close(Step::Ignored, code, reason.clone())
     }
@@ -188,6 +190,10 @@ impl Draft<'_> {
             self.no_folder();
             return Ok(());
         }
+        if self.may_be_own_copy() {
+            self.park_possible_copy();
+            return Ok(());
+        }
         self.note_no_item();
         if self.signs_first() { self.begin_own_signature() } else { self.go(Step::Create) }
     }
@@ -220,6 +226,11 @@ impl Draft<'_> {
             (Step::FindDocument, Answer::DocumentFound { document_id, status, raw_status }) => {
                 self.bind(document_id);
                 self.heard(status, raw_status, Self::wait)
+            }
+            // It exists: a search that does not see it says nothing (only a restored store asks for it then).
+            (Step::FindDocument, Answer::DocumentNotFound) if self.next.saga.provider_document.is_some() => {
+                self.wait();
+                Ok(())
             }
             (Step::FindDocument, Answer::DocumentNotFound) => self.not_found(Step::Create),
             (step, _) => Err(wrong(step, answer)),

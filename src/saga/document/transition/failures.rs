@@ -169,14 +169,21 @@ impl Draft<'_> {
 
     /// From a write of unknown outcome to its look step.
     fn look(&mut self, write: Step) -> Result<(), IllegalEvent> {
-        let Some(look) = look_step(write) else {
+        if look_step(write).is_none() {
             return self.start();
-        };
+        }
         self.note(
             "outcome_unknown",
             "Исход запроса неизвестен: сначала проверяем, потом повторяем",
             "The outcome of the request is unknown: look first, then repeat",
         );
+        self.look_for(write)
+    }
+
+    pub(super) fn look_for(&mut self, write: Step) -> Result<(), IllegalEvent> {
+        let Some(look) = look_step(write) else {
+            return self.start();
+        };
         self.enter(look);
         if look == Step::FindDocument && !self.cx.policy.search_available {
             self.grace();
@@ -248,6 +255,11 @@ impl Draft<'_> {
     }
 
     fn grace(&mut self) {
+        // It was created long since: its callback is waited for as ever.
+        if self.next.saga.provider_document.is_some() {
+            self.wait();
+            return;
+        }
         let due = self.next.saga.step_since.plus_ms(self.cx.policy.callback_grace_ms);
         let saga = self.saga();
         saga.work = Work::Idle;

@@ -27,7 +27,7 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
     let field = || saga.delivery.field.clone().ok_or_else(|| missing(saga, "the file field"));
     let upload_name = || saga.upload_name.clone().ok_or_else(|| missing(saga, "the name of the copy"));
     let language = cx.policy.language;
-    Ok(match saga.step {
+    let effect = match saga.step {
         Step::ReadItem => match saga.source {
             Source::CrmItem { item } => Effect::ReadItem { item },
             Source::OfItem { item, ref pick } => {
@@ -142,7 +142,8 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
         Step::Delivered | Step::Refused | Step::Ignored | Step::Cancelled | Step::Parked => {
             return Err(missing(saga, "anything to do"));
         }
-    })
+    };
+    Ok(super::doubt::widened(effect, saga, cx))
 }
 
 /// The name that the signed copy should have.

@@ -337,7 +337,8 @@ impl Draft<'_> {
             "Only a document whose create has an unknown outcome can be sent again.",
         )?;
         self.not_busy()?;
-        self.saga().rounds = 0;
+        // A person has looked: nothing is left to doubt.
+        self.saga().rounds = u32::from(super::doubt::is_in_doubt(&self.next.saga, self.cx));
         self.note("sent_again", "Отправлен заново по решению человека", "Sent again by a person");
         self.go(Step::Create)
     }

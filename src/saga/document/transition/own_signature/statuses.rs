@@ -9,7 +9,7 @@ use crate::domain::Text;
 
 impl Draft<'_> {
     /// The service's word is a hint only: what counts is the status that we read.
-    pub(super) fn status_hint(&mut self) -> Result<(), IllegalEvent> {
+    pub(in super::super) fn status_hint(&mut self) -> Result<(), IllegalEvent> {
         let waits = matches!(self.next.saga.step, Step::AwaitSignature | Step::AwaitSigner);
         if !waits || self.next.saga.own.is_none() {
             return Ok(());

@@ -244,7 +244,7 @@ fn target(create: &CreateArgs, config: &Config) -> Result<PathBuf, Text> {
     };
     let mut file = std::path::absolute(file).map_err(|error| unusable(file, &error))?;
     if file.is_dir() {
-        file.push(backup_retention::name_of(jiff::Timestamp::now()));
+        file = backup_retention::place_in(&file, jiff::Timestamp::now());
     }
     if file.starts_with(config.data_dir.join("store")) {
         return Err(Text::new(
@@ -261,7 +261,7 @@ fn default_target(config: &Config) -> Result<PathBuf, Text> {
     if !dir.is_dir() {
         make_for_owner(&dir, &config.data_dir).map_err(|error| unusable(&dir, &error))?;
     }
-    Ok(dir.join(backup_retention::name_of(jiff::Timestamp::now())))
+    Ok(backup_retention::place_in(&dir, jiff::Timestamp::now()))
 }
 
 /// Makes a directory that belongs to whom `like` belongs, even if root makes it.

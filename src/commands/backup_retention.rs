@@ -2,7 +2,7 @@
 //!
 //! Only files whose names we gave are looked at, so a backup that a person named is never removed.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,17 @@ const TIME: &str = "%Y%m%dT%H%M%SZ";
 const TIME_CHARS: usize = 16;
 
 /// The name of a backup that is made at this moment. Names sort by age.
-pub(super) fn name_of(now: Timestamp) -> String {
+fn name_of(now: Timestamp) -> String {
     format!("{BEGIN}{}{END}", now.strftime(TIME))
+}
+
+/// A free place in `dir` for a backup that is made at this moment: of two in one second, the second bears the next one.
+pub(super) fn place_in(dir: &Path, now: Timestamp) -> PathBuf {
+    /// More are not made faster than time passes; then the name is taken, and the making says so.
+    const SECONDS_AHEAD_MAX: i64 = 60;
+    let later = |seconds| now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
+    let mut places = (0..SECONDS_AHEAD_MAX).map(|seconds| dir.join(name_of(later(seconds))));
+    places.find(|place| !place.exists()).unwrap_or_else(|| dir.join(name_of(now)))
 }
 
 /// Whether we gave the name, and with which end.
@@ -63,6 +72,17 @@ mod tests {
             entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn two_of_one_second_have_two_names_that_sort_by_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = "2026-02-03T07:05:06.9Z".parse().unwrap();
+        let first = place_in(dir.path(), now);
+        assert!(first.ends_with("edobridge-20260203T070506Z.backup"), "{first:?}");
+        std::fs::write(&first, "").unwrap();
+        let second = place_in(dir.path(), now);
+        assert!(second > first && is_ours(&second, END), "{second:?}");
     }
 
     #[test]

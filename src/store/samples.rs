@@ -31,11 +31,21 @@ use crate::saga::document::{
 pub(super) struct Samples {
     state: u64,
     full: bool,
+    /// How many steps, from the first, are known.
+    steps: usize,
 }
 
 impl Samples {
     pub fn new(seed: u64) -> Self {
-        Self { state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D, full: seed == 0 }
+        let state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D;
+        // Seed 0 is frozen: it knows only what version 1 knew.
+        let (full, steps) = if seed == 0 { (true, 17) } else { (false, Step::ALL.len()) };
+        Self { state, full, steps }
+    }
+
+    /// The values of the stores that are kept: frozen, they know the steps that were known when the first were kept.
+    pub fn of_kept_store(seed: u64) -> Self {
+        Self { steps: 34, ..Self::new(seed) }
     }
 
     pub fn number(&mut self) -> u64 {
@@ -77,9 +87,7 @@ impl Samples {
         SagaId::from_u128(u128::from(self.number()) << 64 | u128::from(self.number()))
     }
     fn step(&mut self) -> Step {
-        // Seed 0 is frozen: it knows only what version 1 knew.
-        let known = if self.full { 17 } else { Step::ALL.len() };
-        Step::ALL[self.below(known)]
+        Step::ALL[self.below(self.steps)]
     }
     fn digest(&mut self) -> FileDigest {
         let mut digest = [0; 32];

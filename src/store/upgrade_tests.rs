@@ -62,7 +62,7 @@ macro_rules! settled {
 
 /// The bytes of a document as its version has them, and what it means today.
 fn document(version: u16, id: u128, step: Step) -> (Vec<u8>, DocumentSaga) {
-    let mut samples = Samples::new(u64::try_from(id).expect("a small number"));
+    let mut samples = Samples::of_kept_store(u64::try_from(id).expect("a small number"));
     match version {
         1 => {
             let old = settled!(samples.saga_v1(), id, step);
@@ -91,7 +91,7 @@ fn documents(version: u16) -> Vec<(Vec<u8>, DocumentSaga)> {
 fn entries_of(raw: &[u8], saga: &DocumentSaga) -> Vec<(Tree, Vec<u8>, Vec<u8>)> {
     let claim = Claim::Source(format!("main/drive/{}", saga.id.as_u128()));
     let held = ClaimV1 { saga: saga.id, state: ClaimState::Held };
-    let line = Samples::new(1).history();
+    let line = Samples::of_kept_store(1).history();
     let mut entries = vec![
         (Tree::Saga, keys::saga(saga.id), raw.to_vec()),
         (Tree::History, keys::history(saga.id, 0, 0), encode_as(Kind::History, 1, &line)),
@@ -113,7 +113,8 @@ fn entries_of(raw: &[u8], saga: &DocumentSaga) -> Vec<(Tree, Vec<u8>, Vec<u8>)> 
 }
 
 fn notice() -> (Tree, Vec<u8>, Vec<u8>) {
-    let notice = NoticeV1::from(&NewNotice { body: "a callback".into(), ..Samples::new(1).new_notice() });
+    let notice =
+        NoticeV1::from(&NewNotice { body: "a callback".into(), ..Samples::of_kept_store(1).new_notice() });
     (Tree::Notice, keys::notice(NoticeId(1)), encode_as(Kind::Notice, 1, &notice))
 }
 

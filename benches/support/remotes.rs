@@ -14,6 +14,7 @@ use sha2::Sha256;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
@@ -92,6 +93,8 @@ pub async fn serve(target: Option<(SocketAddr, String)>) {
             .route("/counts", web::get().to(counts))
     })
     .workers(1)
+    // As nginx has it: longer than clients keep what they do not use, so that no request meets a closing connection.
+    .keep_alive(Duration::from_secs(75))
     .disable_signals()
     .listen(listener)
     .expect("the port is ours");

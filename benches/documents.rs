@@ -170,9 +170,7 @@ struct Runs {
 }
 
 fn counts(remotes: SocketAddr) -> Counts {
-    let (status, body) = stage::get(remotes, "/counts").expect("the remotes answer");
-    assert_eq!(status, 200, "{body}");
-    Counts::of(&body)
+    Counts::of(&stage::get(remotes, "/counts").expect("the remotes answer").1)
 }
 
 /// Bytes that the process has caused to be written to the disk (`man 5 proc`, `io`).
@@ -274,7 +272,7 @@ fn main() {
     process::warn_unless_on_disk(stage.dir.path());
     let told = OwnServer::start(&["remotes", &stage.public.to_string(), &stage.secrets().callback]);
     let silent = OwnServer::start(&["remotes"]);
-    point_at(&stage, told.address);
+    remotes::point_at(&stage.config_path, stage.folder, stage.public, told.address);
     let (config, dir) = (stage.config_path.display().to_string(), stage.dir.path().display().to_string());
     let mut pipe = OwnServer::start(&["pipe", &silent.address.to_string(), &config, &dir]);
     let mut binary = Binary::spawn(&stage, &settings());
@@ -299,22 +297,4 @@ fn main() {
 fn settings() -> Vec<(&'static str, String)> {
     let hands = [("EDOBRIDGE__PORTALS__0__TRANSFERS_MAX", AT_ONCE.to_string())];
     knobs::real_settings().into_iter().chain(hands).collect()
-}
-
-/// The stage's world is not used: the configuration is pointed at remotes that answer at once.
-fn point_at(stage: &Stage, remotes: SocketAddr) {
-    let text = std::fs::read_to_string(&stage.config_path).expect("the configuration is there");
-    let pointed: Vec<String> = text
-        .lines()
-        .map(|line| {
-            if line.starts_with("webhook_url =") {
-                format!("webhook_url = \"http://{remotes}/rest/1/benchsecret/\"")
-            } else if line.starts_with("base_url = ") && !line.contains(&stage.public.to_string()) {
-                format!("base_url = \"http://{remotes}/\"")
-            } else {
-                line.replace(&format!("folders = [{}]", stage.folder), &format!("folders = [{FOLDER}]"))
-            }
-        })
-        .collect();
-    std::fs::write(&stage.config_path, pointed.join("\n")).expect("the configuration is written");
 }

@@ -1,6 +1,7 @@
 //! 72 hours of uptime by a clock that runs fast: documents come all the time and are forgotten after a while; memory,
 //! journal, spool and data directory must come to rest.
 //!
+//! The remotes answer at once and remember nothing, so that they grow no slower with time.
 //! The service runs in a process of its own, with the clock of this bench in place of the system's: what waits, waits a
 //! shorter time, and nothing else is different. `EDOBRIDGE_BENCH_SPEED` (600) times as fast, `EDOBRIDGE_BENCH_HOURS`
 //! (72), `EDOBRIDGE_BENCH_PER_HOUR` (60) documents an hour. Faster than that, the pauses of a busy machine become hours, in
@@ -15,18 +16,20 @@ use edobridge::commands::service::Service;
 use edobridge::config::{Config, Environment};
 use edobridge::domain::{Clock, Timestamp};
 use edobridge::telemetry::{Metrics, SystemClock};
-use stage::{Setting, Stage, get, pdf, request};
+use stage::{Setting, Stage, get, request};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::figures::{Targets, mebibytes};
 use support::knobs;
+use support::load::{self, Webhook};
 use support::process::{self, OwnServer};
+use support::remotes::{self, Counts};
 
 /// Hours between two looks.
 const LOOK_HOURS: u64 = 6;
-/// Bytes of each file.
-const FILE_BYTES: usize = 20_000;
+/// Ids of source files; the copies that come back have others.
+const FIRST_FILE: u64 = 1_000_000;
 
 /// Runs so many times as fast as the system's clock, from the same beginning.
 struct FastClock {
@@ -46,9 +49,19 @@ fn speed() -> u64 {
     knobs::number("SPEED", 600).max(1)
 }
 
-/// `--serve <configuration>`
+/// `--serve remotes <our address> <secret of the callbacks>`, `--serve service <configuration>`
 fn serve(arguments: &[String]) {
-    let [path] = arguments else { panic!("the service is started by the bench") };
+    match arguments {
+        [kind, target, secret] if kind == "remotes" => {
+            let target = (target.parse().expect("an address"), secret.clone());
+            actix::System::new().block_on(remotes::serve(Some(target)));
+        }
+        [kind, path] if kind == "service" => serve_edobridge(path),
+        _ => panic!("the servers are started by the bench"),
+    }
+}
+
+fn serve_edobridge(path: &str) {
     let loaded = Config::load(Some(Path::new(path)), &Environment::of(settings()));
     let config =
         loaded.unwrap_or_else(|errors| panic!("the configuration is refused: {:#?}", errors.problems)).config;
@@ -142,29 +155,33 @@ fn main() {
     let (hours, per_hour) = (knobs::number("HOURS", 72), knobs::number("PER_HOUR", 60));
     let stage = Stage::new(&Setting::default());
     process::warn_unless_on_disk(stage.dir.path());
-    let server = OwnServer::start(&[&stage.config_path.display().to_string()]);
+    let (public, secrets) = (stage.public, stage.secrets());
+    let world = OwnServer::start(&["remotes", &public.to_string(), &secrets.callback]);
+    remotes::point_at(&stage.config_path, stage.folder, public, world.address);
+    let server = OwnServer::start(&["service", &stage.config_path.display().to_string()]);
     assert!(get(stage.operator, "/health/live").is_some(), "the service answers");
     println!("{hours} hours, {per_hour} documents an hour, {} times as fast", speed());
     let hour = Duration::from_secs_f64(3_600.0 / speed() as f64);
-    let (since, mut looks, mut sent) = (Instant::now(), Vec::new(), 0_u64);
+    let webhook = Webhook::file_added(public, &secrets.application_token);
+    let (since, mut looks, mut last_file) = (Instant::now(), Vec::new(), FIRST_FILE);
     for n in 1..=hours {
-        for part in 0..per_hour {
-            stage.drop_file(&format!("Договор {sent:06}.pdf"), pdf(sent, FILE_BYTES));
-            sent += 1;
-            let due = hour.mul_f64((n - 1) as f64 + (part + 1) as f64 / per_hour as f64);
-            std::thread::sleep(due.saturating_sub(since.elapsed()));
-        }
+        let sent = load::exactly(public, &webhook, 1, per_hour, &mut last_file);
+        let sent = actix::System::new().block_on(sent).expect("the service takes events all the time");
+        assert_eq!(sent.refused, 0, "every event is taken");
+        std::thread::sleep(hour.mul_f64(n as f64).saturating_sub(since.elapsed()));
         if n.is_multiple_of(LOOK_HOURS) {
             looks.push(look(&stage, &server, n));
         }
     }
+    let sent = last_file - FIRST_FILE;
+    let counts = || Counts::of(&get(world.address, "/counts").expect("the remotes answer").1);
     let patience = Instant::now() + stage::PATIENCE;
-    while (stage.world.all_notices().len() as u64) < sent && Instant::now() < patience {
+    while counts().notices < sent && Instant::now() < patience {
         std::thread::sleep(Duration::from_millis(50));
     }
-    let (copies, notices) = (stage.signed_copies().len() as u64, stage.world.all_notices().len() as u64);
-    println!("  {sent} documents sent, {copies} signed copies, {notices} notices");
-    assert_eq!((copies, notices), (sent, sent), "each document came back once, each was told once");
+    let Counts { creates, uploads, notices, .. } = counts();
+    println!("  {sent} documents sent, {creates} created, {uploads} signed copies, {notices} notices");
+    assert_eq!((creates, uploads, notices), (sent, sent, sent), "each document has one of each");
     let (_, later) = looks.split_at(looks.len() / 3);
     let (middle, last) = later.split_at(later.len() / 2);
     let mut targets = Targets::default();

@@ -10,6 +10,13 @@ pub const SAGA_MAILBOX: usize = 64;
 /// Messages that may wait for the scheduler; each effect under way sends one when it ends.
 pub const SCHEDULER_MAILBOX: usize = 4_096;
 
+/// Threads that read and write files for the remotes' arbiter. Tokio would start up to 512, and each keeps a few MiB of its
+/// own once it has had a file in hand; a disk works no faster for more of them.
+pub const FILE_THREADS_MAX: usize = 16;
+
+/// An idle one ends after so long, in milliseconds, and gives its memory back.
+pub const FILE_THREAD_IDLE_MS: u64 = 2_000;
+
 /// Notices routed at the same time: keeps the disk's group commits full without holding many bodies in memory.
 pub const NOTICES_IN_HAND_MAX: usize = 64;
 

@@ -64,6 +64,25 @@ impl Counts {
     }
 }
 
+/// Points a stage's configuration, in which `folder` is watched and `public` is our own address, at these remotes instead
+/// of its world.
+pub fn point_at(config: &std::path::Path, folder: u64, public: SocketAddr, remotes: SocketAddr) {
+    let text = std::fs::read_to_string(config).expect("the configuration is there");
+    let pointed: Vec<String> = text
+        .lines()
+        .map(|line| {
+            if line.starts_with("webhook_url =") {
+                format!("webhook_url = \"http://{remotes}/rest/1/benchsecret/\"")
+            } else if line.starts_with("base_url = ") && !line.contains(&public.to_string()) {
+                format!("base_url = \"http://{remotes}/\"")
+            } else {
+                line.replace(&format!("folders = [{folder}]"), &format!("folders = [{FOLDER}]"))
+            }
+        })
+        .collect();
+    std::fs::write(config, pointed.join("\n")).expect("the configuration is written");
+}
+
 /// Serves until the process is killed. `target`: where callbacks go, and the secret that signs them.
 pub async fn serve(target: Option<(SocketAddr, String)>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

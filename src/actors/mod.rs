@@ -278,7 +278,7 @@ impl Engine {
         apps: Option<Apps>,
     ) -> Self {
         let decisions = Arbiter::new();
-        let remotes = Arbiter::new();
+        let remotes = Arbiter::with_tokio_rt(remotes_runtime);
         let sessions = Sessions::new(parts.circuit);
         sender_list::start(&parts, &remotes.handle());
         let mut by_webhook = Vec::new();
@@ -604,6 +604,16 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 /// A number for jitter.
 fn chance() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
+}
+
+/// Where effects run: one thread for the sockets, a few for files.
+fn remotes_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(crate::limits::FILE_THREADS_MAX)
+        .thread_keep_alive(std::time::Duration::from_millis(crate::limits::FILE_THREAD_IDLE_MS))
+        .build()
+        .expect("a runtime starts as every thread of this process did")
 }
 
 /// A UUIDv7 from the given clock and random bits, so that ids sort by age on any clock.

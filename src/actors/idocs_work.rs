@@ -8,10 +8,11 @@ use crate::domain::{Failure, FailureClass, FailureKind, FileDigest, SpoolFile};
 use crate::providers::bitrix24::notify;
 use crate::providers::idocs::content_check::{self, ContentCheck};
 use crate::providers::idocs::signing::CONTENT_GONE;
-use crate::providers::idocs::{self, Fetched, FoundDraft, NewDraft, Status, StatusClass};
+use crate::providers::idocs::{self, Call, Fetched, FoundDraft, NewDraft, Status, StatusClass, v1};
 use crate::providers::spool_io::FileSource;
 use crate::saga::document::own_signature::{
-    ContentUnit, Counterparty, CounterpartyKind, DraftOrder, Holds, LINK, OwnStatus, Ticket,
+    ContentUnit, Counterparty, CounterpartyKind, DraftOrder, Holds, LINK, OwnStatus, Process, SignedOrder,
+    Ticket,
 };
 use crate::saga::document::{Answer, OwnAnswer, OwnEffect, SourceFile};
 use crate::store::Spool;
@@ -100,6 +101,14 @@ impl IdocsWork<'_> {
             OwnEffect::FetchArchive { document_id } => {
                 OwnAnswer::Archive(self.fetch(Part::Archive, document_id).await?)
             }
+            OwnEffect::SendSigned(order) => {
+                OwnAnswer::Sent { process: client.send_signed(&self.signed(order)).await? }
+            }
+            OwnEffect::ReadProcess { key } => OwnAnswer::ProcessRead(match client.process(key).await? {
+                v1::Process::NotYet => Process::Running,
+                v1::Process::Document(document_id) => Process::Document { document_id },
+                v1::Process::Failed => Process::Failed,
+            }),
             OwnEffect::TellSigner { .. } => return Err(not_for_idocs()),
         })
     }
@@ -123,6 +132,19 @@ impl IdocsWork<'_> {
         };
         let made = self.idocs.client.create_draft(&draft).await?;
         Ok(OwnAnswer::DraftMade { document_id: made.document_id, raw_status: word(made.status) })
+    }
+
+    fn signed(&self, order: &SignedOrder) -> v1::SignedDocument {
+        v1::SignedDocument {
+            name: order.name.clone(),
+            number: order.number.clone(),
+            group: order.group.clone(),
+            counterparty: addressee(&order.counterparty),
+            file: self.source(order.file.bytes),
+            file_name: order.file.name.clone(),
+            employee: order.employee_id.clone(),
+            cms: self.source(order.cms),
+        }
     }
 
     /// A route that stands is not set again: a person may have set it in the cabinet.
@@ -182,6 +204,9 @@ impl IdocsWork<'_> {
 
     /// The reason is worth asking again for while iDocs is out of reach, and no more than that: a refusal must be told.
     async fn refusal_reason(&self, document: &str) -> Result<Option<String>, Failure> {
+        if self.idocs.client.require(Call::OutboxDocument).is_err() {
+            return Ok(None);
+        }
         match self.idocs.client.outbox_document(document).await {
             Ok(document) => Ok(document.refusal_reason()),
             Err(failure) if failure.is_outage() || failure.class == FailureClass::Throttled => Err(failure),

@@ -17,7 +17,7 @@ use crate::actors::sender_list::{SenderList, SenderListSettings, Senders};
 use crate::actors::workflow_watch::WorkflowSettings;
 use crate::actors::{Parts, PortalPauses, PortalSetup};
 use crate::config::{self, Config, Period};
-use crate::domain::{Clock, CrmItem, PortalId, Secret, Text, Timestamp};
+use crate::domain::{Clock, CrmItem, PortalId, Secret, SigningService, Text, Timestamp};
 use crate::http;
 use crate::limits;
 use crate::providers::bitrix24::budget::LeakyBucket;
@@ -97,6 +97,11 @@ fn own_policy(config: &Config) -> OwnPolicy {
         counterparty_reminders_ms: idocs.map(|i| pauses(&i.reminders)).unwrap_or_default(),
         deadline_ms: idocs.map_or(config.easydocs.deadline, |i| i.deadline).as_ms(),
         settle_ms: idocs.map_or(config.easydocs.settle, |i| i.settle).as_ms(),
+        service: idocs
+            .map_or_else(|| SigningService::Idocs.capabilities(), super::wiring_idocs::capabilities),
+        process: Schedule::endless(idocs.map_or_else(|| vec![60_000], |i| pauses(&i.v1.process_poll))),
+        process_deadline_ms: idocs.map_or(config.easydocs.deadline, |i| i.v1.process_deadline).as_ms(),
+        whole_file_end: idocs.map(|i| i.v1.file_end.clone()).unwrap_or_default(),
     }
 }
 

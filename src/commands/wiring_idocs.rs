@@ -11,8 +11,8 @@ use crate::actors::{Engine, Parts};
 use crate::config::{
     Config, IdocsConfig, IdocsEventFields, IdocsRoute, IdocsRoutePreset, IdocsSigner, IdocsVersion,
 };
-use crate::domain::Secret;
 use crate::domain::signing::{Encapsulation, SignerIdentity};
+use crate::domain::{Capabilities, Secret, SigningService};
 use crate::http::{IdocsSettings, SigningParts, routes};
 use crate::providers::http_client::{HttpClient, HttpSettings};
 use crate::providers::idocs::Client;
@@ -100,7 +100,12 @@ pub fn idocs_settings(idocs: &IdocsConfig) -> Result<Settings, WiringError> {
         history: history(idocs),
         v1: settings::V1Settings {
             document_type: i.v1.document_type.clone(),
+            position: i.v1.position,
             document_id: i.v1.document_id.clone(),
+            failed: i.v1.failed.clone(),
+            status: i.v1.status.clone(),
+            print_form: i.v1.print_form,
+            file: i.v1.file,
         },
         limits: settings::Limits {
             callback_bytes: i.limits.callback_bytes.bytes(),
@@ -110,6 +115,14 @@ pub fn idocs_settings(idocs: &IdocsConfig) -> Result<Settings, WiringError> {
             archive_bytes: i.limits.archive_bytes.bytes(),
         },
     })
+}
+
+/// What the service can do by the interface that is configured.
+pub fn capabilities(idocs: &IdocsConfig) -> Capabilities {
+    match idocs.api_version {
+        IdocsVersion::V3 => SigningService::Idocs.capabilities(),
+        IdocsVersion::V1 => Capabilities::of_idocs_v1(),
+    }
 }
 
 /// When results of operations on many documents are asked for.

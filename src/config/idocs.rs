@@ -275,8 +275,24 @@ pub struct IdocsHistory {
 pub struct IdocsV1 {
     /// The member `Type` of a sending; empty: not sent.
     pub document_type: String,
+    /// `Position` of our signer's step.
+    pub position: u32,
     /// JSON pointer to the document's id in the answer about a process.
     pub document_id: String,
+    /// JSON pointer to what tells that nothing comes of a process; empty: not known.
+    pub failed: String,
+    /// JSON pointer to the status of a document.
+    pub status: String,
+    /// Whether there is a print form to be fetched.
+    pub print_form: bool,
+    /// Whether there is a file to be fetched.
+    pub file: bool,
+    /// The end of that file's name, without the dot.
+    pub file_end: String,
+    /// Pauses between questions about a process; the last one repeats.
+    pub process_poll: Vec<Period>,
+    /// A process that has told no document for so long is a person's matter.
+    pub process_deadline: Period,
 }
 
 /// Bounds towards iDocs.

@@ -715,6 +715,35 @@ fn the_least_idocs_configuration_needs_no_easydocs_and_has_every_default() {
     assert_eq!(again.idocs.unwrap().signers, idocs.signers, "what is shown reads back");
 }
 
+/// The same account by the older interface.
+fn idocs_v1(more: &str) -> String {
+    let first = "api_version = \"v1\"\nbase_url = \"https://external.idocs.kz/\"";
+    idocs_with("token = \"idocs", &format!("{first}\n{more}\ntoken = \"idocs"))
+}
+
+#[test]
+fn the_older_interface_of_idocs_is_taken_with_a_warning_that_says_what_it_costs() {
+    let loaded = load(&idocs_v1("")).unwrap();
+    let notes: Vec<String> = loaded.notes.iter().map(|note| note.text.en.clone()).collect();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("one client's code") && notes[0].contains("asks a person"), "{notes:?}");
+    let idocs = loaded.config.idocs.as_ref().unwrap();
+    assert_eq!((idocs.v1.document_id.as_str(), idocs.v1.position), ("/DocumentId", 0));
+    // its people need no UUID there, which nobody has documented
+    let text = idocs_v1("").replace("11111111-2222-4333-8444-555555555555", "employee_7");
+    assert!(load(&text).is_ok(), "{:?}", problems(&text));
+}
+
+#[test]
+fn what_cannot_work_with_the_older_interface_is_still_refused() {
+    let found = problems(&idocs_v1("v1.print_form = false\nv1.file = false")).join("\n");
+    assert!(found.contains("could not come back"), "{found}");
+    let at_v3 = idocs_v1("").replace("external.idocs.kz", "ext-edo-integration.idocs.kz");
+    assert!(problems(&at_v3).join("\n").contains("external.idocs.kz"), "the address is that of V3");
+    let found = problems(&idocs_v1("v1.failed = \"Fault\"")).join("\n");
+    assert!(found.contains("idocs.v1.failed"), "{found}");
+}
+
 #[test]
 fn every_broken_rule_about_idocs_is_a_sentence_with_its_line() {
     let section = |line: &str| idocs_with("token = \"idocs", &format!("{line}\ntoken = \"idocs"));
@@ -772,6 +801,8 @@ fn every_broken_rule_about_idocs_is_a_sentence_with_its_line() {
         (section("limits.content_bytes = \"1MiB\""), "6: idocs.limits.content_bytes:", "holds the file"),
         (section("upload.extensions = [\".PDF\"]"), "6: idocs.upload.extensions:", "without the dot"),
         (section("history.document_path = \"/h\""), "6: idocs.history.document_path:", "{id}"),
+        (section("v1.document_id = \"\""), "6: idocs.v1.document_id:", "cannot be empty"),
+        (section("v1.file_end = \".zip\""), "6: idocs.v1.file_end:", "without the dot"),
         (section("apiversion = \"v3\""), "6: idocs.apiversion:", "perhaps `api_version`"),
     ] {
         expect_one(&text, beginning, words);

@@ -27,6 +27,6 @@ pub use ids::{AttemptToken, NoticeId, PortalId, SagaId};
 pub use installation::{AppId, Installation, InstallationKey, InstallationStatus, MemberId, TokenPair};
 pub use secret::Secret;
 pub use signer_text::{SignerLanguage, SignerText};
-pub use signing_service::{Capabilities, SigningService, Support};
+pub use signing_service::{Capabilities, FileTransport, SigningService, Support};
 pub use text::{Language, Text};
 pub use time::{Clock, Timestamp};

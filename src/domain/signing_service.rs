@@ -38,7 +38,7 @@ impl SigningService {
         }
     }
 
-    /// What it can do.
+    /// What it can do, by the interface that it is spoken to by default.
     pub const fn capabilities(self) -> Capabilities {
         match self {
             Self::EasyDocs => EASYDOCS,
@@ -176,6 +176,23 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// What iDocs can do by its older external API V1, which is known from the code of one client only (table f,
+    /// column iDocs V1): one call takes the file together with our signature, and nothing finds what it made.
+    pub const fn of_idocs_v1() -> Self {
+        IDOCS_V1
+    }
+
+    /// Whether a document of unknown outcome can be looked for over there; if not, a person has to look.
+    pub const fn finds_lost_documents(&self) -> bool {
+        matches!(
+            (self.own_id_on_create, self.search_by_own_id, self.list_query, self.idempotent_create),
+            (Support::Yes, _, _, _)
+                | (_, Support::Yes, _, _)
+                | (_, _, Support::Yes, _)
+                | (_, _, _, Support::Yes)
+        )
+    }
+
     /// Whether a person of ours has to be shown a page to sign on.
     pub const fn needs_signing_page(&self) -> bool {
         matches!(self.signer, Signer::OurUser)
@@ -224,6 +241,28 @@ const IDOCS: Capabilities = Capabilities {
     health_check: Support::Yes,
 };
 
+/// What is `?` in the table is taken for absent, unless a key of the configuration says where it is.
+const IDOCS_V1: Capabilities = Capabilities {
+    transport: FileTransport::WithTheDocument,
+    own_id_on_create: Support::No,
+    idempotent_create: Support::No,
+    idempotent_sign: Support::No,
+    search_by_own_id: Support::No,
+    list_query: Support::No,
+    read_status: Support::Yes,
+    push_status: Support::WhereConfigured,
+    notice_proof: NoticeProof::HintOnly,
+    event_history: Support::WhereConfigured,
+    bulk: Support::No,
+    signer: Signer::OurUser,
+    route: RouteChoice::InTheCall,
+    result: SignedResult::PrintFormAndArchive,
+    guard: ContentGuard::SameBytes,
+    refusal_reason: Support::No,
+    recall: Support::No,
+    health_check: Support::No,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,10 +285,16 @@ mod tests {
     #[test]
     fn a_service_that_can_be_lost_track_of_can_be_looked_into_by_some_way() {
         for service in SigningService::ALL {
-            let can = service.capabilities();
-            let ways = [can.own_id_on_create, can.search_by_own_id, can.list_query, can.idempotent_create];
-            assert!(ways.contains(&Support::Yes), "{}", service.name());
+            assert!(service.capabilities().finds_lost_documents(), "{}", service.name());
         }
+    }
+
+    #[test]
+    fn the_older_idocs_takes_file_and_signature_at_once_and_finds_nothing_that_was_lost() {
+        let can = Capabilities::of_idocs_v1();
+        assert!(can.needs_signing_page() && !can.finds_lost_documents());
+        assert_eq!(can.transport, FileTransport::WithTheDocument);
+        assert_eq!((can.refusal_reason, can.recall), (Support::No, Support::No));
     }
 
     #[test]

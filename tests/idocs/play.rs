@@ -1,4 +1,5 @@
 //! The people and the world of an iDocs document: our director, the counterparty, and what is true in the end.
+#![allow(dead_code, reason = "each executable uses a part of it")]
 
 use super::support::{DEAL, InProcess, PATIENCE, Setting, Stage, wait_for};
 use super::wire::{self, Heard};

@@ -139,6 +139,10 @@ fn policy(chance: &mut Chance, idempotent: bool) -> Policy {
         pdf_wait_ms: 30 * MINUTE,
         language: chance.pick(&[Language::Ru, Language::En]),
         own: OwnPolicy {
+            service: edobridge::domain::SigningService::Idocs.capabilities(),
+            process: Schedule::endless([60_000]),
+            process_deadline_ms: 3_600_000,
+            whole_file_end: "zip".into(),
             number_template: "{name}-{short}".into(),
             poll: Schedule::endless([HOUR, 6 * HOUR]),
             reminders_ms: vec![DAY, 3 * DAY],

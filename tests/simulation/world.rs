@@ -477,6 +477,8 @@ impl World {
             OwnEffect::FetchArchive { document_id } => {
                 Ok(Reply::Archive(format!("archive of {document_id}").into_bytes()))
             }
+            // The simulated service knows drafts: nothing is sent whole.
+            OwnEffect::SendSigned(_) | OwnEffect::ReadProcess { .. } => unknown(),
         })
     }
 

@@ -133,8 +133,12 @@ fn place(step: Step) -> (u64, Mood) {
         | Step::PrepareContent
         | Step::TellSigner
         | Step::SendSignature
-        | Step::SaveSignature => (2, Mood::Working),
-        Step::FindDocument | Step::FindDraft | Step::FindRoute | Step::FindSave => (2, Mood::Troubled),
+        | Step::SaveSignature
+        | Step::SendSigned
+        | Step::AwaitProcess => (2, Mood::Working),
+        Step::FindDocument | Step::FindDraft | Step::FindRoute | Step::FindSave | Step::FindSent => {
+            (2, Mood::Troubled)
+        }
         Step::AwaitSignature | Step::AwaitSigner => (3, Mood::Waiting),
         Step::FetchSigned | Step::FetchArchive => (4, Mood::Working),
         Step::ScanFolder | Step::Upload | Step::ScanField | Step::AttachField => (5, Mood::Working),

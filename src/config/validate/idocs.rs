@@ -42,7 +42,64 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         check_history(idocs, report);
         check_times(idocs, report);
         check_limits(idocs, report);
+        check_v1(config, idocs, report);
     }
+}
+
+/// Hosts at which V3 was seen: a token of V1 is refused there.
+const HOSTS_OF_V3: &str = "ext-edo-integration.idocs.kz";
+/// The longest end of a file's name.
+const FILE_END_CHARS_MAX: usize = 10;
+
+/// What V1 needs, what cannot work with it, and what everybody who uses it must know.
+fn check_v1(config: &Config, idocs: &IdocsConfig, report: &mut Report) {
+    let v1 = &idocs.v1;
+    report.pointer("idocs.v1.document_id", &v1.document_id, EmptyPointer::Refused);
+    report.pointer("idocs.v1.failed", &v1.failed, EmptyPointer::Allowed);
+    report.pointer("idocs.v1.status", &v1.status, EmptyPointer::Refused);
+    let long = Period::from_ms(1)..=Period::from_secs(365 * 86_400);
+    report.schedule("idocs.v1.process_poll", &v1.process_poll, &long);
+    report.period("idocs.v1.process_deadline", v1.process_deadline, long);
+    let plain = |end: &str| end.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if v1.file_end.is_empty() || v1.file_end.len() > FILE_END_CHARS_MAX || !plain(&v1.file_end) {
+        report.error(
+            "idocs.v1.file_end",
+            "окончание имени — до 10 строчных букв и цифр без точки: zip",
+            "the end of a name has up to 10 letters in lower case and digits, without the dot: zip",
+        );
+    }
+    if idocs.api_version == IdocsVersion::V1 && is_used(config, SigningService::Idocs) {
+        check_use_of_v1(idocs, report);
+    }
+}
+
+fn check_use_of_v1(idocs: &IdocsConfig, report: &mut Report) {
+    if idocs.base_url.host_str().is_some_and(|host| host.ends_with(HOSTS_OF_V3)) {
+        report.error(
+            "idocs.base_url",
+            "это адрес интерфейса V3: для api_version = \"v1\" укажите https://external.idocs.kz/",
+            "this is the address of the interface V3: for api_version = \"v1\" set https://external.idocs.kz/",
+        );
+    }
+    if !idocs.v1.print_form && !idocs.v1.file {
+        report.error(
+            "idocs.v1.file",
+            "ни печатной формы, ни файла: подписанному документу не в чем вернуться, оставьте хотя бы одно",
+            "neither a print form nor a file: a signed document could not come back, leave at least one of them",
+        );
+    }
+    if !idocs.route.comment.is_empty() {
+        report.warning(
+            "idocs.route.comment",
+            "у V1 нет маршрута, контрагент этого комментария не увидит",
+            "V1 has no route, the counterparty will not see this comment",
+        );
+    }
+    report.warning(
+        "idocs.api_version",
+        "интерфейс V1 известен только по коду одного клиента (см. [idocs.v1]): если ответ на отправку потеряется, найти документ нечем, и edobridge спросит человека; причины отказа и отзыва нет. По возможности просите V3",
+        "the interface V1 is known from one client's code only (see [idocs.v1]): if the answer to a sending is lost, nothing finds the document and edobridge asks a person; there is no reason of a refusal and no recall. Ask for V3 if you can",
+    );
 }
 
 /// Whether any rule sends to this service.
@@ -164,7 +221,24 @@ fn is_twelve_digits(text: &str) -> bool {
 fn check_signers(idocs: &IdocsConfig, report: &mut Report) {
     report.number("idocs.signers", idocs.signers.len() as u64, 0..=SIGNERS_MAX as u64);
     for (index, signer) in idocs.signers.iter().enumerate() {
-        check_signer(&format!("idocs.signers[{index}]"), signer, &idocs.signers[..index], report);
+        let key = format!("idocs.signers[{index}]");
+        check_signer(&key, signer, &idocs.signers[..index], report);
+        check_employee(&key, signer, idocs.api_version, report);
+    }
+}
+
+/// The form of V1's ids is not documented.
+fn check_employee(key: &str, signer: &IdocsSigner, version: IdocsVersion, report: &mut Report) {
+    let id = &signer.employee_id;
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-');
+    match version {
+        IdocsVersion::V3 if !is_uuid(id) => bad_employee(format!("{key}.employee_id"), report),
+        IdocsVersion::V1 if !(1..=128).contains(&id.len()) || !id.bytes().all(is_plain) => report.error(
+            format!("{key}.employee_id"),
+            "номер сотрудника в iDocs: латинские буквы, цифры и знаки . _ ~ -, не более 128",
+            "the id of an employee at iDocs has letters, digits and . _ ~ -, at most 128",
+        ),
+        IdocsVersion::V3 | IdocsVersion::V1 => {}
     }
 }
 
@@ -183,9 +257,6 @@ fn check_signer(key: &str, signer: &IdocsSigner, earlier: &[IdocsSigner], report
             "это имя уже у другого подписанта: правила не смогут их различить",
             "this name belongs to another signer already: rules could not tell them apart",
         );
-    }
-    if !is_uuid(&signer.employee_id) {
-        bad_employee(format!("{key}.employee_id"), report);
     }
     for (name, value) in [("iin", &signer.iin), ("bin", &signer.bin)] {
         if value.as_deref().is_some_and(|digits| !digits.is_empty() && !is_twelve_digits(digits)) {
@@ -329,7 +400,6 @@ fn check_history(idocs: &IdocsConfig, report: &mut Report) {
         history.document_poll,
         Period::from_ms(100)..=Period::from_secs(30 * 86_400),
     );
-    report.pointer("idocs.v1.document_id", &idocs.v1.document_id, EmptyPointer::Refused);
     report.pointer("idocs.history.items", &history.items, EmptyPointer::Allowed);
     report.pointer("idocs.history.fields.document_id", &history.fields.document_id, EmptyPointer::Refused);
     report.pointer("idocs.history.fields.status", &history.fields.status, EmptyPointer::Refused);
@@ -463,13 +533,6 @@ pub(super) fn check_rule(
             format!("{key}.route_id"),
             "iDocs не знает маршрутов по номеру: уберите route_id",
             "iDocs knows no routes by id: remove route_id",
-        );
-    }
-    if idocs.api_version == IdocsVersion::V1 {
-        report.error(
-            "idocs.api_version",
-            "по правилам документы идут только через V3: интерфейс V1 не знает черновиков; попросите у iDocs токен V3",
-            "documents of rules go through V3 only: the interface V1 knows no drafts; ask iDocs for a token of V3",
         );
     }
     check_counterparty(key, rule, from_item, report);

@@ -299,8 +299,16 @@ impl Client {
             let opened = opened.map_err(|error| wire(error, Nature::Read))?;
             let head = opened.head.clone();
             match (head.status, head.location.as_deref()) {
+                // where a file has no known beginning, a page would pass for one
+                (200, _) if head.content_type == "text/html" => {
+                    let answer = self.http.read_beginning(opened, REFUSAL_BYTES_MAX).await;
+                    return Err(self.refusal(&answer));
+                }
                 (200, _) => {
                     return match self.http.receive(opened, sink, accept).await {
+                        Ok(file) if file.size_bytes == 0 => {
+                            Err(error::misshapen("empty_file", &head, Nature::Read, &self.redactor))
+                        }
                         Ok(file) => Ok(Some(file)),
                         Err(WireError::Unexpected(beginning)) => {
                             Err(answer::instead_of_file(&head, &beginning, &self.redactor))

@@ -4,8 +4,8 @@ use super::answer::Body;
 use super::client::{Call, Client, Place, lacking};
 use super::settings::Version;
 use super::status::Status;
-use super::{error, ids};
-use crate::domain::{Failure, SpoolFile};
+use super::{ids, v1};
+use crate::domain::{Failure, SpoolFile, Text};
 use crate::providers::http_client::Accept;
 use crate::providers::remote::Nature;
 use serde_json::Value;
@@ -45,9 +45,14 @@ impl Client {
             Body::Empty => None,
             Body::Text(name) => statuses.of(&Value::String(name.clone())),
             Body::Json(value @ (Value::String(_) | Value::Number(_))) => statuses.of(value),
-            Body::Json(value) => ["/documentStatus", "/SystemDocumentStatus", "/systemDocumentStatus"]
-                .into_iter()
-                .find_map(|pointer| statuses.of(value.pointer(pointer)?)),
+            Body::Json(value) => statuses.of(value.pointer(self.status_pointer())?),
+        }
+    }
+
+    fn status_pointer(&self) -> &str {
+        match self.settings.version {
+            Version::V3 => "/documentStatus",
+            Version::V1 => &self.settings.v1.status,
         }
     }
 
@@ -61,6 +66,9 @@ impl Client {
         sink: &mut (dyn AsyncWrite + Unpin + Send),
     ) -> Result<Fetched, Failure> {
         self.require(Call::PrintForm)?;
+        if self.settings.version == Version::V1 && !self.settings.v1.print_form {
+            return Ok(Fetched::Missing);
+        }
         let path = match self.settings.version {
             Version::V3 => {
                 format!("/sync/single/document/GetDocumentPrintFormByDocumentId/{}", ids::document(document)?)
@@ -81,6 +89,9 @@ impl Client {
         sink: &mut (dyn AsyncWrite + Unpin + Send),
     ) -> Result<Fetched, Failure> {
         self.require(Call::Archive)?;
+        if self.settings.version == Version::V1 && !self.settings.v1.file {
+            return Ok(Fetched::Missing);
+        }
         let bytes_max = self.settings.limits.archive_bytes;
         let (path, starts_with): (_, &'static [u8]) = match self.settings.version {
             Version::V3 => (
@@ -103,13 +114,6 @@ impl Client {
     }
 }
 
-/// The form of V1's ids is not documented: anything that stays one step of a path.
 fn v1_document(document: &str) -> Result<String, Failure> {
-    ids::plain_of(document).ok_or_else(|| {
-        error::local(
-            "bad_id",
-            "Номер документа iDocs имеет недопустимый вид, запрос не отправлен.",
-            "The iDocs document id has a form that is not allowed, nothing was sent.",
-        )
-    })
+    v1::plain(document, Text::new("Номер документа", "The document id"))
 }

@@ -137,8 +137,33 @@ pub struct History {
 pub struct V1Settings {
     /// The member `Type`, whose values nobody published; empty: not sent.
     pub document_type: String,
+    /// `Position` of our signer's step, whose numbering nobody published.
+    pub position: u32,
     /// JSON pointer to the document's id in the answer about a process. Not documented.
     pub document_id: String,
+    /// JSON pointer to what tells that nothing comes of a process; empty: not known. Not documented.
+    pub failed: String,
+    /// JSON pointer to the status of a document.
+    pub status: String,
+    /// Whether there is a print form to be fetched.
+    pub print_form: bool,
+    /// Whether there is a file to be fetched.
+    pub file: bool,
+}
+
+impl Default for V1Settings {
+    /// As `default.toml` has it.
+    fn default() -> Self {
+        Self {
+            document_type: String::new(),
+            position: 0,
+            document_id: "/DocumentId".into(),
+            failed: String::new(),
+            status: "/SystemDocumentStatus".into(),
+            print_form: true,
+            file: true,
+        }
+    }
 }
 
 /// Bounds in bytes.
@@ -188,7 +213,7 @@ impl Default for Settings {
                 fields,
             },
             history: None,
-            v1: V1Settings { document_type: String::new(), document_id: "/DocumentId".into() },
+            v1: V1Settings::default(),
             limits: Limits {
                 callback_bytes: 64 * 1024,
                 content_bytes: 32 * 1024 * 1024,

@@ -903,7 +903,7 @@ fn v1(server: &TestServer) -> Client {
 
 #[tokio::test]
 async fn v1_sends_file_and_signature_in_one_call_and_tells_the_document_later() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let content = pattern(100_000);
     let server = TestServer::start(vec![
         plain(200, "\"process-1\""),
@@ -924,7 +924,7 @@ async fn v1_sends_file_and_signature_in_one_call_and_tells_the_document_later() 
         file: source_of(&dir, &content),
         file_name: "a.pdf".into(),
         employee: EMPLOYEE.into(),
-        cms: cms.clone(),
+        cms: source_of(&beside, &cms),
     };
     let key = client.send_signed(&document).await.unwrap();
     assert_eq!(key, "process-1");
@@ -949,6 +949,53 @@ async fn v1_sends_file_and_signature_in_one_call_and_tells_the_document_later() 
     assert_eq!(requests[4].line(), "GET /api/v1/ExternalDocuments/doc-7 HTTP/1.1");
     assert_eq!(requests[5].line(), "GET /api/v1/ExternalDocuments/doc-7/PrintForm HTTP/1.1");
     assert_eq!(requests[6].line(), "GET /api/v1/ExternalDocuments/doc-7/File HTTP/1.1");
+}
+
+#[tokio::test]
+async fn of_a_process_of_v1_the_settings_say_where_the_document_is_and_what_a_failure_is() {
+    let answers = vec![
+        plain(404, ""),
+        plain(200, r#"{"errors":null,"Document":{"Id":7},"Fault":null}"#),
+        plain(200, r#"{"Document":{"Id":null},"Fault":"bad certificate"}"#),
+        plain(200, r#"{"Document":null,"Fault":""}"#),
+        plain(200, r#"{"Document":{"Id":"a/b"}}"#),
+        plain(401, ""),
+    ];
+    let server = TestServer::start(answers);
+    let mut told = settings(&server);
+    told.version = Version::V1;
+    (told.v1.document_id, told.v1.failed) = ("/Document/Id".into(), "/Fault".into());
+    let client = client(told);
+    for expected in [Process::NotYet, Process::Document("7".into()), Process::Failed, Process::NotYet] {
+        assert_eq!(client.process("key").await.unwrap(), expected);
+    }
+    assert_eq!(client.process("key").await.unwrap_err().code, "bad_document_id");
+    assert_eq!(client.process("key").await.unwrap_err().class, FailureClass::Auth);
+    assert_eq!(client.process("../key").await.unwrap_err().code, "bad_id");
+    assert_eq!(server.requests().len(), 6);
+}
+
+#[tokio::test]
+async fn what_v1_is_said_to_lack_is_not_asked_for() {
+    let server = TestServer::start(Vec::new());
+    let mut told = settings(&server);
+    told.version = Version::V1;
+    (told.v1.print_form, told.v1.file) = (false, false);
+    let client = client(told);
+    assert!(matches!(client.print_form("doc-7", &mut Vec::new()).await.unwrap(), Fetched::Missing));
+    assert!(matches!(client.archive("doc-7", &mut Vec::new()).await.unwrap(), Fetched::Missing));
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_page_or_nothing_is_not_taken_for_the_file_of_v1_whose_form_nobody_knows() {
+    let server = TestServer::start(vec![html(200), file(b""), file(b"anything")]);
+    let client = v1(&server);
+    for _ in 0..2 {
+        let failure = client.archive("doc-7", &mut Vec::new()).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::Transient, "{failure:?}");
+    }
+    assert!(matches!(client.archive("doc-7", &mut Vec::new()).await.unwrap(), Fetched::File(_)));
 }
 
 #[tokio::test]

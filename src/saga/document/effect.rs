@@ -244,7 +244,9 @@ impl Effect {
                 | OwnEffect::PrepareContent { .. }
                 | OwnEffect::ReadStatus { .. }
                 | OwnEffect::FetchPrintForm { .. }
-                | OwnEffect::FetchArchive { .. } => StepClass::Read,
+                | OwnEffect::FetchArchive { .. }
+                | OwnEffect::ReadProcess { .. } => StepClass::Read,
+                OwnEffect::SendSigned(_) => StepClass::Blind,
             },
         }
     }

@@ -10,6 +10,16 @@
 //!                             FindDraft      FindRoute       └──────────────────────────────── FindSave ◀── SaveSignature
 //!                                                                                                  └─▶ AwaitSignature ─▶ FetchSigned ─▶ FetchArchive ─▶ ScanFolder …
 //! ```
+//!
+//! Where the service takes the file together with our signature (iDocs V1), there is no draft: what is signed is the file
+//! itself, one blind call sends everything, and the document's id comes later. Such a document is *sent whole*.
+//!
+//! ```text
+//! FetchSource ─▶ PrepareContent (ours alone) ─▶ TellSigner ─▶ AwaitSigner ─▶ SendSigned ─▶ AwaitProcess ─▶ AwaitSignature …
+//!                                                                            │  ▲ (a person)     ▲
+//!                                                                            ▼  │                │ (a late answer)
+//!                                                                           FindSent ────────────┘
+//! ```
 
 use super::state::{DeliveredFile, SourceFile};
 use crate::domain::{FileDigest, SpoolFile, Text, Timestamp};
@@ -61,6 +71,14 @@ impl Ticket {
     /// Wraps what the service gave.
     pub fn new(ticket: impl Into<String>) -> Self {
         Self(ticket.into())
+    }
+    /// What a content has that the service does not know of: it is sent whole, with its signature.
+    pub fn none() -> Self {
+        Self(String::new())
+    }
+    /// Whether the service gave none.
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
     }
     /// The ticket, for the service only.
     pub fn expose(&self) -> &str {
@@ -132,7 +150,8 @@ pub struct OwnSignature {
     pub cms: Option<SpoolFile>,
     /// Who gave it, as its certificate says.
     pub signed_by: Option<String>,
-    /// The uploaded signature.
+    /// What the service gave for the signature: the id of the uploaded one, or, of a document that is sent whole, the
+    /// key of the process that makes the document.
     pub cms_blob_id: Option<String>,
     /// How often the service refused a signature.
     pub refused_saves: u32,
@@ -152,6 +171,14 @@ pub struct OwnSignature {
     pub part: SignedPart,
     /// The archive in the portal.
     pub archive_delivered: Option<DeliveredFile>,
+}
+
+impl OwnSignature {
+    /// Whether the document goes to the service in one piece, file and signature together: the content that was shown to
+    /// the signer is then the file itself, and the service gave no ticket for it.
+    pub fn is_sent_whole(&self) -> bool {
+        self.unit.as_ref().is_some_and(|unit| unit.ticket.is_none())
+    }
 }
 
 /// Orders outward.
@@ -240,6 +267,13 @@ pub enum OwnEffect {
         /// The service's id.
         document_id: String,
     },
+    /// Create, sign and send the document in one call. Nothing over there finds it if the answer is lost.
+    SendSigned(SignedOrder),
+    /// Ask what became of that call.
+    ReadProcess {
+        /// The key that it answered.
+        key: String,
+    },
 }
 
 /// Stands for the link in the text of a notice: links are made where the key is.
@@ -258,6 +292,39 @@ pub struct DraftOrder {
     pub dated: Timestamp,
     /// The service's group of documents.
     pub group: String,
+}
+
+/// A document to send with its signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedOrder {
+    /// The file.
+    pub file: SourceFile,
+    /// The signature over its bytes.
+    pub cms: SpoolFile,
+    /// Unique.
+    pub number: String,
+    /// For people.
+    pub name: String,
+    /// The service's group of documents.
+    pub group: String,
+    /// Our signer.
+    pub employee_id: String,
+    /// Theirs.
+    pub counterparty: Counterparty,
+}
+
+/// What became of a document that was sent whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Process {
+    /// Nothing is known yet.
+    Running,
+    /// It is a document now.
+    Document {
+        /// The service's id.
+        document_id: String,
+    },
+    /// The service says that nothing comes of it.
+    Failed,
 }
 
 /// What a status of the service amounts to.
@@ -340,6 +407,13 @@ pub enum OwnAnswer {
     PrintForm(Option<SpoolFile>),
     /// The archive is in our spool; none = the service has none.
     Archive(Option<SpoolFile>),
+    /// The service has taken the document with its signature.
+    Sent {
+        /// The key of the process that makes the document over there.
+        process: String,
+    },
+    /// The process was asked.
+    ProcessRead(Process),
 }
 
 /// Facts from people and from the service.
@@ -395,6 +469,8 @@ impl OwnEffect {
             Self::ReadStatus { .. } => "read_own_status",
             Self::FetchPrintForm { .. } => "fetch_print_form",
             Self::FetchArchive { .. } => "fetch_archive",
+            Self::SendSigned(_) => "send_signed",
+            Self::ReadProcess { .. } => "read_process",
         }
     }
 

@@ -83,11 +83,17 @@ pub enum Step {
     FetchArchive,
     /// The outcome of setting the route is unknown: the document is read with its route.
     FindRoute,
+    /// File and signature are sent together, to a service that knows no drafts (iDocs V1): created and sent at once.
+    SendSigned,
+    /// The outcome of that is unknown, and nothing over there finds it: a late answer is waited for, then a person asked.
+    FindSent,
+    /// The service has taken it, and is asked again and again which document has become of it.
+    AwaitProcess,
 }
 
 impl Step {
     /// Every step, in stored order.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::ReadItem,
         Self::FetchSource,
         Self::Create,
@@ -123,6 +129,9 @@ impl Step {
         Self::FindSave,
         Self::FetchArchive,
         Self::FindRoute,
+        Self::SendSigned,
+        Self::FindSent,
+        Self::AwaitProcess,
     ];
     /// The stored code, one byte, for index keys.
     pub fn code(self) -> u8 {
@@ -170,6 +179,9 @@ impl Step {
             Self::FindSave => "find_save",
             Self::FetchArchive => "fetch_archive",
             Self::FindRoute => "find_route",
+            Self::SendSigned => "send_signed",
+            Self::FindSent => "find_sent",
+            Self::AwaitProcess => "await_process",
         }
     }
     /// The inverse of [`Step::name`].

@@ -337,11 +337,15 @@ pub fn step_class(step: Step) -> StepClass {
         | Step::PrepareContent
         | Step::AwaitSigner
         | Step::FindSave
-        | Step::FetchArchive => StepClass::Read,
+        | Step::FetchArchive
+        | Step::FindSent
+        | Step::AwaitProcess => StepClass::Read,
+        Step::SendSigned => StepClass::Blind,
     }
 }
 
-/// Where a write of unknown outcome is looked for; none for steps that may simply be repeated.
+/// Where a write of unknown outcome is looked for; none for steps that may simply be repeated. For a blind write that is
+/// where a late answer is waited for, since nothing can be asked.
 pub(crate) fn look_step(step: Step) -> Option<Step> {
     match step {
         Step::Create => Some(Step::FindDocument),
@@ -351,6 +355,7 @@ pub(crate) fn look_step(step: Step) -> Option<Step> {
         Step::CreateDraft => Some(Step::FindDraft),
         Step::SetRoute => Some(Step::FindRoute),
         Step::SaveSignature => Some(Step::FindSave),
+        Step::SendSigned => Some(Step::FindSent),
         Step::ReadItem
         | Step::FetchSource
         | Step::FindDocument
@@ -378,7 +383,9 @@ pub(crate) fn look_step(step: Step) -> Option<Step> {
         | Step::AwaitSigner
         | Step::SendSignature
         | Step::FindSave
-        | Step::FetchArchive => None,
+        | Step::FetchArchive
+        | Step::FindSent
+        | Step::AwaitProcess => None,
     }
 }
 
@@ -467,6 +474,9 @@ impl<'a> Draft<'a> {
     fn start(&mut self) -> Result<(), IllegalEvent> {
         if self.must_look_first() {
             return self.look_first();
+        }
+        if self.next.saga.step == Step::PrepareContent && self.is_unknown_over_there() {
+            return self.sign_own_file();
         }
         let effect = effect_of(&self.next.saga, self.cx)?;
         let (now, lease) = (self.cx.now, self.cx.policy.lease_ms);
@@ -574,6 +584,10 @@ impl<'a> Draft<'a> {
             TimerKind::Start => self.start(),
             TimerKind::Wait if self.next.saga.step == Step::AwaitSigner => self.signer_timer(),
             TimerKind::Wait => self.wait_timer(),
+            TimerKind::Grace if self.next.saga.step == Step::FindSent => {
+                self.sending_unknown();
+                Ok(())
+            }
             TimerKind::Grace => {
                 self.create_unknown();
                 Ok(())

@@ -1,6 +1,6 @@
 //! What people read: notices, comments, reasons. Russian and English, escaped for where they are shown.
 
-use super::own_signature::{LINK, Telling};
+use super::own_signature::{LINK, OwnSignature, Telling};
 use super::state::{DocumentSaga, Outcome, Step, TimerKind, Work};
 use super::transition::counterparty_words;
 use crate::domain::{Language, Text, Timestamp};
@@ -56,11 +56,15 @@ pub fn notice(saga: &DocumentSaga, language: Language) -> String {
 
 /// A refusal that a service tells the reason of, where it has one.
 fn refused_notice(saga: &DocumentSaga, name: &str, status: &str) -> Text {
-    let reason = saga.own.as_deref().and_then(|own| own.refusal.as_deref()).map(plain);
-    let reason = reason.map_or_else(
-        || Text::new("Причина не указана.", "No reason is given."),
-        |reason| Text::new(format!("Причина: {reason}."), format!("Reason: {reason}.")),
-    );
+    let own = saga.own.as_deref();
+    let reason = match own.and_then(|own| own.refusal.as_deref()).map(plain) {
+        Some(reason) => Text::new(format!("Причина: {reason}."), format!("Reason: {reason}.")),
+        None if own.is_some_and(OwnSignature::is_sent_whole) => Text::new(
+            "Причину этот интерфейс iDocs (V1) не передаёт; она видна в кабинете iDocs.",
+            "This interface of iDocs (V1) does not pass the reason on; it is shown in the iDocs cabinet.",
+        ),
+        None => Text::new("Причина не указана.", "No reason is given."),
+    };
     Text::new(
         format!("Документ «{name}» не подписан: отказ (статус «{status}»). {}", reason.ru),
         format!("Document \"{name}\" was not signed: refused (status \"{status}\"). {}", reason.en),
@@ -70,6 +74,13 @@ fn refused_notice(saga: &DocumentSaga, name: &str, status: &str) -> Text {
 fn signed_notice(saga: &DocumentSaga, name: &str, delivered: &str) -> Text {
     let archive = saga.own.as_deref().and_then(|own| own.archive_delivered.as_ref());
     match archive.map(|file| plain(&file.name)).filter(|archive| archive != delivered) {
+        // What comes of a document that was sent whole is not documented.
+        Some(file) if saga.own.as_deref().is_some_and(OwnSignature::is_sent_whole) => Text::new(
+            format!("Документ «{name}» подписан. Печатная форма: «{delivered}», файл из iDocs: «{file}»."),
+            format!(
+                "Document \"{name}\" is signed. Print form: \"{delivered}\", the file of iDocs: \"{file}\"."
+            ),
+        ),
         Some(archive) => Text::new(
             format!(
                 "Документ «{name}» подписан. Печатная форма: «{delivered}», архив с подписями: «{archive}»."
@@ -221,6 +232,17 @@ pub fn step(step: Step) -> Text {
             "the outcome of the save is unknown: reading the status",
         ),
         Step::FetchArchive => ("забираем архив с подписями", "fetching the archive with the signatures"),
+        Step::SendSigned => {
+            ("отправляем файл вместе с подписью в iDocs", "sending the file with its signature to iDocs")
+        }
+        Step::FindSent => (
+            "исход отправки неизвестен, найти её в iDocs нечем: ждём запоздалого ответа, затем спросим человека",
+            "the outcome of the sending is unknown and nothing at iDocs finds it: waiting for a late answer, then a person is asked",
+        ),
+        Step::AwaitProcess => (
+            "iDocs создаёт документ: спрашиваем, что получилось",
+            "iDocs is making the document: asking what has become of it",
+        ),
     };
     Text::new(ru, en)
 }
@@ -274,6 +296,10 @@ fn next_move(saga: &DocumentSaga, now: Timestamp) -> Text {
         TimerKind::Wait => Text::new(
             format!("Следующая проверка или напоминание через {s} с."),
             format!("The next check or reminder is in {s} s."),
+        ),
+        TimerKind::Grace if saga.step == Step::FindSent => Text::new(
+            format!("Ждём запоздалого ответа ещё {s} с, затем спросим человека."),
+            format!("We wait {s} s more for a late answer, then ask a person."),
         ),
         TimerKind::Grace => Text::new(
             format!("Ждём уведомления ещё {s} с, затем спросим человека."),

@@ -283,6 +283,7 @@ pub(crate) struct Account {
     order: Vec<String>,
     events: VecDeque<Event>,
     pub(super) operations: super::bulk::Operations,
+    pub(super) processes: super::v1::Processes,
     pub(super) subscription: Option<Url>,
 }
 
@@ -295,6 +296,7 @@ impl Account {
             order: Vec::new(),
             events: VecDeque::new(),
             operations: super::bulk::Operations::default(),
+            processes: super::v1::Processes::default(),
             subscription: None,
         }
     }

@@ -108,7 +108,7 @@ fn download(world: &World, data: Value) -> Answer {
 }
 
 /// Lets the script, or else the mode, decide what becomes of a sent document.
-async fn set_going(world: &Arc<World>, document: &Document, copies: u32) {
+pub(super) async fn set_going(world: &Arc<World>, document: &Document, copies: u32) {
     let receipt = world.with_idocs(|account| Duration::from_millis(account.options.receipt_delay_ms));
     let (script, delay) = match (document.script.clone(), world.mode()) {
         (Some(script), Mode::Auto { sign_after, .. }) => (script, sign_after),

@@ -1,4 +1,4 @@
-//! The emulated iDocs: its Integration API V3 and its webhooks. Source: `signing-providers.md` (c), the sample
+//! The emulated iDocs: its Integration API V3, its older API V1, and its webhooks. Source: `signing-providers.md` (c), the sample
 //! bodies and the shape file; what nobody knows is a switch in [`IDocsOptions`].
 //!
 //! | file | subject |
@@ -7,6 +7,7 @@
 //! | `account` | blobs, documents, routes, content to sign, signatures |
 //! | `statuses`, `zip`, `cms` | names and numbers; archives; a look at a signature |
 //! | `blobs`, `sending`, `queries`, `bulk`, `webhooks` | the calls by family |
+//! | `v1` | the older interface |
 //! | `life`, `views`, `buttons` | what people do, what a witness sees, the same over HTTP |
 //!
 //! Not there: incoming and internal documents beyond an empty inbox.
@@ -24,6 +25,7 @@ mod options;
 mod queries;
 mod sending;
 mod statuses;
+mod v1;
 mod views;
 mod webhooks;
 mod wire;
@@ -32,8 +34,9 @@ mod zip;
 pub(crate) use account::Account;
 pub use account::NodeState;
 pub use options::{
-    Company, Employee, IDocsOptions, LinkForm, OlderUnits, Presence, RIGHT_TO_CREATE, RIGHT_TO_SIGN,
-    RepeatedRoute, RepeatedSave, RouteShape, SameNumber, SignatureCheck, StatusForm,
+    Company, Employee, FileOfV1, IDocsOptions, LinkForm, OlderUnits, Presence, ProcessFate, RIGHT_TO_CREATE,
+    RIGHT_TO_SIGN, RepeatedNumber, RepeatedRoute, RepeatedSave, RouteShape, SameNumber, SignatureCheck,
+    StatusForm, TooEarly, V1Options,
 };
 pub use views::{IDocsDocument, IDocsFile, IDocsNode, IDocsSignature, IDocsView};
 pub use webhooks::WebhookSpec;
@@ -47,6 +50,7 @@ use life::{Step, perform};
 use options::LinkForm as Form;
 use sending::RouteKind;
 use std::sync::Arc;
+use v1::V1Call;
 use wire::{ErrorCode, Outcome, Refused, body};
 
 /// One call of the API, by method and path.
@@ -72,6 +76,7 @@ enum Call<'a> {
     Unsubscribe,
     History(&'a str),
     Period,
+    V1(V1Call<'a>),
     Unknown,
 }
 
@@ -83,6 +88,7 @@ impl<'a> Call<'a> {
                 [rest @ .., "status"] => Self::pushed(rest).map_or(Self::Unknown, Self::Ask),
                 rest => Self::pushed(rest).map_or(Self::Unknown, Self::Push),
             },
+            ["api", "v1", rest @ ..] => V1Call::of(method, rest).map_or(Self::Unknown, Self::V1),
             ["api", "1", "webhooks", "document-events", rest @ ..] => Self::webhooks(method, rest),
             _ => Self::Unknown,
         }
@@ -164,6 +170,7 @@ impl<'a> Call<'a> {
             Self::Unsubscribe => "idocs.unsubscribe",
             Self::History(_) => "idocs.history",
             Self::Period => "idocs.events",
+            Self::V1(call) => call.name(),
             Self::Unknown => "idocs.unknown",
         };
         name.to_owned()
@@ -183,6 +190,9 @@ pub(crate) async fn answer(world: &Arc<World>, request: &Request) -> Reply {
     if key != Some(world.idocs_token()) {
         let refused = Refused::new(ErrorCode::PermissionError, "not authorised").with_status(401);
         return wire::reply(style, refusal_status, Err(refused));
+    }
+    if let Call::V1(call) = Call::of(&request.head.method, &request.head.segments()) {
+        return v1::answer(world, request, call).await;
     }
     wire::reply(style, refusal_status, called(world, request).await)
 }
@@ -225,7 +235,10 @@ async fn called(world: &Arc<World>, request: &Request) -> Outcome {
         Call::Unsubscribe => world.with_idocs(webhooks::unsubscribe),
         Call::History(id) => world.with_idocs(|account| webhooks::history(account, id)),
         Call::Period => world.with_idocs(|account| webhooks::period(account, &request.head)),
-        Call::InboxSingle | Call::Unknown => Err(Refused::not_found("the path").with_status(404)),
+        // answered in its own style before
+        Call::V1(_) | Call::InboxSingle | Call::Unknown => {
+            Err(Refused::not_found("the path").with_status(404))
+        }
     }
 }
 

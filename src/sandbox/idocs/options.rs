@@ -56,6 +56,39 @@ pub struct IDocsOptions {
     pub bulk_delay_ms: u64,
     /// How long after a save the counterparty receives the document, in milliseconds.
     pub receipt_delay_ms: u64,
+    /// What only the older interface has.
+    pub v1: V1Options,
+}
+
+/// How the older interface V1 behaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct V1Options {
+    /// How long after a sending its process tells the document, in milliseconds.
+    pub process_ms: u64,
+    /// What becomes of the process of a sending.
+    pub process: ProcessFate,
+    /// What somebody is answered who asks before.
+    pub too_early: TooEarly,
+    /// What a second sending of one number comes to.
+    pub same_number: RepeatedNumber,
+    /// The position that our signer's step must have; absent: any.
+    pub position: Option<u32>,
+    /// What the call `File` gives.
+    pub file: FileOfV1,
+}
+
+impl Default for V1Options {
+    fn default() -> Self {
+        Self {
+            process_ms: 300,
+            process: ProcessFate::Ends,
+            too_early: TooEarly::ErrorPage,
+            same_number: RepeatedNumber::ErrorPage,
+            position: None,
+            file: FileOfV1::Original,
+        }
+    }
 }
 
 impl Default for IDocsOptions {
@@ -82,6 +115,7 @@ impl Default for IDocsOptions {
             archive: Presence::There,
             bulk_delay_ms: 50,
             receipt_delay_ms: 20,
+            v1: V1Options::default(),
         }
     }
 }
@@ -270,4 +304,46 @@ pub enum Presence {
     There,
     /// 404.
     Missing,
+}
+
+/// What becomes of the process of a sending by V1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessFate {
+    /// It tells its document.
+    Ends,
+    /// The document is there, and the process never tells.
+    NeverEnds,
+    /// Nothing comes of it, and it says so.
+    Fails,
+}
+
+/// What V1 answers about a process that is not ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TooEarly {
+    /// HTTP 500 with a page, as a client saw it.
+    ErrorPage,
+    /// An answer without a document.
+    NoDocument,
+}
+
+/// What a second sending of one number by V1 comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RepeatedNumber {
+    /// HTTP 500 with a page, as a client saw it.
+    ErrorPage,
+    /// A second document: that is how a test sees a double.
+    Accept,
+}
+
+/// What the call `File` of V1 gives. Nobody has published it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileOfV1 {
+    /// The file as it was sent, without signatures.
+    Original,
+    /// An archive with the signatures, as with V3.
+    Archive,
 }

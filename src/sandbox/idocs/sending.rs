@@ -23,7 +23,7 @@ use crate::sandbox::ledger::Note;
 use serde_json::json;
 
 /// `DocumentGroupType`.
-const GROUPS: [&str; 10] = [
+pub(super) const GROUPS: [&str; 10] = [
     "Accounting",
     "Financial",
     "Legal",

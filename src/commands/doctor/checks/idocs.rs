@@ -52,6 +52,7 @@ pub async fn check(examination: &Examination, notes: Notebook) {
 
 async fn ask(client: &Client, idocs: &IdocsConfig, notes: &Notebook) {
     if client.require(Call::CheckToken).is_err() {
+        notes.add(lost_answers());
         return notes.add(Finding::skipped(
             "token",
             "Интерфейс V1 не даёт проверить токен и сотрудников без отправки документа.",
@@ -79,6 +80,21 @@ async fn ask(client: &Client, idocs: &IdocsConfig, notes: &Notebook) {
         ),
         Ok(Ok(employees)) => people(client, idocs, &employees, notes).await,
     }
+}
+
+/// What everybody who uses V1 must know before the first lost answer.
+fn lost_answers() -> Finding {
+    Finding::warning(
+        "interface",
+        "Интерфейс V1 известен только по коду одного клиента, у поставщика он не описан. Если ответ на отправку потеряется, \
+         найти документ в iDocs этим интерфейсом нечем: edobridge остановит его и спросит человека.",
+        "The interface V1 is known from the code of one client only, the vendor does not describe it. If the answer to a \
+         sending is lost, nothing at iDocs finds the document by this interface: edobridge stops it and asks a person.",
+    )
+    .fix(
+        "Проверьте значения раздела [idocs.v1] на одном документе; по возможности попросите у iDocs доступ к V3.",
+        "Try the values of the section [idocs.v1] with one document; ask iDocs for V3 if you can.",
+    )
 }
 
 async fn patiently<T>(call: impl Future<Output = T>) -> Result<T, Finding> {
@@ -351,6 +367,13 @@ mod tests {
         let failure = |class| Failure::new(class, FailureKind::Credentials, "http_401", Text::default());
         assert_eq!(refused_token(&failure(FailureClass::Auth)).verdict, Verdict::Problem);
         assert_eq!(refused_token(&failure(FailureClass::Throttled)).verdict, Verdict::Warning);
+    }
+
+    #[test]
+    fn the_older_interface_is_a_warning_that_says_what_a_lost_answer_costs() {
+        let finding = lost_answers();
+        assert_eq!(finding.verdict, Verdict::Warning);
+        assert!(finding.text.en.contains("one client") && finding.text.en.contains("asks a person"));
     }
 
     #[test]

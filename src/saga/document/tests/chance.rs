@@ -5,7 +5,7 @@ use super::super::effect::Effect;
 use super::super::event::{
     Announcement, Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept,
 };
-use super::super::own_signature::{Holds, OwnAnswer, OwnEffect, OwnEvent, OwnStatus};
+use super::super::own_signature::{Holds, OwnAnswer, OwnEffect, OwnEvent, OwnStatus, Process};
 use super::super::state::{Claim, Delivery, DocumentSaga, DriveCopy, Source, Step, TimerKind, Work};
 use super::super::transition::{
     Context, IllegalEvent, Policy, begin, begin_for_robot, effect_of, look_step, reading_claim, source_claim,
@@ -162,14 +162,15 @@ fn any_act() -> impl Strategy<Value = Act> {
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
-    (any::<bool>(), any::<bool>(), any::<bool>(), 0u32..4, 0u32..4, 0u32..101).prop_map(
-        |(search_available, dangerous, poll, looks, rounds_max, jitter_percent)| Policy {
+    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0u32..4, 0u32..4, 0u32..101).prop_map(
+        |(search_available, dangerous, poll, sent_whole, looks, rounds_max, jitter_percent)| Policy {
             search_available,
             repeat_create_on_server_error: dangerous,
             poll: poll.then(|| Schedule::endless([HOUR, 6 * HOUR])),
             looks,
             rounds_max,
             jitter_percent,
+            own: if sent_whole { whole().own } else { policy().own },
             ..policy()
         },
     )
@@ -237,6 +238,11 @@ impl Witness {
     /// From `step` on: what is unknown there follows from the way that leads to it.
     fn at(policy: Policy, source: Source, step: Step) -> Self {
         let rich = matches!(source, Source::OfItem { .. });
+        let policy = match (is_whole(step), is_drafted(step)) {
+            (true, _) => Policy { own: whole().own, ..policy },
+            (false, true) => Policy { own: self::policy().own, ..policy },
+            (false, false) => policy,
+        };
         let story = match (rich, is_own(step)) {
             (true, _) => Story::rich(policy),
             (false, true) => Story::own(policy),
@@ -252,6 +258,7 @@ impl Witness {
             Step::CreateDraft,
             Step::SetRoute,
             Step::SaveSignature,
+            Step::SendSigned,
         ];
         let unknown = writes.into_iter().filter(|write| look_step(*write) == Some(stuck)).collect();
         Self { policy: story.policy, saga: story.saga, now: story.now, unknown }
@@ -456,6 +463,7 @@ fn written(effect: &Effect) -> Option<Step> {
         Effect::AttachField { .. } => Some(Step::AttachField),
         Effect::Own(OwnEffect::CreateDraft(_)) => Some(Step::CreateDraft),
         Effect::Own(OwnEffect::SaveSignature { .. }) => Some(Step::SaveSignature),
+        Effect::Own(OwnEffect::SendSigned(_)) => Some(Step::SendSigned),
         Effect::ReadItem { .. }
         | Effect::FetchSource { .. }
         | Effect::FindDocument { .. }
@@ -504,6 +512,10 @@ fn any_answer(n: usize) -> Answer {
         OwnAnswer::PrintForm(Some(spool(2))),
         OwnAnswer::Archive(None),
         OwnAnswer::Archive(Some(spool(31))),
+        OwnAnswer::Sent { process: "process-9".into() },
+        OwnAnswer::ProcessRead(Process::Running),
+        OwnAnswer::ProcessRead(Process::Document { document_id: "doc-9".into() }),
+        OwnAnswer::ProcessRead(Process::Failed),
     ];
     let statuses = [
         OwnStatus::NotSent,

@@ -3,7 +3,8 @@
 use super::super::effect::Effect;
 use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, WantedFile};
 use super::super::own_signature::{
-    Counterparty, CounterpartyKind, Holds, OwnAnswer, OwnEffect, OwnEvent, OwnSigner, OwnStatus, Ticket,
+    Counterparty, CounterpartyKind, Holds, OwnAnswer, OwnEffect, OwnEvent, OwnSigner, OwnStatus, Process,
+    Ticket,
 };
 use super::super::rule::SourceFacts;
 use super::super::state::{
@@ -16,8 +17,8 @@ use super::super::transition::{
 };
 use super::super::{effect, invariant};
 use crate::domain::{
-    AttemptToken, CrmItem, Failure, FailureClass, FailureKind, FileDigest, Language, PortalId, SagaId,
-    SpoolFile, Text, Timestamp,
+    AttemptToken, Capabilities, CrmItem, Failure, FailureClass, FailureKind, FileDigest, Language, PortalId,
+    SagaId, SigningService, SpoolFile, Text, Timestamp,
 };
 use crate::saga::retry::Schedule;
 
@@ -69,8 +70,18 @@ pub fn policy() -> Policy {
             counterparty_reminders_ms: vec![DAY, 3 * DAY],
             deadline_ms: 14 * DAY,
             settle_ms: 15 * SECOND,
+            service: SigningService::Idocs.capabilities(),
+            process: Schedule::endless([2 * SECOND, 10 * SECOND, MINUTE]),
+            process_deadline_ms: HOUR,
+            whole_file_end: "p7m".into(),
         },
     }
+}
+
+/// The service takes file and signature at once, and knows no drafts.
+pub fn whole() -> Policy {
+    let own = OwnPolicy { service: Capabilities::of_idocs_v1(), ..policy().own };
+    Policy { own, ..policy() }
 }
 
 pub fn unsearchable() -> Policy {
@@ -189,6 +200,10 @@ fn own_answer(effect: &OwnEffect) -> Answer {
         OwnEffect::ReadStatus { .. } => return own_status(OwnStatus::Signed),
         OwnEffect::FetchPrintForm { .. } => OwnAnswer::PrintForm(Some(spool(2))),
         OwnEffect::FetchArchive { .. } => OwnAnswer::Archive(Some(spool(31))),
+        OwnEffect::SendSigned(_) => OwnAnswer::Sent { process: "process-1".into() },
+        OwnEffect::ReadProcess { .. } => {
+            OwnAnswer::ProcessRead(Process::Document { document_id: DOCUMENT.into() })
+        }
     })
 }
 
@@ -397,6 +412,9 @@ fn check_complete(saga: &DocumentSaga, cx: Context<'_>) {
             saga.waiting.is_some() && saga.own.as_ref().is_some_and(|own| own.cms.is_none()),
             "{saga:#?}"
         );
+    } else if saga.step == Step::FindSent {
+        // nothing can be ordered there: its timer asks a person
+        assert_eq!(saga.timer.map(|timer| timer.kind), Some(TimerKind::Grace), "{saga:#?}");
     } else if saga.step.is_live() {
         assert!(effect_of(saga, cx).is_ok(), "{saga:#?}");
     }
@@ -457,6 +475,7 @@ pub fn given(step: Step) -> Story {
         | Step::FindFieldFile
         | Step::MoveStage
         | Step::AnswerRobot => given_rich(step),
+        _ if is_whole(step) => given_whole(step),
         _ if is_own(step) => given_own(step),
         _ => Story::new(Source::CrmItem { item: ITEM }, policy()).to(step),
     }
@@ -470,6 +489,23 @@ pub fn given_rich(step: Step) -> Story {
 /// Steps that only a document knows which our own signer signs first.
 pub fn is_own(step: Step) -> bool {
     step.code() >= Step::UploadBlob.code()
+}
+
+/// Steps that only a document knows which is sent together with our signature.
+pub fn is_whole(step: Step) -> bool {
+    matches!(step, Step::SendSigned | Step::FindSent | Step::AwaitProcess)
+}
+
+/// Steps that only a document knows of which a draft is made first.
+pub fn is_drafted(step: Step) -> bool {
+    is_own(step)
+        && !is_whole(step)
+        && !matches!(step, Step::TellSigner | Step::AwaitSigner | Step::FetchArchive)
+}
+
+/// The document that is sent together with our signature.
+pub fn given_whole(step: Step) -> Story {
+    Story::own(whole()).to(step)
 }
 
 /// The document that our director signs first.
@@ -494,7 +530,10 @@ pub fn given_parked(from: Step) -> Story {
                 _ => story.goes_on(),
             },
         }),
-        Step::SaveSignature => given(from).fails(throttled()).when(Event::Panicked { text: "broken".into() }),
+        Step::FindSent => given(from).fires(),
+        Step::SaveSignature | Step::SendSigned => {
+            given(from).fails(throttled()).when(Event::Panicked { text: "broken".into() })
+        }
         Step::FindDocument => {
             (0..3).fold(given(from), |s, _| s.fails(server_error()).fires_if(TimerKind::Start))
         }
@@ -540,7 +579,7 @@ impl Story {
         while let Some(before) = way
             .last()
             .filter(|last| **last != first)
-            .and_then(|last| before(*last, self.is_rich(), self.is_own()))
+            .and_then(|last| before(*last, self.is_rich(), self.is_own(), self.is_whole()))
         {
             way.push(before);
         }
@@ -557,7 +596,9 @@ impl Story {
                 self.fails(no_answer()).fires()
             }
             Step::FindDraft | Step::FindRoute | Step::FindSave => self.fails(no_answer()).fires(),
-            Step::SendSignature => self.signs(),
+            Step::SendSignature | Step::SendSigned => self.signs(),
+            Step::FindSent => self.fails(no_answer()),
+            Step::AwaitProcess => self.goes_on().fires(),
             Step::TellSigner | Step::AwaitSignature if self.is_own() => self.goes_on().goes_on(),
             Step::FetchSigned if self.is_own() => self.fires().goes_on(),
             Step::FetchSigned => self.hears(CallbackStatus::Signed),
@@ -598,6 +639,10 @@ impl Story {
 
     pub fn is_own(&self) -> bool {
         self.saga.delivery.signer.is_some() || self.saga.delivery.rule == OWN
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.is_own() && self.policy.own.service == Capabilities::of_idocs_v1()
     }
 
     pub fn is_rich(&self) -> bool {
@@ -750,8 +795,12 @@ impl Story {
 }
 
 /// The step from which `step` is entered on the shortest way.
-fn before(step: Step, rich: bool, own: bool) -> Option<Step> {
+fn before(step: Step, rich: bool, own: bool, whole: bool) -> Option<Step> {
     Some(match step {
+        Step::AwaitSignature if whole => Step::AwaitProcess,
+        Step::TellSigner if whole => Step::FetchSource,
+        Step::SendSigned => Step::AwaitSigner,
+        Step::FindSent | Step::AwaitProcess => Step::SendSigned,
         Step::AwaitSignature if own => Step::SaveSignature,
         Step::ScanFolder if own => Step::FetchArchive,
         Step::UploadBlob => Step::FetchSource,

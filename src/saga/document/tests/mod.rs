@@ -11,6 +11,7 @@ mod failures;
 mod fixture;
 mod own_signature;
 mod people;
+mod sent_whole;
 mod source;
 mod table;
 mod waiting;

@@ -1,7 +1,7 @@
 //! Our own signer signs first: links, refusals, expiry, hints, and the two signed files.
 
 use super::super::effect::Effect;
-use super::super::event::Event;
+use super::super::event::{Event, OperatorAction};
 use super::super::own_signature::{Holds, LINK, OwnAnswer, OwnEffect, OwnEvent, OwnStatus};
 use super::super::state::{Outcome, Step, TimerKind};
 use super::fixture::*;
@@ -51,6 +51,17 @@ fn a_document_without_a_counterparty_is_stopped_before_anything_is_sent() {
     // The item was mended: it is read again.
     let story = story.person(retry()).then([Ordered("fetch_source")]);
     story.answers(source_fetched_for(own_delivery(), Some(FOLDER))).then([Ordered("upload_blob")]);
+}
+
+#[test]
+fn a_document_that_had_no_folder_begins_with_our_own_signature_once_it_has_one() {
+    for (policy, first) in [(policy(), "upload_blob"), (whole(), "add_comment")] {
+        let nowhere = super::super::state::Delivery { folder_id: None, ..own_delivery() };
+        let story = Story::own(policy).answers(source_fetched_for(nowhere, None));
+        let story = story.then([DeadLetter(Step::Create, "no_folder")]);
+        let story = story.rejects(OperatorAction::SendAgain).rejects(bind(DOCUMENT));
+        story.person(OperatorAction::Retry(folder(OTHER_FOLDER))).then([Ordered(first)]);
+    }
 }
 
 #[test]

@@ -19,8 +19,9 @@ fn into(folder_id: u64) -> OperatorAction {
 
 #[test]
 fn a_retry_goes_on_with_the_step_that_stopped() {
-    let works = |s: &Step| s.is_live() && !matches!(s, Step::AwaitSignature | Step::AwaitSigner);
-    for step in Step::ALL.into_iter().filter(works) {
+    // What was sent whole is found by a person only.
+    let waits = |s: &Step| matches!(s, Step::AwaitSignature | Step::AwaitSigner | Step::FindSent);
+    for step in Step::ALL.into_iter().filter(|s| s.is_live() && !waits(s)) {
         let story =
             given_parked(step).person(retry()).then([At(step), Noted("retried"), Rounds(0), Tries(0)]);
         assert_eq!(story.saga.dead_letter, None);
@@ -148,6 +149,8 @@ fn goes_on_without(step: Step, skip: Announcement) -> Option<Step> {
         (other, Field | Stage) => Some(other),
         (Step::ReadItem | Step::FetchSource | Step::AwaitPdf | Step::AnswerRobot, _) => None,
         (Step::MoveStage | Step::Notify, Comment) => None,
+        // Nothing is looked for there: a person binds or sends again.
+        (Step::FindSent, _) => None,
         (Step::Comment | Step::FindComment, Comment) => Some(Step::Notify),
         (Step::Notify, Notices) => Some(Step::Delivered),
         // The link may be dead: a new one is made.
@@ -268,6 +271,8 @@ fn only_what_was_never_bound_can_be_sent_again_or_bound() {
         let story = given_parked(step);
         if unsent {
             story.person(OperatorAction::SendAgain).then([Ordered("create_document")]);
+        } else if is_whole(step) {
+            story.person(OperatorAction::SendAgain).then([Ordered("send_signed")]);
         } else {
             story.rejects(OperatorAction::SendAgain).rejects(bind(DOCUMENT));
         }

@@ -4,7 +4,7 @@
 //! to it: `*` an order is under way, `~` a timer waits, `-` nothing changes, `rejected` and `fault` are errors.
 
 use super::super::event::{Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept};
-use super::super::own_signature::{Holds, OwnAnswer, OwnEvent, OwnStatus};
+use super::super::own_signature::{Holds, OwnAnswer, OwnEvent, OwnStatus, Process};
 use super::super::state::{Claim, DocumentSaga, Step, TimerKind, Work};
 use super::super::transition::{IllegalEvent, Next, source_claim};
 use super::fixture::*;
@@ -14,7 +14,7 @@ use std::fmt::Write;
 const EXPECTED: &str = include_str!("table.txt");
 
 /// Every live step that orders something as soon as it is entered.
-const WORKING: [Step; 28] = [
+const WORKING: [Step; 30] = [
     Step::ReadItem,
     Step::FetchSource,
     Step::Create,
@@ -43,6 +43,8 @@ const WORKING: [Step; 28] = [
     Step::SaveSignature,
     Step::FindSave,
     Step::FetchArchive,
+    Step::SendSigned,
+    Step::AwaitProcess,
 ];
 
 fn states() -> Vec<(String, Story)> {
@@ -59,6 +61,8 @@ fn states() -> Vec<(String, Story)> {
     all.push(("await_signature*reminder".into(), given(Step::AwaitSignature).fires()));
     all.push(("await_signer~".into(), given(Step::AwaitSigner)));
     all.push(("await_signer*poll".into(), given(Step::AwaitSigner).fires()));
+    all.push(("await_signer~whole".into(), given_whole(Step::AwaitSigner)));
+    all.push(("find_sent~grace".into(), given(Step::FindSent)));
     for step in Step::ALL.into_iter().filter(|s| s.is_finished()) {
         all.push((step.name().into(), given(step)));
     }
@@ -120,6 +124,13 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("no print form", Answer::Own(OwnAnswer::PrintForm(None))),
         ("archive", Answer::Own(OwnAnswer::Archive(Some(spool(31))))),
         ("no archive", Answer::Own(OwnAnswer::Archive(None))),
+        ("sent", Answer::Own(OwnAnswer::Sent { process: "process-1".into() })),
+        ("process running", Answer::Own(OwnAnswer::ProcessRead(Process::Running))),
+        (
+            "process done",
+            Answer::Own(OwnAnswer::ProcessRead(Process::Document { document_id: DOCUMENT.into() })),
+        ),
+        ("process failed", Answer::Own(OwnAnswer::ProcessRead(Process::Failed))),
     ]
 }
 
@@ -343,7 +354,8 @@ fn the_table_covers_every_step_and_every_code() {
         assert_eq!(Step::from_name(step.name()), Some(step));
     }
     for (name, story) in &states {
-        let shown = name.trim_end_matches("grace").trim_end_matches("poll").trim_end_matches("reminder");
+        let kinds = ["grace", "poll", "reminder", "whole"];
+        let shown = kinds.into_iter().fold(name.as_str(), |name, kind| name.trim_end_matches(kind));
         match (shown.ends_with('*'), shown.ends_with('~')) {
             (true, _) => assert!(matches!(story.saga.work, Work::InFlight { .. }), "{name}"),
             (_, true) => assert!(story.saga.work == Work::Idle && story.saga.step.is_live(), "{name}"),

@@ -6,11 +6,11 @@
 
 use super::super::effect::{Effect, RobotStatus};
 use super::super::event::{Answer, CallbackStatus, Event, OperatorAction, RobotHeard, StageKept};
-use super::super::own_signature::{Holds, OwnAnswer, OwnEffect, OwnStatus, Ticket};
+use super::super::own_signature::{Holds, OwnAnswer, OwnEffect, OwnStatus, Process, Ticket};
 use super::super::state::{DeliveredFile, DocumentSaga, Source, Step, TimerKind, Work};
 use super::super::transition::{Context, IllegalEvent, Next, Policy, begin, begin_for_robot};
 use super::fixture::*;
-use crate::domain::{AttemptToken, Failure, Timestamp};
+use crate::domain::{AttemptToken, Capabilities, Failure, Timestamp};
 use std::collections::BTreeMap;
 
 /// Enough for the longest flow with two faults, repeats, looks and two healings by a person.
@@ -238,11 +238,15 @@ struct OwnRemote {
     saves: Vec<String>,
     polls: usize,
     links: BTreeMap<String, String>,
+    /// Numbers of documents that were sent with their signature.
+    sent: Vec<String>,
+    /// How often it was asked which document has become of one of those.
+    process_polls: usize,
 }
 
 impl OwnRemote {
     fn status(&mut self) -> OwnStatus {
-        if self.saves.is_empty() {
+        if self.saves.is_empty() && self.sent.is_empty() {
             return OwnStatus::NotSent;
         }
         self.polls += 1;
@@ -285,12 +289,21 @@ impl OwnRemote {
                 Answer::Own(OwnAnswer::SignatureSaved)
             }
             OwnEffect::ReadStatus { .. } => own_status(self.status()),
+            OwnEffect::SendSigned(order) => {
+                self.sent.push(order.number.clone());
+                good_answer(&Effect::Own(effect.clone()))
+            }
+            OwnEffect::ReadProcess { .. } if self.process_polls == 0 => {
+                self.process_polls += 1;
+                Answer::Own(OwnAnswer::ProcessRead(Process::Running))
+            }
             OwnEffect::UploadBlob { .. }
             | OwnEffect::FindDraft { .. }
             | OwnEffect::FindRoute { .. }
             | OwnEffect::SendSignature { .. }
             | OwnEffect::FetchPrintForm { .. }
-            | OwnEffect::FetchArchive { .. } => good_answer(&Effect::Own(effect.clone())),
+            | OwnEffect::FetchArchive { .. }
+            | OwnEffect::ReadProcess { .. } => good_answer(&Effect::Own(effect.clone())),
         }
     }
 }
@@ -460,9 +473,10 @@ impl<'a> Run<'a> {
         self.letters.push(dead.code);
         self.now = self.now.plus_ms(HOUR);
         let tried = apply(&self.saga, &Event::Operator(retry()), self.now, self.policy, 0);
+        let exists = !self.world.documents.is_empty() || !self.world.own.sent.is_empty();
         let action = match tried {
             Ok(_) => retry(),
-            Err(IllegalEvent::Rejected(_)) if self.world.documents.is_empty() => OperatorAction::SendAgain,
+            Err(IllegalEvent::Rejected(_)) if !exists => OperatorAction::SendAgain,
             Err(IllegalEvent::Rejected(_)) => bind(&World::document_id(0)),
             Err(fault) => panic!("{fault}"),
         };
@@ -501,9 +515,12 @@ impl Run<'_> {
     fn check_one_own_signature(&self) {
         let what = || format!("{:?}\ncalls {:?}\nletters {:?}", self.faults, self.calls, self.letters);
         let own = &self.world.own;
-        assert_eq!((own.drafts.len(), own.saves.len()), (1, 1), "drafts, saves; {}", what());
+        let whole = self.policy.own.service == Capabilities::of_idocs_v1();
+        let (made, end) = if whole { ((0, 0, 1), "p7m") } else { ((1, 1, 0), "zip") };
+        let counts = (own.drafts.len(), own.saves.len(), own.sent.len());
+        assert_eq!(counts, made, "drafts, saves, sent whole; {}", what());
         let names: Vec<&str> = self.world.files.iter().map(|f| f.1.as_str()).collect();
-        assert_eq!(names, ["contract_signed.pdf", "contract_signed.zip"], "{}", what());
+        assert_eq!(names, ["contract_signed.pdf", &format!("contract_signed.{end}")], "{}", what());
         let marks = ["edobridge-our-turn:", "edobridge-their-turn:", "edobridge:"];
         for mark in marks {
             let count = self.world.comments.iter().filter(|c| c.contains(mark)).count();
@@ -534,6 +551,37 @@ fn every_fault_of_every_call_of_our_own_signature_ends_with_one_of_each() {
             let faults = [(call, fault)];
             let run = Run::own(&policy, &faults).ended();
             run.check_one_own_signature();
+            for second in call + 1..run.calls.len() {
+                for other in
+                    [Fault::LostAfter, Fault::LostBefore, Fault::CrashAfter, Fault::Permanent, Fault::Late]
+                {
+                    let faults = [(call, fault), (second, other)];
+                    Run::own(&policy, &faults).ended().check_one_own_signature();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_fault_of_every_call_of_a_document_sent_whole_ends_with_one_of_each() {
+    let policy = whole();
+    let calls = {
+        let run = Run::own(&policy, &[]).ended();
+        run.check_one_own_signature();
+        assert!(run.letters.is_empty(), "{:?}", run.letters);
+        run.calls.len()
+    };
+    assert_eq!(calls, 18);
+    for call in 0..calls {
+        for fault in Fault::ALL {
+            let faults = [(call, fault)];
+            let run = Run::own(&policy, &faults).ended();
+            run.check_one_own_signature();
+            let asked = run.letters.iter().any(|letter| letter == "create_unknown");
+            let unknown = run.calls[call] == "send_signed" && fault.is_unknown() && fault != Fault::Late;
+            let panicked = matches!(fault, Fault::PanicBefore | Fault::PanicAfter);
+            assert_eq!(asked, unknown && !panicked, "{faults:?}: {:?} {:?}", run.calls, run.letters);
             for second in call + 1..run.calls.len() {
                 for other in
                     [Fault::LostAfter, Fault::LostBefore, Fault::CrashAfter, Fault::Permanent, Fault::Late]

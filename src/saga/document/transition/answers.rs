@@ -48,7 +48,10 @@ impl Draft<'_> {
             | Step::SendSignature
             | Step::SaveSignature
             | Step::FindSave
-            | Step::FetchArchive) => Err(wrong(step, answer)),
+            | Step::FetchArchive
+            | Step::SendSigned
+            | Step::FindSent
+            | Step::AwaitProcess) => Err(wrong(step, answer)),
         }
     }
 

@@ -99,8 +99,8 @@ impl Draft<'_> {
                 None => Claim::ProviderDocument(document_id.to_owned()),
             };
             self.next.claims.push(claim);
-            let id = words::plain(document_id);
-            self.note("bound", format!("Документ EasyDocs: {id}"), format!("EasyDocs document: {id}"));
+            let (id, service) = (words::plain(document_id), words::service(&self.next.saga));
+            self.note("bound", format!("Документ {service}: {id}"), format!("{service} document: {id}"));
         }
     }
 

@@ -55,6 +55,12 @@ impl Draft<'_> {
             self.signer_wait_failed(failure);
             return Ok(());
         }
+        // The service has taken it: whatever it answers meanwhile moves only the clockwork.
+        let asks = step == Step::AwaitProcess && is_answered(failure.kind);
+        if asks && matches!(failure.class, FailureClass::Transient | FailureClass::Ambiguous) {
+            self.process_goes_on(asked_pause_ms(failure));
+            return Ok(());
+        }
         if self.is_unknown(step, failure) {
             self.saga().rounds += 1;
             return self.look(step);
@@ -66,6 +72,9 @@ impl Draft<'_> {
             FailureClass::Permanent if step == Step::FindDocument => self.grace(),
             FailureClass::Permanent if step == Step::SaveSignature && is_of_the_signature(failure) => {
                 return self.save_refused(failure);
+            }
+            FailureClass::Permanent if step == Step::SendSigned && is_refused_over_there(failure) => {
+                return self.sending_refused(failure);
             }
             FailureClass::Permanent if self.is_told_in_between() => {
                 return self.timeline_failed(&failure.reason);
@@ -91,7 +100,8 @@ impl Draft<'_> {
             && failure.kind == FailureKind::ServerError
             && policy.repeat_create_on_server_error
             && !policy.search_available;
-        let ambiguous = failure.class == FailureClass::Ambiguous && step_class(step) == StepClass::Probe;
+        let ambiguous = failure.class == FailureClass::Ambiguous
+            && matches!(step_class(step), StepClass::Probe | StepClass::Blind);
         (ambiguous && !accepted_double) || (step == Step::Upload && failure.code == NAME_TAKEN)
     }
 
@@ -172,11 +182,18 @@ impl Draft<'_> {
         if look_step(write).is_none() {
             return self.start();
         }
-        self.note(
-            "outcome_unknown",
-            "Исход запроса неизвестен: сначала проверяем, потом повторяем",
-            "The outcome of the request is unknown: look first, then repeat",
-        );
+        match step_class(write) {
+            StepClass::Blind => self.note(
+                "outcome_unknown",
+                "Исход отправки неизвестен, и найти её нечем: ждём запоздалого ответа, потом спросим человека",
+                "The outcome of the sending is unknown, and nothing finds it: a late answer is waited for, then a person asked",
+            ),
+            StepClass::Read | StepClass::Keyed | StepClass::Probe => self.note(
+                "outcome_unknown",
+                "Исход запроса неизвестен: сначала проверяем, потом повторяем",
+                "The outcome of the request is unknown: look first, then repeat",
+            ),
+        }
         self.look_for(write)
     }
 
@@ -185,7 +202,9 @@ impl Draft<'_> {
             return self.start();
         };
         self.enter(look);
-        if look == Step::FindDocument && !self.cx.policy.search_available {
+        if look == Step::FindSent {
+            self.await_late_answer();
+        } else if look == Step::FindDocument && !self.cx.policy.search_available {
             self.grace();
         } else {
             self.later(self.settle_ms());
@@ -245,12 +264,12 @@ impl Draft<'_> {
         let step = self.next.saga.step;
         match step_class(step) {
             StepClass::Probe if step == Step::Create && self.cx.policy.create_is_idempotent => self.start(),
-            StepClass::Probe => self.look(step),
-            StepClass::Read | StepClass::Keyed | StepClass::Blind if is_made_anew(step) => {
+            StepClass::Probe | StepClass::Blind => self.look(step),
+            StepClass::Read | StepClass::Keyed if is_made_anew(step) => {
                 self.later(self.settle_ms());
                 Ok(())
             }
-            StepClass::Read | StepClass::Keyed | StepClass::Blind => self.start(),
+            StepClass::Read | StepClass::Keyed => self.start(),
         }
     }
 
@@ -380,12 +399,13 @@ impl Draft<'_> {
             self.note("identity_conflict", reason.ru, reason.en);
             return;
         }
+        let service = words::service(&self.next.saga);
         self.park(
             "identity_conflict",
             reason,
             Text::new(
-                "Сверьте оба документа с кабинетом EasyDocs; лишний отмените (cancel).",
-                "Compare both documents with the EasyDocs cabinet; cancel the wrong one.",
+                format!("Сверьте оба документа с кабинетом {service}; лишний отмените (cancel)."),
+                format!("Compare both documents with the {service} cabinet; cancel the wrong one."),
             ),
             None,
         );
@@ -396,6 +416,12 @@ impl Draft<'_> {
 /// good, and asking the person for another one would end in the same refusal.
 fn is_of_the_signature(failure: &Failure) -> bool {
     !matches!(failure.code.as_str(), "billing_error" | "permission_error")
+}
+
+/// Whether the service itself refused a sending, for what was in it. An unpaid account or missing rights say nothing of
+/// that: the same signature is good once they are mended. What we refused ourselves was never sent.
+fn is_refused_over_there(failure: &Failure) -> bool {
+    failure.kind == FailureKind::Refused && is_of_the_signature(failure)
 }
 
 /// Steps that make something new each time, so that nothing needs to be looked for. A repeat still waits until the first

@@ -4,7 +4,7 @@
 use super::super::effect::{self, Effect, NamedFile};
 use super::super::state::{CommentFile, DocumentSaga, Outcome, Source, Step, WaitWork};
 use super::super::{rule, words};
-use super::own_signature::{escalation_user, file_in_delivery, name_in_delivery, own_effect_of};
+use super::own_signature::{archive_end, escalation_user, file_in_delivery, name_in_delivery, own_effect_of};
 use super::{Context, IllegalEvent, missing};
 
 /// The folder for the signed copy.
@@ -64,7 +64,7 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
         Step::FetchSigned => Effect::FetchSigned { document_id: document()? },
         Step::ScanFolder => Effect::ScanFolder {
             folder_id: folder_of(saga)?,
-            wanted_name: name_in_delivery(saga, copy_name(saga)?),
+            wanted_name: name_in_delivery(saga, copy_name(saga)?, cx),
         },
         Step::Upload => {
             Effect::Upload { folder_id: folder_of(saga)?, name: upload_name()?, bytes: in_delivery()? }
@@ -80,7 +80,7 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
             Effect::AddComment {
                 item: item()?,
                 text: words::comment(saga, &mark, language),
-                files: comment_files(saga)?,
+                files: comment_files(saga, cx)?,
             }
         }
         Step::FindComment => Effect::FindComment { item: item()?, mark: effect::comment_mark(saga) },
@@ -132,14 +132,17 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
         | Step::SendSignature
         | Step::SaveSignature
         | Step::FindSave
-        | Step::FetchArchive => Effect::Own(own_effect_of(saga, cx)?),
+        | Step::FetchArchive
+        | Step::SendSigned
+        | Step::AwaitProcess => Effect::Own(own_effect_of(saga, cx)?),
         Step::AnswerRobot => {
             let order = saga.robots.iter().find(|robot| robot.is_pending());
             let order = order.ok_or_else(|| missing(saga, "a robot that waits"))?;
             let reply = super::robots::reply_of(saga, language);
             Effect::AnswerRobot { event_token: order.event_token.clone(), reply }
         }
-        Step::Delivered | Step::Refused | Step::Ignored | Step::Cancelled | Step::Parked => {
+        // Nothing over there finds what was sent: a late answer and a person are waited for.
+        Step::FindSent | Step::Delivered | Step::Refused | Step::Ignored | Step::Cancelled | Step::Parked => {
             return Err(missing(saga, "anything to do"));
         }
     };
@@ -162,11 +165,11 @@ fn signed_copy(saga: &DocumentSaga) -> Result<NamedFile, IllegalEvent> {
 }
 
 /// What goes with the comment: the signed files where the rule wants them, nothing before the end or after a refusal.
-fn comment_files(saga: &DocumentSaga) -> Result<Vec<NamedFile>, IllegalEvent> {
+fn comment_files(saga: &DocumentSaga, cx: Context<'_>) -> Result<Vec<NamedFile>, IllegalEvent> {
     match (saga.delivery.comment_file, saga.outcome) {
         (CommentFile::Attached, Outcome::Signed) => {
             let signed = signed_copy(saga)?;
-            let archive = archive_copy(saga).filter(|archive| archive.bytes != signed.bytes);
+            let archive = archive_copy(saga, cx).filter(|archive| archive.bytes != signed.bytes);
             Ok([signed].into_iter().chain(archive).collect())
         }
         (CommentFile::Attached, Outcome::Refused | Outcome::Open) | (CommentFile::None, _) => Ok(Vec::new()),
@@ -174,11 +177,11 @@ fn comment_files(saga: &DocumentSaga) -> Result<Vec<NamedFile>, IllegalEvent> {
 }
 
 /// The archive of original and signatures, where the service gives one.
-fn archive_copy(saga: &DocumentSaga) -> Option<NamedFile> {
+fn archive_copy(saga: &DocumentSaga, cx: Context<'_>) -> Option<NamedFile> {
     let own = saga.own.as_deref()?;
     let name = match &own.archive_delivered {
         Some(delivered) => delivered.name.clone(),
-        None => format!("{}.zip", rule::split_name(&copy_name(saga).ok()?).0),
+        None => format!("{}.{}", rule::split_name(&copy_name(saga).ok()?).0, archive_end(own, cx)),
     };
     Some(NamedFile { name, bytes: own.archive? })
 }

@@ -5,11 +5,12 @@
 mod our_turn;
 mod preparation;
 mod save;
+mod sent_whole;
 mod signed_files;
 mod statuses;
 mod timeline;
 
-pub(super) use signed_files::{file_in_delivery, name_in_delivery};
+pub(super) use signed_files::{archive_end, file_in_delivery, name_in_delivery};
 
 use super::super::own_signature::{
     ContentUnit, CounterpartyKind, DraftOrder, OwnAnswer, OwnEffect, OwnEvent, OwnSignature, OwnSigner,
@@ -17,7 +18,7 @@ use super::super::own_signature::{
 use super::super::state::{Claim, DocumentSaga, Step};
 use super::super::{rule, words};
 use super::{Context, Draft, IllegalEvent, missing};
-use crate::domain::Text;
+use crate::domain::{Capabilities, Text};
 
 /// Lengths of name and number (iDocs guide: 1 to 256 characters).
 const NAME_CHARS_MAX: usize = 256;
@@ -47,6 +48,14 @@ pub struct OwnPolicy {
     pub deadline_ms: u64,
     /// Pause before a look, so that a request that is still being worked on can become visible.
     pub settle_ms: u64,
+    /// What the service can do by the interface that is spoken: whether it knows drafts, above all.
+    pub service: Capabilities,
+    /// When it is asked which document has become of one that was sent whole.
+    pub process: crate::saga::retry::Schedule,
+    /// How long it is asked that before a person is.
+    pub process_deadline_ms: u64,
+    /// The end of the name (without the dot) of what the service keeps of a document that was sent whole.
+    pub whole_file_end: String,
 }
 
 /// The signer and what has been done, both of which these steps need.
@@ -113,6 +122,10 @@ pub(super) fn own_effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<OwnE
         }
         Step::FetchSigned => OwnEffect::FetchPrintForm { document_id: document()? },
         Step::FetchArchive => OwnEffect::FetchArchive { document_id: document()? },
+        Step::SendSigned => OwnEffect::SendSigned(sent_whole::signed_order(saga)?),
+        Step::AwaitProcess => OwnEffect::ReadProcess {
+            key: own.cms_blob_id.clone().ok_or_else(|| missing(saga, "the key of the process"))?,
+        },
         _ => return Err(missing(saga, "anything to sign by ourselves")),
     })
 }
@@ -183,6 +196,8 @@ impl Draft<'_> {
             }
             (Step::FetchSigned, OwnAnswer::PrintForm(file)) => self.print_form(*file),
             (Step::FetchArchive, OwnAnswer::Archive(file)) => self.archive(*file),
+            (Step::SendSigned, OwnAnswer::Sent { process }) => self.sent(process),
+            (Step::AwaitProcess, OwnAnswer::ProcessRead(process)) => self.process_read(process),
             (step, answer) => Err(super::wrong_own(step, answer)),
         }
     }
@@ -193,6 +208,8 @@ impl Draft<'_> {
             OwnAnswer::DraftMade { document_id, raw_status } if self.stuck_at() == Step::FindDraft => {
                 self.drafted(document_id, raw_status)
             }
+            OwnAnswer::Sent { process } => self.sent_late(process),
+            OwnAnswer::ProcessRead(process) => self.process_read_late(process),
             _ => Ok(()),
         }
     }

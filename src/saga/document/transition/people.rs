@@ -56,6 +56,12 @@ impl Draft<'_> {
                 "Исход создания неизвестен, а поиск в EasyDocs не настроен: используйте send-again или bind <id>.",
                 "The create's outcome is unknown and EasyDocs cannot be searched: use send-again or bind <id>.",
             )),
+            // Stopped before anything was sent: its beginning is another one than that of a route over there.
+            (Step::Create, _) if self.signs_first() => self.begin_own_signature(),
+            (Step::FindSent, _) => Err(rejected(
+                "Исход отправки неизвестен, и искать документ в iDocs этим интерфейсом нечем: используйте send-again или bind <id>.",
+                "The outcome of the sending is unknown, and this interface of iDocs finds nothing: use send-again or bind <id>.",
+            )),
             (Step::FindUpload, Folder::Moved) => {
                 self.left_behind();
                 self.go(Step::ScanFolder)
@@ -337,6 +343,9 @@ impl Draft<'_> {
             "Only a document whose create has an unknown outcome can be sent again.",
         )?;
         self.not_busy()?;
+        if self.next.saga.own.is_some() {
+            return self.send_whole_again();
+        }
         // A person has looked: nothing is left to doubt.
         self.saga().rounds = u32::from(super::doubt::is_in_doubt(&self.next.saga, self.cx));
         self.note("sent_again", "Отправлен заново по решению человека", "Sent again by a person");
@@ -349,7 +358,7 @@ impl Draft<'_> {
             "An id can be bound only to a document whose create has an unknown outcome.",
         )?;
         // A create under way will bring an id of its own; a search under way is only read.
-        if self.next.saga.step == Step::Create {
+        if matches!(self.next.saga.step, Step::Create | Step::SendSigned) {
             self.not_busy()?;
         }
         let document_id = document_id.trim();
@@ -364,13 +373,20 @@ impl Draft<'_> {
             ));
         }
         self.note("bound_by_hand", "Привязан по решению человека", "Bound by a person");
+        if self.next.saga.own.is_some() {
+            return self.bound_whole(document_id);
+        }
         self.bind(document_id);
         self.wait();
         Ok(())
     }
 
     fn is_unsent(&self, ru: &str, en: &str) -> Result<(), IllegalEvent> {
-        let unsent = matches!(self.stuck_at(), Step::Create | Step::FindDocument);
+        let unsent = match self.stuck_at() {
+            Step::Create | Step::FindDocument => !self.signs_first(),
+            Step::SendSigned | Step::FindSent | Step::AwaitProcess => true,
+            _ => false,
+        };
         if unsent && self.next.saga.provider_document.is_none() { Ok(()) } else { Err(rejected(ru, en)) }
     }
 
@@ -395,8 +411,10 @@ impl Draft<'_> {
     fn what_stays(&self) -> (String, String) {
         let stuck = self.stuck_at();
         let service = words::service(&self.next.saga);
-        let maybe = matches!(stuck, Step::FindDocument | Step::FindDraft)
-            || (matches!(stuck, Step::Create | Step::CreateDraft) && self.is_in_flight());
+        let maybe =
+            matches!(stuck, Step::FindDocument | Step::FindDraft | Step::FindSent | Step::AwaitProcess)
+                || (matches!(stuck, Step::Create | Step::CreateDraft | Step::SendSigned)
+                    && self.is_in_flight());
         if self.next.saga.provider_document.is_some() {
             (
                 format!(" В {service} документ остаётся: отзыва у сервиса нет."),

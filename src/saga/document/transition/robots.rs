@@ -98,7 +98,10 @@ fn status_of(step: Step) -> RobotStatus {
         | Step::SendSignature
         | Step::SaveSignature
         | Step::FindSave
-        | Step::FetchArchive => RobotStatus::Waiting,
+        | Step::FetchArchive
+        | Step::SendSigned
+        | Step::FindSent
+        | Step::AwaitProcess => RobotStatus::Waiting,
     }
 }
 

@@ -45,10 +45,12 @@ impl Draft<'_> {
     /// The next look at the status, by the schedule; the document may be signed in the service's cabinet.
     pub(super) fn poll_own_later(&mut self, pause_ms: u64) {
         let (now, policy, chance) = (self.cx.now, self.cx.policy, self.cx.chance);
+        // What is not over there yet cannot be signed there.
+        let can_ask = !self.is_unknown_over_there();
         if let Some(w) = self.saga().waiting.as_mut() {
             w.polls = w.polls.saturating_add(1);
             let pause = policy.own.poll.pause_ms(w.polls, policy.jitter_percent, chance);
-            w.next_poll_at = pause.map(|ms| now.plus_ms(ms.max(pause_ms)));
+            w.next_poll_at = pause.filter(|_| can_ask).map(|ms| now.plus_ms(ms.max(pause_ms)));
         }
         self.rearm();
     }
@@ -201,7 +203,7 @@ impl Draft<'_> {
             format!("The signature was given: {signer}; CMS SHA-256 {digest}. {}", checks.en),
         );
         self.settled();
-        self.go(Step::SendSignature)
+        self.go(if self.is_unknown_over_there() { Step::SendSigned } else { Step::SendSignature })
     }
 
     fn must_take_signature(&self) -> Result<(), IllegalEvent> {

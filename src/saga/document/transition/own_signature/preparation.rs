@@ -8,7 +8,7 @@ use super::super::super::state::{DocumentSaga, Step};
 use super::super::super::{rule, words};
 use super::super::{Draft, IllegalEvent};
 use super::{NAME_CHARS_MAX, own_document_claim, parts};
-use crate::domain::{SpoolFile, Text, Timestamp};
+use crate::domain::{FileTransport, SpoolFile, Text, Timestamp};
 
 impl Draft<'_> {
     /// The file is here: number and date are fixed, and then everything begins.
@@ -23,7 +23,10 @@ impl Draft<'_> {
             let own = OwnSignature { number, dated: now, ..OwnSignature::default() };
             self.saga().own = Some(Box::new(own));
         }
-        self.go(Step::UploadBlob)
+        match self.cx.policy.own.service.transport {
+            FileTransport::AsBlob => self.go(Step::UploadBlob),
+            FileTransport::WithTheDocument => self.go(Step::PrepareContent),
+        }
     }
 
     /// Found before anybody signs. The retry reads the item anew.
@@ -72,12 +75,7 @@ impl Draft<'_> {
             self.other_content(content);
             return Ok(());
         }
-        let now = self.cx.now;
-        let own = self.own()?;
-        own.units += 1;
-        let number = own.units;
-        own.unit = Some(ContentUnit { number, content, ticket: ticket.clone(), made_at: now, expires_at });
-        (own.cms, own.cms_blob_id, own.signed_by) = (None, None, None);
+        let number = self.new_unit(content, ticket, expires_at)?;
         let digest = content.digest.to_hex();
         let original = self.next.saga.file.as_ref().map(|f| f.bytes.digest.to_hex()).unwrap_or_default();
         match holds {
@@ -92,6 +90,27 @@ impl Draft<'_> {
                 format!("Content to sign no. {number}: SHA-256 {digest}; whether our file is inside cannot be checked: the archive's form is unknown"),
             ),
         }
+        self.ask_for_signature()
+    }
+
+    /// The newest content, which is the only one that may be signed from now on; its number.
+    pub(super) fn new_unit(
+        &mut self,
+        content: SpoolFile,
+        ticket: &Ticket,
+        expires_at: Timestamp,
+    ) -> Result<u32, IllegalEvent> {
+        let now = self.cx.now;
+        let own = self.own()?;
+        own.units += 1;
+        let number = own.units;
+        own.unit = Some(ContentUnit { number, content, ticket: ticket.clone(), made_at: now, expires_at });
+        (own.cms, own.cms_blob_id, own.signed_by) = (None, None, None);
+        Ok(number)
+    }
+
+    /// The timeline says whose turn it is, and the signer gets the link.
+    pub(super) fn ask_for_signature(&mut self) -> Result<(), IllegalEvent> {
         let told = self.next.saga.own.as_deref().is_some_and(|own| own.our_turn_told);
         if told { self.tell_signer() } else { self.tell_timeline(Telling::OurTurn) }
     }

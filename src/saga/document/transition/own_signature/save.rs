@@ -25,7 +25,7 @@ impl Draft<'_> {
         self.their_turn()
     }
 
-    fn their_turn(&mut self) -> Result<(), IllegalEvent> {
+    pub(super) fn their_turn(&mut self) -> Result<(), IllegalEvent> {
         let told = self.next.saga.own.as_deref().is_some_and(|own| own.their_turn_told);
         if told {
             self.wait();

@@ -1,8 +1,8 @@
 //! The two signed files: the print form for people, the archive of original and signatures for evidence.
 
-use super::super::super::own_signature::SignedPart;
+use super::super::super::own_signature::{OwnSignature, SignedPart};
 use super::super::super::state::{DocumentSaga, Step};
-use super::super::{Draft, IllegalEvent};
+use super::super::{Context, Draft, IllegalEvent};
 use crate::domain::{SpoolFile, Text};
 
 impl Draft<'_> {
@@ -29,6 +29,7 @@ impl Draft<'_> {
 
     pub(super) fn archive(&mut self, file: Option<SpoolFile>) -> Result<(), IllegalEvent> {
         self.settled();
+        let file = file.filter(|file| !self.is_our_own_file(*file));
         let has_print_form = self.next.saga.signed.is_some();
         match file {
             Some(bytes) => {
@@ -58,6 +59,21 @@ impl Draft<'_> {
             self.saga().signed = file;
         }
         self.deliver_signed()
+    }
+
+    /// What comes back of a document that was sent whole may be no archive but what we sent (not documented): it is
+    /// unsigned, and must not lie in the portal as the signed file.
+    fn is_our_own_file(&mut self, file: SpoolFile) -> bool {
+        let saga = &self.next.saga;
+        let same = saga.file.as_ref().is_some_and(|ours| ours.bytes.digest == file.digest);
+        if same {
+            self.note(
+                "file_is_ours",
+                "iDocs отдаёт наш же файл без подписей: он не доставляется",
+                "iDocs gives our own file without signatures: it is not delivered",
+            );
+        }
+        same
     }
 
     fn nothing_to_deliver(&mut self) {
@@ -94,11 +110,17 @@ pub(in super::super) fn file_in_delivery(saga: &DocumentSaga) -> Option<SpoolFil
 }
 
 /// The name that the file in delivery should have.
-pub(in super::super) fn name_in_delivery(saga: &DocumentSaga, print_form: String) -> String {
+pub(in super::super) fn name_in_delivery(saga: &DocumentSaga, print_form: String, cx: Context<'_>) -> String {
     match saga.own.as_deref() {
         Some(own) if own.part == SignedPart::Archive => {
-            format!("{}.zip", print_form.strip_suffix(".pdf").unwrap_or(&print_form))
+            let stem = print_form.strip_suffix(".pdf").unwrap_or(&print_form);
+            format!("{stem}.{}", archive_end(own, cx))
         }
         _ => print_form,
     }
+}
+
+/// The end of the archive's name. Of a document that was sent whole nobody has published what comes back.
+pub(in super::super) fn archive_end<'a>(own: &OwnSignature, cx: Context<'a>) -> &'a str {
+    if own.is_sent_whole() { &cx.policy.own.whole_file_end } else { "zip" }
 }

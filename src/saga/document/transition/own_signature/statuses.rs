@@ -11,7 +11,7 @@ impl Draft<'_> {
     /// The service's word is a hint only: what counts is the status that we read.
     pub(in super::super) fn status_hint(&mut self) -> Result<(), IllegalEvent> {
         let waits = matches!(self.next.saga.step, Step::AwaitSignature | Step::AwaitSigner);
-        if !waits || self.next.saga.own.is_none() {
+        if !waits || self.next.saga.own.is_none() || self.is_unknown_over_there() {
             return Ok(());
         }
         if self.is_in_flight() {

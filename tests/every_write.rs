@@ -13,6 +13,7 @@
 
 mod counts;
 mod support;
+mod wire;
 
 #[path = "every_write/cuts.rs"]
 mod cuts;
@@ -26,6 +27,8 @@ mod life;
 mod play;
 #[path = "every_write/service.rs"]
 mod service;
+#[path = "every_write/service_faults.rs"]
+mod service_faults;
 #[path = "every_write/trace.rs"]
 mod trace;
 
@@ -385,8 +388,83 @@ fn judge_service(served: &Served, syncs: Syncs, cuts: &[Cut]) -> Tally {
         |_| cuts.to_vec(),
         Said::hear,
         || {
-            let witness = Witness::new(served);
+            let witness = Witness::new(&served.options);
             move |left: &Left<Said>, dir: &Path| witness.judge(left, dir)
         },
     )
+}
+
+/// Services at the same time: most of such a life is waiting as well.
+const SERVICES: usize = 8;
+/// Every so many-th change fails, in the ordinary run.
+const STEP: u32 = 4;
+
+/// Each change with each fault, or every so many-th with one of them; what comes after takes turns.
+fn service_cases(writes: usize) -> Vec<service_faults::Case> {
+    use service_faults::{After, Case};
+    const AFTER: [After; 3] = [After::Mended, After::PowerCut, After::Killed];
+    let numbers = 1..=u32::try_from(writes).expect("few");
+    let is_chosen = |n: &u32| match only() {
+        Some(only) => only == *n as usize,
+        None => is_whole() || n % STEP == STEP / 2,
+    };
+    let chosen = numbers.filter(is_chosen).enumerate();
+    let cases = chosen.flat_map(|(turn, number)| {
+        let faults: Vec<Fault> = match is_whole() || only().is_some() {
+            true => Fault::ALL.to_vec(),
+            false => vec![Fault::ALL[turn % Fault::ALL.len()]],
+        };
+        faults.into_iter().enumerate().map(move |(n, fault)| {
+            let after = AFTER[(turn + n) % AFTER.len()];
+            Case { number, fault, after }
+        })
+    });
+    cases.collect()
+}
+
+#[test]
+fn whichever_write_of_the_real_binary_fails_it_says_so_and_all_comes_to_its_end() {
+    use service_faults::{After, Case, Suffered};
+    let began = Instant::now();
+    let clean = service::serve();
+    let writes = changes(&clean.lines);
+    let cases = Mutex::new(service_cases(writes).into_iter());
+    let suffered = Mutex::new(BTreeMap::<Fault, Suffered>::new());
+    let wrong = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..SERVICES {
+            scope.spawn(|| {
+                while let Some(case) = { cases.lock().expect("no panic").next() } {
+                    match service_faults::suffer(case) {
+                        Ok(one) => {
+                            suffered.lock().expect("no panic").entry(case.fault).or_default().add(&one);
+                        }
+                        Err(what) => {
+                            wrong.lock().expect("no panic").push(format!("{}: {what}", case.name()));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (suffered, wrong) = (suffered.into_inner().expect("no panic"), wrong.into_inner().expect("no panic"));
+    println!("every fault of the real binary: W = {writes}, all in {:?}", began.elapsed());
+    let mut all = Suffered::default();
+    for (fault, one) in &suffered {
+        println!("  {:<24} {one:?}", fault.name());
+        all.add(one);
+    }
+    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    // A disk that hushes its failures up: the judge must see what is not there.
+    let answers = service_faults::before_answers(&clean.lines);
+    assert!(answers.len() >= 2, "the clean run says nothing: {answers:?}");
+    for number in answers.into_iter().take(2).map(|number| number.saturating_sub(8)) {
+        let case = Case { number, fault: Fault::Hushed, after: After::PowerCut };
+        let what = service_faults::suffer(case).expect_err("failures that were hushed up were not noticed");
+        println!("  hushed up from {number} on: {}", what.lines().next().unwrap_or_default());
+        assert!(what.contains("missing"), "something else was noticed: {what}");
+    }
+    if only().is_none() {
+        assert!(all.struck * 2 > all.runs && all.not_ready + all.ended > 0, "nothing was struck: {all:?}");
+    }
 }

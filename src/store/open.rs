@@ -344,7 +344,10 @@ impl Opening<'_> {
         if free >= self.options.segment_bytes || !reserve.exists() {
             return Ok(());
         }
-        tracing::warn!(free_bytes = free, "the disk is full: the reserve of the journal makes room to open the store");
+        tracing::warn!(
+            free_bytes = free,
+            "the disk is full: the reserve of the journal makes room to open the store"
+        );
         self.host.disk.remove(&reserve).map_err(io("removing", &reserve))
     }
 

@@ -183,7 +183,9 @@ pub fn start_on_full() {
 
     disk.empty();
     wait_for("it recovers by itself", || get(stage.operator, "/health/ready").is_some_and(|(s, _)| s == 200));
-    wait_for("what was begun ends", || stage.signed_copies().len() == 3 && stage.world.all_notices().len() >= 3);
+    wait_for("what was begun ends", || {
+        stage.signed_copies().len() == 3 && stage.world.all_notices().len() >= 3
+    });
     assert_eq!(stage.world.documents().len(), 3, "nothing was made twice");
     wait_for("nothing waits", || waiting_documents(&stage) == 0);
     assert!(stop(binary).success());

@@ -20,7 +20,7 @@ use edobridge::saga::document::transition::source_claim;
 use edobridge::saga::document::{
     Answer, Claim, Context, DocumentSaga, Effect, Event, Source, WantedFile, transition,
 };
-use edobridge::store::{StoreError, Stored};
+use edobridge::store::{SpoolError, Store, StoreError, Stored};
 use std::cell::Cell;
 use tokio::io::AsyncWriteExt;
 
@@ -117,6 +117,8 @@ impl Life {
         }
         self.witness.commits(id);
         self.before_write();
+        let rejected =
+            (self.sabotage == Some(Sabotage::IgnoresRefusals)).then(|| (stored.clone(), event.clone()));
         let consumed = notice.filter(|_| self.sabotage != Some(Sabotage::KeepsNotices));
         let outcome = {
             let (moment, policy, metrics) = (self.moments(), &self.plan.policy, &self.metrics);
@@ -125,6 +127,11 @@ impl Life {
         };
         drop(store);
         self.after_write()?;
+        if let (Err(HandleError::Store(StoreError::Unavailable { .. })), Some((stored, event))) =
+            (&outcome, rejected)
+        {
+            self.act_early(&stored, &event)?;
+        }
         self.concluded(outcome, notice)
     }
 
@@ -164,7 +171,8 @@ impl Life {
                 return Err(Broken::new(Law::I14, format!("{id} is restless")).into());
             }
             Err(HandleError::Store(error)) if !matches!(error, StoreError::SpoolFileMissing { .. }) => {
-                return Err(Broken::new(Law::I13, format!("the store refuses: {error}")).into());
+                self.refused(&error)?;
+                return Ok(Err(HandleError::Store(error)));
             }
             Err(error) => return Ok(Err(error)),
         };
@@ -218,7 +226,11 @@ impl Life {
             let failure = failure(FailureClass::Transient, FailureKind::Unreachable, "connect");
             event = Event::Failed { token: *token, failure };
         }
-        self.accepted(id, event).await
+        self.accepted(id, event).await?;
+        if self.rests() {
+            self.recover_later(id);
+        }
+        Ok(())
     }
 
     pub async fn tick(&mut self, id: SagaId) -> Result<(), Stop> {
@@ -234,7 +246,8 @@ impl Life {
     async fn accepted(&mut self, id: SagaId, event: Event) -> Result<(), Stop> {
         let name = event.name();
         match self.deliver(id, event, None).await? {
-            Ok(()) => Ok(()),
+            // Its timer stays due.
+            Ok(()) | Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
             Err(error) => Err(Broken::new(Law::I14, format!("{name} for {id}: {error}")).into()),
         }
     }
@@ -245,8 +258,9 @@ impl Life {
     pub async fn call(&mut self, order: Order) -> Result<(), Stop> {
         self.may_die()?;
         if is_for_portal(&order.effect) {
-            if self.budget.payer(self.wall()) == Payer::Me {
-                self.pay_ahead().await?;
+            if self.budget.payer(self.wall()) == Payer::Me && !self.pay_ahead().await? {
+                self.later(MINUTE, Happening::Call(order));
+                return Ok(());
             }
             match self.budget.take(self.wall()) {
                 Spend::Granted => {
@@ -266,16 +280,21 @@ impl Life {
         Ok(())
     }
 
-    async fn pay_ahead(&mut self) -> Result<(), Stop> {
+    /// Whether it is on disk.
+    async fn pay_ahead(&mut self) -> Result<bool, Stop> {
         let mut state = self.portal_state.clone();
         self.budget.write_into(&mut state, self.wall());
         self.before_write();
         let written = self.store().put_portal(&portal(), state.clone()).await;
         self.after_write()?;
         self.budget.paid(&written);
-        written.map_err(|error| Broken::new(Law::I13, format!("the store refuses: {error}")))?;
+        if let Err(error) = written {
+            self.refused(&error)?;
+            return Ok(false);
+        }
         self.portal_state = state;
-        self.may_die()
+        self.may_die()?;
+        Ok(true)
     }
 
     fn fault(&mut self) -> Option<Fault> {
@@ -450,15 +469,22 @@ impl Life {
     /// The answer reaches the process and is committed; or the file that came with it is gone, and it is fetched again.
     pub async fn arrive(&mut self, order: Order, returned: Returned) -> Result<(), Stop> {
         self.may_die()?;
+        let again = returned.clone();
         let mut event = match returned {
             Returned::Failed(failure) => self.failed(order.token, failure),
             Returned::Panicked => Event::Panicked { text: ORDERED_PANIC.to_owned() },
             Returned::Reply(reply) => {
                 let kept = match bytes_of(&reply) {
-                    Some(bytes) => Some(self.keep(bytes).await?),
-                    None => None,
+                    Some(bytes) => match self.keep(bytes).await? {
+                        Some(kept) => Ok(Some(kept)),
+                        None => Err(failure(FailureClass::Transient, FailureKind::Local, "spool")),
+                    },
+                    None => Ok(None),
                 };
-                Event::Answered { token: order.token, answer: answer_of(reply, kept) }
+                match kept {
+                    Ok(kept) => Event::Answered { token: order.token, answer: answer_of(reply, kept) },
+                    Err(failure) => self.failed(order.token, failure),
+                }
             }
         };
         if self.sabotage == Some(Sabotage::IgnoresFences)
@@ -468,6 +494,11 @@ impl Life {
             *token = present;
         }
         let outcome = self.deliver(order.saga, event, None).await?;
+        if let Err(HandleError::Store(StoreError::Unavailable { .. })) = outcome {
+            // An answer in memory only would be an answer lost: it is offered until it is taken.
+            self.later(MINUTE, Happening::Arrive(order, Box::new(again)));
+            return Ok(());
+        }
         self.running.remove(&(order.saga, order.token));
         match outcome {
             Ok(()) => Ok(()),
@@ -490,19 +521,32 @@ impl Life {
         Event::Failed { token, failure }
     }
 
-    /// Puts bytes into the real spool.
-    pub async fn keep(&mut self, bytes: &[u8]) -> Result<SpoolFile, Stop> {
-        let refused =
-            |error: &dyn std::fmt::Display| Broken::new(Law::I13, format!("the spool refuses: {error}"));
-        let mut writer = self.store().spool().create().await.map_err(|error| refused(&error))?;
-        writer.write_all(bytes).await.map_err(|error| refused(&error))?;
-        let kept = writer.finish().await.map_err(|error| refused(&error))?;
-        self.may_die()?;
-        Ok(kept)
+    /// Puts bytes into the real spool; none if the disk refuses them.
+    pub async fn keep(&mut self, bytes: &[u8]) -> Result<Option<SpoolFile>, Stop> {
+        self.ail_at_times();
+        let kept = put(&self.store(), bytes).await;
+        self.after_write()?;
+        match kept {
+            Ok(kept) => {
+                self.may_die()?;
+                Ok(Some(kept))
+            }
+            Err(error) => {
+                let reason = error.text();
+                self.refused(&StoreError::Unavailable { reason })?;
+                Ok(None)
+            }
+        }
     }
 
     /// Whether a file in a field is ours, for the judge.
     pub fn is_ours(file: &FieldFile, saga: SagaId) -> bool {
         matches!(file, FieldFile::Ours(by, _) if *by == saga)
     }
+}
+
+async fn put(store: &Store, bytes: &[u8]) -> Result<SpoolFile, SpoolError> {
+    let mut writer = store.spool().create().await?;
+    writer.write_all(bytes).await?;
+    writer.finish().await
 }

@@ -2,7 +2,7 @@
 
 use super::laws::{Broken, Law};
 use super::life::Life;
-use super::plan::{FIELD, Sort, deal, portal};
+use super::plan::{FIELD, Sort, deal, files_of, portal};
 use super::witness::{About, secret_in};
 use super::world::Card;
 use edobridge::domain::Timestamp;
@@ -190,7 +190,7 @@ impl Life {
                     .wishes
                     .iter()
                     .find(|wish| wish.sort == Sort::OfItem && deal(wish.item) == *item);
-                let count = wish.filter(|_| !cancelled).map_or(0, |wish| 1 + wish.item % 2);
+                let count = wish.filter(|_| !cancelled).map_or(0, |wish| files_of(wish.item));
                 let file = wish.map_or(0, |wish| wish.file);
                 let field = FIELD.to_owned();
                 (0..count)

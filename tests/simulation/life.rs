@@ -4,7 +4,7 @@
 //! put forward and back.
 
 use super::chance::Chance;
-use super::disk::{Death, Honesty, MortalDisk};
+use super::disk::{Ailment, Death, Honesty, Lasts, MortalDisk, Organ};
 use super::laws::{Broken, Law};
 use super::plan::{DAY, HOUR, MINUTE, Plan, SECOND, START, portal};
 use super::sabotage::Sabotage;
@@ -17,10 +17,11 @@ use edobridge::domain::{AttemptToken, SagaId, Timestamp};
 use edobridge::providers::{easydocs, idocs};
 use edobridge::saga::document::DocumentSaga;
 use edobridge::store::disk::{Disk, Host};
-use edobridge::store::{AgendaQuery, DocumentFilter, NoticeKind, Store, StoreOptions};
+use edobridge::store::{AgendaQuery, DocumentFilter, NoticeKind, Readiness, Store, StoreError, StoreOptions};
 use edobridge::telemetry::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// More than any run needs; a run that needs more turns in a circle.
@@ -71,6 +72,12 @@ pub enum Happening {
     Kill,
     /// An operator does something.
     Meddle,
+    /// The disk refuses everything until it is mended.
+    BreakDown,
+    /// Somebody mends the disk.
+    Mend,
+    /// What was refused by the disk is tried again.
+    LookAgain,
     /// A remote carries out a request whose sender has given up.
     Linger(Order),
     /// The process asks the budget for a call.
@@ -108,6 +115,10 @@ pub struct Tally {
     pub refused: u64,
     /// Seeds in which the portal's bucket was nearly full.
     pub full_buckets: u64,
+    /// What the disk has refused to the living process.
+    pub refusals: u64,
+    /// How often the disk refused everything for a while.
+    pub break_downs: u64,
 }
 
 impl Tally {
@@ -129,6 +140,8 @@ impl Tally {
             delivered,
             refused,
             full_buckets,
+            refusals,
+            break_downs,
         } = other;
         self.seeds += seeds;
         self.virtual_ms += virtual_ms;
@@ -146,6 +159,8 @@ impl Tally {
         self.delivered += delivered;
         self.refused += refused;
         self.full_buckets += full_buckets;
+        self.refusals += refusals;
+        self.break_downs += break_downs;
     }
 }
 
@@ -185,7 +200,14 @@ pub struct Life {
     pub budget: SharedBudget,
     pub portal_state: PortalState,
     to_recover: Vec<SagaId>,
+    /// Until what was refused is tried again.
+    rests: bool,
 }
+
+/// How long after a refusal by the disk it is tried again.
+const REST_MS: u64 = MINUTE;
+/// How long the store may need, in true time, until it works on a disk that was mended.
+const MENDING: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A directory in memory where there is one: a process that dies loses nothing there either, and power cuts are made by
 /// the disk of the simulation.
@@ -225,6 +247,7 @@ impl Life {
             running: BTreeSet::new(),
             portal_state: PortalState::default(),
             to_recover: Vec::new(),
+            rests: false,
         }
     }
 
@@ -242,7 +265,7 @@ impl Life {
         self.open().await?;
         self.write_script();
         self.go_on(self.plan.chaos_ms).await?;
-        self.calm_down();
+        self.calm_down().await?;
         self.come_to_an_end().await?;
         self.judge().await
     }
@@ -308,7 +331,8 @@ impl Life {
                 Err(Stop::Broken(broken)) => return Err(broken),
             }
             let queued = self.queue.keys().next().map(|(at, _)| *at);
-            let timer = self.next_timer().await.map(|due| self.when(due));
+            let timer = if self.rests { None } else { self.next_timer().await };
+            let timer = timer.map(|due| self.when(due));
             match queued.into_iter().chain(timer).min() {
                 Some(next) if next <= until_ms => self.now_ms = self.now_ms.max(next),
                 Some(_) | None => {
@@ -331,6 +355,9 @@ impl Life {
     async fn turn(&mut self) -> Result<bool, Stop> {
         if self.has_due() && self.chance.percent(80) {
             return self.happen().await;
+        }
+        if self.rests {
+            return if self.has_due() { self.happen().await } else { Ok(false) };
         }
         if let Some(saga) = self.to_recover.pop() {
             self.recover(saga).await?;
@@ -361,6 +388,9 @@ impl Life {
             Happening::Clock(by_ms) => self.turn_clock(by_ms),
             Happening::Kill => return Err(Stop::Crashed),
             Happening::Meddle => self.meddle().await?,
+            Happening::BreakDown => self.break_down(),
+            Happening::Mend => self.mend_disk().await?,
+            Happening::LookAgain => self.rests = false,
             Happening::Linger(order) => self.linger(&order).await?,
             Happening::Call(order) => self.call(order).await?,
             Happening::Execute(order) => self.execute(order).await?,
@@ -395,7 +425,11 @@ impl Life {
 
     /// The next write may be the one in which the process dies.
     pub fn before_write(&mut self) {
-        if self.calm || !self.chance.permille(self.plan.crash_permille) {
+        if self.calm {
+            return;
+        }
+        self.ail_at_times();
+        if !self.chance.permille(self.plan.crash_permille) {
             return;
         }
         let torn = usize::try_from(self.chance.below(900)).expect("small");
@@ -404,9 +438,83 @@ impl Life {
 
     /// Whether it was.
     pub fn after_write(&mut self) -> Result<(), Stop> {
+        self.disk.recover();
         if self.disk.disarm() {
             self.tally.in_commits += 1;
             return Err(Stop::Crashed);
+        }
+        Ok(())
+    }
+
+    // ---- a disk that fails under it -----------------------------------------------------------------------
+
+    fn ailment(&mut self, lasts: Lasts) -> Ailment {
+        let torn = usize::try_from(self.chance.below(900)).expect("small");
+        Ailment {
+            errno: self.chance.pick(&[28, 5]),
+            at: self.chance.pick(&[Organ::Writes(torn), Organ::Syncs]),
+            lasts,
+        }
+    }
+
+    /// The disk may fail at what is written next.
+    pub fn ail_at_times(&mut self) {
+        if !self.calm && self.chance.permille(self.plan.ailing_permille) && !self.disk.is_ailing() {
+            let ailment = self.ailment(Lasts::Once);
+            self.disk.ail(ailment);
+        }
+    }
+
+    /// Whether what was refused waits to be tried again.
+    pub fn rests(&self) -> bool {
+        self.rests
+    }
+
+    pub fn recover_later(&mut self, saga: SagaId) {
+        self.to_recover.push(saga);
+    }
+
+    fn break_down(&mut self) {
+        let ailment = self.ailment(Lasts::UntilMended);
+        self.trace.note(self.now_ms, format_args!("the disk breaks down: {ailment:?}"));
+        self.disk.ail(ailment);
+        self.tally.break_downs += 1;
+    }
+
+    /// Somebody mends the disk; the store finds out by itself, in true time.
+    async fn mend_disk(&mut self) -> Result<(), Broken> {
+        if !self.disk.is_ailing() {
+            return Ok(());
+        }
+        self.disk.mend();
+        self.trace.note(self.now_ms, format_args!("the disk is mended"));
+        let until = Instant::now() + MENDING;
+        while let Readiness::NotReady(reason) = self.store().health().readiness {
+            if Instant::now() > until {
+                return Err(Broken::new(Law::I11, format!("the disk is mended, and still: {}", reason.en)));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        self.witness.refusals_are_certain();
+        Ok(())
+    }
+
+    /// The store has refused something. Where the disk has not failed it must not; where it has, it is tried again.
+    pub fn refused(&mut self, error: &StoreError) -> Result<(), Broken> {
+        let StoreError::Unavailable { reason } = error else {
+            return Err(Broken::new(Law::I13, format!("the store refuses: {error}")));
+        };
+        if self.calm || self.plan.ailing_permille == 0 && !self.disk.is_ailing() {
+            return Err(Broken::new(Law::I13, format!("the store refuses on a sound disk: {}", reason.en)));
+        }
+        self.trace.note(self.now_ms, format_args!("the disk refuses"));
+        self.tally.refusals += 1;
+        if !self.disk.is_ailing() {
+            self.witness.refusals_are_certain();
+        }
+        if !self.rests {
+            self.rests = true;
+            self.later(REST_MS, Happening::LookAgain);
         }
         Ok(())
     }
@@ -425,7 +533,9 @@ impl Life {
         } else {
             self.tally.kills += 1;
         }
+        // A process that dies on a broken disk starts again when it was mended.
         self.disk.revive();
+        self.rests = false;
         if self.chance.percent(30) {
             // The next release: 1, then 2, then the newest.
             self.version = [0, 2, 0][usize::from(self.version)];
@@ -504,6 +614,12 @@ impl Life {
             let at = self.chance.below(chaos);
             self.later(at, Happening::Meddle);
         }
+        if self.plan.breaks_down {
+            let at = self.chance.below(chaos / 2);
+            self.later(at, Happening::BreakDown);
+            let pause = self.chance.between(MINUTE, HOUR);
+            self.later(at + pause, Happening::Mend);
+        }
         if self.plan.storm {
             for _ in 0..self.chance.below(4) {
                 let at = self.chance.below(30 * SECOND);
@@ -516,11 +632,16 @@ impl Life {
         }
     }
 
-    fn calm_down(&mut self) {
+    async fn calm_down(&mut self) -> Result<(), Broken> {
+        self.mend_disk().await?;
         self.calm = true;
-        self.queue
-            .retain(|_, what| !matches!(what, Happening::Clock(_) | Happening::Kill | Happening::Meddle));
+        let is_rough = |what: &Happening| {
+            use Happening::{BreakDown, Clock, Kill, Meddle};
+            matches!(what, Clock(_) | Kill | Meddle | BreakDown)
+        };
+        self.queue.retain(|_, what| !is_rough(what));
         self.trace.note(self.now_ms, format_args!("calm"));
+        Ok(())
     }
 
     /// Nothing goes wrong any more, people do their part, and an operator heals what is parked.

@@ -20,7 +20,7 @@ use edobridge::saga::document::{
     Announcement, CallbackStatus, DocumentSaga, Event, EventToken, Mend, OperatorAction, Outcome, RobotOrder,
     RobotWait, RobotWishes, Source, Step,
 };
-use edobridge::store::{Commit, Fate, NewNotice, Notice, NoticeKind};
+use edobridge::store::{Commit, Fate, NewNotice, Notice, NoticeKind, StoreError};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
@@ -158,7 +158,7 @@ impl Life {
         let again = self.insert(MINUTE, Happening::Signs(saga, unit));
         self.may_die()?;
         let bytes = format!("cms {saga} {unit} {}", self.chance.below(2));
-        let cms = self.keep(bytes.as_bytes()).await?;
+        let Some(cms) = self.keep(bytes.as_bytes()).await? else { return Ok(()) };
         let checks = Text::new("Проверено.", "Checked.");
         let given = OwnEvent::SignatureGiven { unit, cms, signer: "CN=Director".into(), checks };
         match self.deliver(saga, Event::Own(given), None).await? {
@@ -166,6 +166,8 @@ impl Life {
                 self.remove(again);
                 Ok(())
             }
+            // He is told so, and tries again.
+            Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
             Err(error) => Err(Broken::new(Law::I14, format!("a signature: {error}")).into()),
         }
     }
@@ -226,8 +228,17 @@ impl Life {
         self.before_write();
         let accepted = self.store().accept(notice).await;
         self.after_write()?;
-        let accepted =
-            accepted.map_err(|error| Broken::new(Law::I13, format!("a notice is refused: {error}")))?;
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // The sender hears 503.
+                self.refused(&error)?;
+                if self.sabotage == Some(Sabotage::IgnoresRefusals) {
+                    self.acknowledge(&letter, again);
+                }
+                return Ok(());
+            }
+        };
         self.trace.note(self.now_ms, format_args!("notice {} {:?}", accepted.id, letter.kind));
         self.tally.notices += 1;
         self.may_die()?;
@@ -259,6 +270,9 @@ impl Life {
             }
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
                 drop(store);
+                if self.sabotage == Some(Sabotage::ForgetsSiblings) && notice.kind == NoticeKind::FieldFile {
+                    return self.settle(notice, Fate::Done).await;
+                }
                 let trigger = Trigger::decode(&notice.body);
                 let trigger =
                     trigger.map_err(|error| Broken::new(Law::I10, format!("a trigger: {error}")))?;
@@ -331,7 +345,7 @@ impl Life {
             // It will be looked at again, and found to be a repeat.
             Err(HandleError::Taken { .. }) => Ok(()),
             outcome => match self.concluded(outcome, Some(notice.id))? {
-                Ok(()) => Ok(()),
+                Ok(()) | Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
                 Err(error) => Err(Broken::new(Law::I14, format!("a beginning: {error}")).into()),
             },
         }
@@ -347,7 +361,7 @@ impl Life {
                     self.overwrite_outcome(saga, &event).await?;
                 }
                 match self.deliver(saga, *event, Some(notice.id)).await? {
-                    Ok(()) => Ok(()),
+                    Ok(()) | Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
                     Err(error) => Err(Broken::new(Law::I14, format!("a callback: {error}")).into()),
                 }
             }
@@ -360,7 +374,9 @@ impl Life {
             self.before_write();
             let settled = self.store().settle(notice.id, fate).await;
             self.after_write()?;
-            settled.map_err(|error| Broken::new(Law::I13, format!("a notice is not settled: {error}")))?;
+            if let Err(error) = settled {
+                return Ok(self.refused(&error)?);
+            }
         }
         self.witness.ended(notice.id);
         Ok(())
@@ -411,7 +427,7 @@ impl Life {
                 .await;
         };
         match self.deliver(owner, Event::RobotAsked { order }, Some(notice.id)).await? {
-            Ok(()) => Ok(()),
+            Ok(()) | Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
             Err(HandleError::Rejected(_)) => {
                 let answers = self.world.answered.entry(token).or_default();
                 if answers.is_empty() {
@@ -434,7 +450,7 @@ impl Life {
     async fn order(&mut self, saga: SagaId, event: Event) -> Result<bool, Stop> {
         match self.deliver(saga, event, None).await? {
             Ok(()) => Ok(true),
-            Err(HandleError::Rejected(_)) => Ok(false),
+            Err(HandleError::Rejected(_) | HandleError::Store(StoreError::Unavailable { .. })) => Ok(false),
             Err(error) => Err(Broken::new(Law::I14, format!("an operator's order: {error}")).into()),
         }
     }
@@ -467,7 +483,9 @@ impl Life {
             self.before_write();
             let discarded = self.store().discard_parked(parked.notice.id).await;
             self.after_write()?;
-            discarded.map_err(|error| Broken::new(Law::I13, error.to_string()))?;
+            if let Err(error) = discarded {
+                self.refused(&error)?;
+            }
         }
         Ok(())
     }

@@ -55,12 +55,21 @@ pub struct Plan {
     pub fault_permille: u64,
     /// How often the process dies, at each of the places where it can.
     pub crash_permille: u64,
+    /// How often the disk fails under the living process, at each write.
+    pub ailing_permille: u64,
+    /// Whether the disk fails for a while, until somebody mends it.
+    pub breaks_down: bool,
     /// Whether the signing service answers a repeated create of one id with the first document.
     pub idempotent: bool,
     /// Which release's records are written at first; 0 = the newest.
     pub version: u16,
     /// Whether everything begins at once at a portal with a small bucket, and the process dies in the middle of it.
     pub storm: bool,
+}
+
+/// How many files lie in the field of this item.
+pub fn files_of(item: u64) -> u64 {
+    1 + item % 4
 }
 
 pub fn portal() -> PortalId {
@@ -85,6 +94,8 @@ impl Plan {
             chaos_ms,
             fault_permille: chance.pick(&[0, 50, 150, 350]),
             crash_permille: chance.pick(&[0, 3, 8, 25]),
+            ailing_permille: chance.pick(&[0, 5, 20, 60]),
+            breaks_down: chance.percent(6),
             idempotent,
             version: chance.pick(&[0, 1, 1, 2]),
             storm,

@@ -27,10 +27,14 @@ pub enum Sabotage {
     StopsTimers,
     /// The disk says that it has synced and has not.
     DiskLies,
+    /// What a failing disk refuses is taken for done.
+    IgnoresRefusals,
+    /// Of the files of one item only the first is followed.
+    ForgetsSiblings,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::ActsBeforeCommit,
         Self::TakesLostForUndone,
         Self::RepeatsUnknown,
@@ -42,6 +46,8 @@ impl Sabotage {
         Self::TellsSecrets,
         Self::StopsTimers,
         Self::DiskLies,
+        Self::IgnoresRefusals,
+        Self::ForgetsSiblings,
     ];
 
     /// The laws that may notice it first.
@@ -56,6 +62,8 @@ impl Sabotage {
             Self::TellsSecrets => &[Law::I9],
             Self::StopsTimers => &[Law::I11],
             Self::DiskLies => &[Law::I12, Law::I10],
+            Self::IgnoresRefusals => &[Law::I5, Law::I10],
+            Self::ForgetsSiblings => &[Law::I10],
         }
     }
 }

@@ -197,7 +197,7 @@ impl World {
                 self.files.insert(wish.file, DriveFile { name, digest: None, bytes, put_by: None });
             }
             Sort::OfItem => {
-                let count = 1 + wish.item % 2;
+                let count = plan::files_of(wish.item);
                 card.files = (0..count).map(|n| (wish.file + n, FieldFile::Original)).collect();
             }
             Sort::OfRobot => {}

@@ -25,6 +25,8 @@ mod judge;
 mod life;
 #[path = "every_write/play.rs"]
 mod play;
+#[path = "every_write/second_cut.rs"]
+mod second_cut;
 #[path = "every_write/service.rs"]
 mod service;
 #[path = "every_write/service_faults.rs"]
@@ -32,7 +34,7 @@ mod service_faults;
 #[path = "every_write/trace.rs"]
 mod trace;
 
-use cuts::{Left, Tally, judge_cuts};
+use cuts::{Begun, Left, Tally, judge_cuts};
 use image::{Cut, Image, Syncs};
 use judge::{Judge, Told, Verdict};
 use life::Session;
@@ -142,7 +144,8 @@ fn judge_life(lines: &[Line], life: &[Session], syncs: Syncs, cuts: &[Cut]) -> T
     let deeds = life::deeds(life);
     judge_cuts(
         lines,
-        syncs,
+        Begun::with(syncs),
+        only(),
         |_| cuts.to_vec(),
         Told::hear,
         || {
@@ -234,6 +237,57 @@ fn a_store_that_is_damaged_is_refused_in_clear_words_and_its_backup_brings_it_ba
         }
         other => panic!("{other:?}"),
     }
+}
+
+// --- two cuts --------------------------------------------------------------------------------------------------
+
+/// The child of the test below: recovers from a cut behind the layer.
+#[test]
+fn child_that_recovers() {
+    if let (Some(root), Some(boot)) = (variable("EVERY_WRITE_ROOT"), variable("EVERY_WRITE_BOOT")) {
+        second_cut::recover(Path::new(&root), &boot);
+    }
+}
+
+/// After every so many-th change there is a first cut, in the ordinary run.
+const FIRST_CUTS: usize = 20;
+/// And during the recovery from it a second one, after every so many-th.
+const SECOND_CUTS: usize = 5;
+
+/// The way of cutting whose turn it is: with a step that meets all of them.
+fn in_turn(number: usize, step: usize, shift: usize) -> Option<Cut> {
+    let is_chosen = is_whole() || number % step == shift % step;
+    let turn = if is_whole() { number + shift } else { number / step + shift };
+    is_chosen.then(|| Cut::ALL[turn % Cut::ALL.len()])
+}
+
+#[test]
+fn a_cut_during_the_recovery_from_a_cut_loses_nothing_either() {
+    let began = Instant::now();
+    let played = Played::play("whole", Manner::Recover, None);
+    assert!(played.output.status.success(), "{}", played.words());
+    let firsts = second_cut::firsts(&played.lines, |number| match only() {
+        Some(only) => (only == number).then(|| Cut::ALL[number % Cut::ALL.len()]),
+        None => in_turn(number, FIRST_CUTS, FIRST_CUTS / 2),
+    });
+    let mut tally = Tally::default();
+    for (n, first) in firsts.iter().enumerate() {
+        let ground = played.ground.path().join(format!("recovery-{n}"));
+        let cuts = |number| in_turn(number, SECOND_CUTS, n).into_iter().collect();
+        tally.add(second_cut::judge(first, &ground, Syncs::Honest, cuts));
+    }
+    println!("two cuts: {} recoveries, all in {:?}", firsts.len(), began.elapsed());
+    tally.print();
+    tally.assert_clean();
+    // A journal whose syncs do nothing, during the recovery only.
+    let first = &firsts[firsts.len() / 2];
+    let ground = played.ground.path().join("control");
+    let control = second_cut::judge(first, &ground, Syncs::JournalLies, |_| vec![Cut::Dropped]);
+    let missing = control.wrong.iter().filter(|what| what.contains("between two cuts is missing")).count();
+    println!("  with a journal whose syncs do nothing, {missing} second cuts are found out");
+    assert!(missing > 0, "it was not noticed: {:?}", control.wrong);
+    let opened: usize = tally.by_cut.values().map(|counts| counts.opened).sum();
+    assert!(only().is_some() || opened > 100, "too few to prove anything: {opened}");
 }
 
 // --- faults ----------------------------------------------------------------------------------------------------
@@ -384,7 +438,8 @@ fn what_the_real_binary_said_to_anyone_is_known_after_a_cut_at_any_write() {
 fn judge_service(served: &Served, syncs: Syncs, cuts: &[Cut]) -> Tally {
     judge_cuts(
         &served.lines,
-        syncs,
+        Begun::with(syncs),
+        only(),
         |_| cuts.to_vec(),
         Said::hear,
         || {

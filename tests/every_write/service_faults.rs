@@ -23,7 +23,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 /// How long the process may stand still without a word before that counts as silence.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What comes after the fault.

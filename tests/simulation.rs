@@ -169,7 +169,7 @@ fn told(total: &Tally, began: Instant) -> String {
         "  {} seeds in {seconds:.1} s ({:.1} a second), {:.0} simulated days, {} documents ({} delivered, {} refused),\n  \
          {} commits, {} calls, {} faults, {} kills, {} power cuts ({} of both inside a write), {} notices,\n  \
          {} turns of the clock, {} healings by people, {} records written as an older release did,\n  \
-         {} portals with a bucket nearly full, {} refusals by a failing disk, {} break-downs of one",
+         {} with a bucket nearly full, {} with two portals, {} refusals by a failing disk, {} break-downs of one",
         total.seeds,
         total.seeds as f64 / seconds.max(0.001),
         total.virtual_ms as f64 / plan::DAY as f64,
@@ -187,6 +187,7 @@ fn told(total: &Tally, began: Instant) -> String {
         total.healings,
         total.older_records,
         total.full_buckets,
+        total.two_portals,
         total.refusals,
         total.break_downs,
     )
@@ -261,6 +262,7 @@ fn every_law_holds() -> Told {
         ("healings", sum.healings),
         ("full buckets", sum.full_buckets),
         ("refusals by the disk", sum.refusals),
+        ("seeds with two portals", sum.two_portals),
     ];
     match met.iter().find(|(_, count)| *count < 10) {
         Some((what, count)) => Err(format!("  only {count} {what} in all seeds")),

@@ -3,7 +3,7 @@
 
 use super::laws::{Broken, Law};
 use super::life::{Happening, Life, Stop, moment_ms};
-use super::plan::{FOLDER, HOUR, MINUTE, portal};
+use super::plan::{FOLDER, HOUR, MINUTE, Portal};
 use super::sabotage::Sabotage;
 use super::witness::ORDERED_PANIC;
 use super::world::{FieldFile, News, Order, Reply, SECRET, answer_of, bytes_of, failure, is_for_portal};
@@ -11,7 +11,7 @@ use edobridge::actors::decision::{
     Applied, Committed, Decider, Moment, event_of_restart, event_of_timer, in_flight,
 };
 use edobridge::actors::document_saga::HandleError;
-use edobridge::actors::portal_session::shared_budget::{Payer, Spend};
+use edobridge::actors::portal_session::shared_budget::{Payer, SharedBudget, Spend};
 use edobridge::domain::{
     AttemptToken, Failure, FailureClass, FailureKind, NoticeId, SagaId, SpoolFile, Text,
 };
@@ -148,7 +148,8 @@ impl Life {
         let cx = Context { now: self.wall(), policy: &self.plan.policy, chance: 0 };
         let Ok(next) = transition(&stored.saga, event, cx) else { return Ok(()) };
         if let (Some(effect), Some(token)) = (next.effect, in_flight(&next.saga)) {
-            self.carry_out(&Order { saga: stored.saga.id, token, effect })?.ok();
+            let portal = Portal::of(&stored.saga.portal);
+            self.carry_out(&Order { portal, saga: stored.saga.id, token, effect })?.ok();
         }
         Ok(())
     }
@@ -207,7 +208,8 @@ impl Life {
     fn act(&mut self, saga: &DocumentSaga, effect: Option<Effect>) {
         if let (Some(effect), Some(token)) = (effect, in_flight(saga)) {
             self.running.insert((saga.id, token));
-            self.later(0, Happening::Call(Order { saga: saga.id, token, effect }));
+            let portal = Portal::of(&saga.portal);
+            self.later(0, Happening::Call(Order { portal, saga: saga.id, token, effect }));
         }
     }
 
@@ -258,15 +260,19 @@ impl Life {
     pub async fn call(&mut self, order: Order) -> Result<(), Stop> {
         self.may_die()?;
         if is_for_portal(&order.effect) {
-            if self.budget.payer(self.wall()) == Payer::Me && !self.pay_ahead().await? {
+            let mixes = self.sabotage == Some(Sabotage::MixesBudgets);
+            let payer = if mixes { Portal::Main } else { order.portal };
+            let now = self.wall();
+            if self.budget(payer).payer(now) == Payer::Me && !self.pay_ahead(payer).await? {
                 self.later(MINUTE, Happening::Call(order));
                 return Ok(());
             }
-            match self.budget.take(self.wall()) {
+            match self.budget(payer).take(now) {
                 Spend::Granted => {
-                    let level = self.budget.level(self.wall()).map_or(0.0, |level| level.level);
+                    let level = self.budget(payer).level(now).map_or(0.0, |level| level.level);
                     self.trace.note(self.now_ms, format_args!("a request is sent, level {level:.3}"));
-                    self.world.bucket.request(self.now_ms)?;
+                    let now_ms = self.now_ms;
+                    self.world_mut(order.portal).bucket.request(now_ms)?;
                 }
                 Spend::WaitUntil(until) => {
                     self.at_wall(until, Happening::Call(order));
@@ -280,19 +286,23 @@ impl Life {
         Ok(())
     }
 
+    fn budget(&self, portal: Portal) -> &SharedBudget {
+        &self.sessions[portal as usize].budget
+    }
+
     /// Whether it is on disk.
-    async fn pay_ahead(&mut self) -> Result<bool, Stop> {
-        let mut state = self.portal_state.clone();
-        self.budget.write_into(&mut state, self.wall());
+    async fn pay_ahead(&mut self, portal: Portal) -> Result<bool, Stop> {
+        let mut state = self.sessions[portal as usize].state.clone();
+        self.budget(portal).write_into(&mut state, self.wall());
         self.before_write();
-        let written = self.store().put_portal(&portal(), state.clone()).await;
+        let written = self.store().put_portal(&portal.id(), state.clone()).await;
         self.after_write()?;
-        self.budget.paid(&written);
+        self.budget(portal).paid(&written);
         if let Err(error) = written {
             self.refused(&error)?;
             return Ok(false);
         }
-        self.portal_state = state;
+        self.sessions[portal as usize].state = state;
         self.may_die()?;
         Ok(true)
     }
@@ -367,8 +377,8 @@ impl Life {
     /// Does what is ordered. What the store must be asked for first is asked here, as the effect runner does.
     async fn perform(&mut self, order: &Order) -> Result<Result<Reply, Failure>, Stop> {
         let local = match &order.effect {
-            Effect::ReadItem { item } => Some(self.read_item(item.id).await?),
-            Effect::FetchSource { source, .. } => self.own_copy(source).await?,
+            Effect::ReadItem { item } => Some(self.read_item(order.portal, item.id).await?),
+            Effect::FetchSource { source, .. } => self.own_copy(order.portal, source).await?,
             _ => None,
         };
         match local {
@@ -388,20 +398,21 @@ impl Life {
         if matches!(order.effect, Effect::ReadItem { .. }) {
             return Ok(Err(no_answer()));
         }
-        let done = self.world.perform(order, self.wall())?;
+        let wall = self.wall();
+        let done = self.world_mut(order.portal).perform(order, wall)?;
         let end = done.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "done");
         self.trace.note(self.now_ms, format_args!("{} {} {end}", order.saga.short(), order.effect.name()));
-        for news in std::mem::take(&mut self.world.news) {
-            self.heard(news);
+        for news in std::mem::take(&mut self.world_mut(order.portal).news) {
+            self.heard(order.portal, news);
         }
         Ok(done)
     }
 
-    fn heard(&mut self, news: News) {
+    fn heard(&mut self, portal: Portal, news: News) {
         match news {
             News::Paper(id) => self.paper_appears(id),
-            News::FileAdded(file) => self.file_appears(file),
-            News::ItemChanged(item) => self.item_changes(item),
+            News::FileAdded(file) => self.file_appears(portal, file),
+            News::ItemChanged(item) => self.item_changes(portal, item),
             News::Link(saga, unit) => self.link_arrives(saga, unit),
             News::Sent(id) => self.draft_is_sent(id),
         }
@@ -412,13 +423,13 @@ impl Life {
         Ok(found.map_err(|error| Broken::new(Law::I13, format!("claims cannot be read: {error}")))?)
     }
 
-    async fn read_item(&self, item: u64) -> Result<Answer, Stop> {
+    async fn read_item(&self, portal: Portal, item: u64) -> Result<Answer, Stop> {
         let item = super::plan::deal(item);
         let field = super::plan::FIELD.to_owned();
         let mut files = Vec::new();
-        for file_id in self.world.wanted_files(item.id) {
+        for file_id in self.world(portal).wanted_files(item.id) {
             let source = Source::CrmFile { item, field: field.clone(), file_id };
-            if self.claimed(&source_claim(&portal(), &source)).await?.is_none() {
+            if self.claimed(&source_claim(&portal.id(), &source)).await?.is_none() {
                 files.push(WantedFile { field: field.clone(), file_id });
             }
         }
@@ -431,21 +442,25 @@ impl Life {
     }
 
     /// Our own signed copy is known by its id, its name or its bytes.
-    async fn own_copy(&self, source: &Source) -> Result<Option<Answer>, Stop> {
+    async fn own_copy(&self, portal: Portal, source: &Source) -> Result<Option<Answer>, Stop> {
         let (claims, ours) = match source {
             Source::DriveFile { file_id } => {
-                let Some(file) = self.world.files.get(file_id) else { return Ok(None) };
+                let Some(file) = self.world(portal).files.get(file_id) else { return Ok(None) };
                 let name = normalised_name(&file.name);
-                let echo = Claim::EchoFile { portal: portal(), file_id: *file_id };
+                let echo = Claim::EchoFile { portal: portal.id(), file_id: *file_id };
                 (
-                    vec![echo, Claim::EchoName { portal: portal(), folder_id: FOLDER, name }],
+                    vec![echo, Claim::EchoName { portal: portal.id(), folder_id: FOLDER, name }],
                     file.put_by.is_some(),
                 )
             }
-            Source::CrmFile { item, file_id, .. } => match self.world.ours_in_field(item.id, *file_id) {
-                Some(digest) => (vec![Claim::EchoBytes { portal: portal(), item: *item, digest }], true),
-                None => return Ok(None),
-            },
+            Source::CrmFile { item, file_id, .. } => {
+                match self.world(portal).ours_in_field(item.id, *file_id) {
+                    Some(digest) => {
+                        (vec![Claim::EchoBytes { portal: portal.id(), item: *item, digest }], true)
+                    }
+                    None => return Ok(None),
+                }
+            }
             Source::CrmItem { .. } | Source::Generated { .. } | Source::OfItem { .. } => return Ok(None),
         };
         for claim in claims {

@@ -6,7 +6,7 @@
 use super::chance::Chance;
 use super::disk::{Ailment, Death, Honesty, Lasts, MortalDisk, Organ};
 use super::laws::{Broken, Law};
-use super::plan::{DAY, HOUR, MINUTE, Plan, SECOND, START, portal};
+use super::plan::{DAY, HOUR, MINUTE, Plan, Portal, SECOND, START};
 use super::sabotage::Sabotage;
 use super::trace::Trace;
 use super::witness::{About, Witness};
@@ -14,6 +14,7 @@ use super::world::{Order, World};
 use edobridge::actors::portal_session::shared_budget::SharedBudget;
 use edobridge::domain::portal::PortalState;
 use edobridge::domain::{AttemptToken, SagaId, Timestamp};
+use edobridge::providers::bitrix24::budget::LeakyBucket;
 use edobridge::providers::{easydocs, idocs};
 use edobridge::saga::document::DocumentSaga;
 use edobridge::store::disk::{Disk, Host};
@@ -47,6 +48,7 @@ impl From<Broken> for Stop {
 /// A notice on its way to our door.
 #[derive(Debug, Clone)]
 pub struct Letter {
+    pub portal: Portal,
     pub kind: NoticeKind,
     pub content_type: &'static str,
     pub body: String,
@@ -115,6 +117,8 @@ pub struct Tally {
     pub refused: u64,
     /// Seeds in which the portal's bucket was nearly full.
     pub full_buckets: u64,
+    /// Seeds with documents at two portals.
+    pub two_portals: u64,
     /// What the disk has refused to the living process.
     pub refusals: u64,
     /// How often the disk refused everything for a while.
@@ -140,6 +144,7 @@ impl Tally {
             delivered,
             refused,
             full_buckets,
+            two_portals,
             refusals,
             break_downs,
         } = other;
@@ -159,6 +164,7 @@ impl Tally {
         self.delivered += delivered;
         self.refused += refused;
         self.full_buckets += full_buckets;
+        self.two_portals += two_portals;
         self.refusals += refusals;
         self.break_downs += break_downs;
     }
@@ -171,6 +177,12 @@ pub struct End {
     pub broken: Option<Broken>,
 }
 
+/// What the process holds of a portal.
+pub struct Session {
+    pub budget: SharedBudget,
+    pub state: PortalState,
+}
+
 /// A run.
 pub struct Life {
     pub plan: Plan,
@@ -180,7 +192,8 @@ pub struct Life {
     skew_ms: i64,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
-    pub world: World,
+    /// That of each portal.
+    worlds: [World; 2],
     pub witness: Witness,
     pub trace: Trace,
     pub tally: Tally,
@@ -197,8 +210,8 @@ pub struct Life {
     // ---- what dies with the process
     store: Option<Store>,
     pub running: BTreeSet<(SagaId, AttemptToken)>,
-    pub budget: SharedBudget,
-    pub portal_state: PortalState,
+    /// Each portal's.
+    pub sessions: [Session; 2],
     to_recover: Vec<SagaId>,
     /// Until what was refused is tried again.
     rests: bool,
@@ -208,6 +221,10 @@ pub struct Life {
 const REST_MS: u64 = MINUTE;
 /// How long the store may need, in true time, until it works on a disk that was mended.
 const MENDING: std::time::Duration = std::time::Duration::from_secs(60);
+
+fn fresh_session(bucket: LeakyBucket) -> Session {
+    Session { budget: SharedBudget::new(Some(bucket)), state: PortalState::default() }
+}
 
 /// A directory in memory where there is one: a process that dies loses nothing there either, and power cuts are made by
 /// the disk of the simulation.
@@ -222,9 +239,9 @@ impl Life {
         let plan = Plan::of(&mut chance);
         let honesty = if sabotage == Some(Sabotage::DiskLies) { Honesty::Lies } else { Honesty::Honest };
         Self {
-            world: World::new(&plan),
+            worlds: Portal::ALL.map(|portal| World::new(&plan, portal)),
             version: plan.version,
-            budget: SharedBudget::new(Some(plan.bucket)),
+            sessions: plan.buckets.map(fresh_session),
             plan,
             sabotage,
             chance,
@@ -245,7 +262,6 @@ impl Life {
             next_saga: 0,
             store: None,
             running: BTreeSet::new(),
-            portal_state: PortalState::default(),
             to_recover: Vec::new(),
             rests: false,
         }
@@ -255,7 +271,8 @@ impl Life {
     pub async fn lived(mut self) -> End {
         let broken = self.live().await.err();
         self.tally.virtual_ms = self.now_ms;
-        self.tally.full_buckets = u64::from(self.world.bucket.is_nearly_full());
+        self.tally.full_buckets = u64::from(self.worlds.iter().any(|world| world.bucket.is_nearly_full()));
+        self.tally.two_portals = u64::from(self.plan.wishes.iter().any(|wish| wish.portal == Portal::Second));
         self.disk.die();
         self.store = None;
         End { tally: self.tally, trace: self.trace.hash(), broken }
@@ -313,7 +330,7 @@ impl Life {
         self.tally.clock_jumps += 1;
         self.skew_ms += by_ms;
         if by_ms > 0 {
-            self.world.bucket.forgive();
+            self.worlds.iter_mut().for_each(|world| world.bucket.forgive());
         }
         self.trace.note(self.now_ms, format_args!("the wall clock is turned by {by_ms} ms"));
     }
@@ -397,6 +414,29 @@ impl Life {
             Happening::Arrive(order, returned) => self.arrive(order, *returned).await?,
         }
         Ok(true)
+    }
+
+    // ---- the portals ---------------------------------------------------------------------------------------
+
+    pub fn world(&self, portal: Portal) -> &World {
+        &self.worlds[portal as usize]
+    }
+
+    pub fn world_mut(&mut self, portal: Portal) -> &mut World {
+        &mut self.worlds[portal as usize]
+    }
+
+    pub fn worlds(&self) -> &[World] {
+        &self.worlds
+    }
+
+    /// The portal whose documents this one of a signing service is among.
+    pub fn portal_of(&self, document: &str) -> Portal {
+        let is_there = |portal: &Portal| {
+            let world = self.world(*portal);
+            world.papers.contains_key(document) || world.drafts.contains_key(document)
+        };
+        Portal::ALL.into_iter().find(is_there).unwrap_or(Portal::Main)
     }
 
     // ---- the process ---------------------------------------------------------------------------------------
@@ -574,11 +614,15 @@ impl Life {
         let (store, _) = opened.map_err(|error| Broken::new(Law::I13, error.to_string()))?;
         store.write_documents_as(self.version);
         self.store = Some(store.clone());
-        self.budget = SharedBudget::new(Some(self.plan.bucket));
+        self.sessions = self.plan.buckets.map(fresh_session);
         let unread = |error| Broken::new(Law::I13, format!("the store does not read: {error}"));
-        self.portal_state = store.portal(&portal()).await.map_err(unread)?.unwrap_or_default();
-        if self.sabotage != Some(Sabotage::ForgetsBudget) {
-            self.budget.recall(&self.portal_state, self.wall());
+        let now = self.wall();
+        for portal in Portal::ALL {
+            let session = &mut self.sessions[portal as usize];
+            session.state = store.portal(&portal.id()).await.map_err(unread)?.unwrap_or_default();
+            if self.sabotage != Some(Sabotage::ForgetsBudget) {
+                session.budget.recall(&session.state, now);
+            }
         }
         let sagas = self.all().await?;
         self.witness.found(&sagas)?;

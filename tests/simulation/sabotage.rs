@@ -31,10 +31,14 @@ pub enum Sabotage {
     IgnoresRefusals,
     /// Of the files of one item only the first is followed.
     ForgetsSiblings,
+    /// Everything is taken to come from the first portal.
+    MixesPortals,
+    /// The calls to both portals are counted by the budget of the first.
+    MixesBudgets,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ActsBeforeCommit,
         Self::TakesLostForUndone,
         Self::RepeatsUnknown,
@@ -48,6 +52,8 @@ impl Sabotage {
         Self::DiskLies,
         Self::IgnoresRefusals,
         Self::ForgetsSiblings,
+        Self::MixesPortals,
+        Self::MixesBudgets,
     ];
 
     /// The laws that may notice it first.
@@ -63,7 +69,8 @@ impl Sabotage {
             Self::StopsTimers => &[Law::I11],
             Self::DiskLies => &[Law::I12, Law::I10],
             Self::IgnoresRefusals => &[Law::I5, Law::I10],
-            Self::ForgetsSiblings => &[Law::I10],
+            Self::ForgetsSiblings | Self::MixesPortals => &[Law::I10],
+            Self::MixesBudgets => &[Law::I7],
         }
     }
 }

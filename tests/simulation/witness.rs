@@ -2,6 +2,7 @@
 //! every call and every restart, and over everything at the end.
 
 use super::laws::{Broken, Law};
+use super::plan::Portal;
 use super::world::{Order, SECRET};
 use edobridge::domain::{AttemptToken, NoticeId, SagaId};
 use edobridge::saga::document::own_signature::{OwnAnswer, OwnEffect};
@@ -11,12 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What the sender of a notice wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
-    /// A file or an item is to be looked at.
-    Source(Source),
+    /// A file or an item of a portal is to be looked at.
+    Source(Portal, Source),
     /// People have decided about this document of EasyDocs.
     Verdict(String),
-    /// A workflow waits with this token.
-    Robot(String),
+    /// A workflow of a portal waits with this token.
+    Robot(Portal, String),
     /// Nothing that must have an effect.
     Nothing,
 }

@@ -8,6 +8,9 @@
 //!
 //! What lies on the disk (records, journal, backups) is mutated in `src/store/fuzz_tests.rs`, where the decoders are.
 //! Nothing here reads multipart: edobridge sends it and takes none (the signing page and the API take plain bodies).
+//!
+//! Not done: search guided by coverage. `cargo fuzz` needs a nightly compiler, and what does without (AFL) brings a
+//! driver and a runtime of its own; here an input is kept because its outcome is new, which costs neither.
 #![allow(clippy::print_stdout, reason = "the number of runs and the seed are the report")]
 
 mod support;

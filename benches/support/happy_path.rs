@@ -118,6 +118,9 @@ fn next_event(saga: &DocumentSaga, files: Files) -> Option<Event> {
         | Step::FindDraft
         | Step::SetRoute
         | Step::FindRoute
+        | Step::SendSigned
+        | Step::FindSent
+        | Step::AwaitProcess
         | Step::PrepareContent
         | Step::TellSigner
         | Step::AwaitSigner

@@ -1,7 +1,7 @@
 //! The older external API V1 of the emulated iDocs, as far as one public client shows it (`signing-providers.md`, c.1):
 //! one call takes the file with its signature, answers the key of a process, and the process tells the document later.
 //!
-//! What nobody knows is a switch in [`V1Options`]. Documents are those of the account, so that people, statuses and the
+//! What nobody knows is a switch in `V1Options`. Documents are those of the account, so that people, statuses and the
 //! witness's view are the same as with V3.
 //!
 //! Invariants: a document is made by one call and is sent at once; a refused call leaves nothing; who asks too early is

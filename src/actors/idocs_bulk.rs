@@ -149,7 +149,11 @@ impl ContentBulk {
     }
 
     /// Puts the document among those that gather; none where it has to ask alone.
-    fn join(self: &Arc<Self>, order: &Order, scheduler: &Addr<RetryScheduler>) -> Option<oneshot::Receiver<Told>> {
+    fn join(
+        self: &Arc<Self>,
+        order: &Order,
+        scheduler: &Addr<RetryScheduler>,
+    ) -> Option<oneshot::Receiver<Told>> {
         let Effect::Own(OwnEffect::PrepareContent { document_id, employee_id, .. }) = &order.effect else {
             return None;
         };
@@ -165,8 +169,11 @@ impl ContentBulk {
             if full || rests || self.parts.is_draining() {
                 return None;
             }
-            // an older attempt of the same document has nobody who listens any more
-            inner.gathering.retain(|other| other.wish.document() != waiter.wish.document());
+            let same = |other: &Waiter| other.wish.document() == waiter.wish.document();
+            if let Some(place) = inner.gathering.iter().position(same) {
+                // of two units of one document only the newest counts, and one push tells no order
+                drop(inner.gathering.swap_remove(place).told.send(Told::Failed(superseded())));
+            }
             inner.gathering.push(waiter);
             inner.gathering.len() == 1
         };
@@ -228,7 +235,10 @@ impl ContentBulk {
         let (since, mut asked) = (self.parts.clock.now(), 0);
         while !group.is_empty() && !operations.is_empty() {
             let Some(pause_ms) = self.plan.poll.pause_ms(asked, since, self.parts.clock.now()) else {
-                tracing::warn!(documents = group.len(), "content is not made in time, each document asks alone");
+                tracing::warn!(
+                    documents = group.len(),
+                    "content is not made in time, each document asks alone"
+                );
                 break;
             };
             if self.pause(pause_ms).await == Pause::CutShort {
@@ -246,7 +256,9 @@ impl ContentBulk {
                     }
                 }
                 // no later question would fare better; the single calls say why
-                Err(failure) if matches!(failure.class, FailureClass::Permanent | FailureClass::Auth) => break,
+                Err(failure) if matches!(failure.class, FailureClass::Permanent | FailureClass::Auth) => {
+                    break;
+                }
                 Err(failure) => {
                     tracing::debug!(code = %failure.code, "results of a push cannot be asked for now");
                 }

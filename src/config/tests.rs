@@ -691,7 +691,9 @@ fn idocs_with(from: &str, to: &str) -> String {
 #[test]
 fn idocs_is_off_until_a_file_or_a_variable_names_it() {
     assert_eq!(load(LEAST).unwrap().config.idocs, None);
-    assert!(!load(LEAST).unwrap().show().contains("idocs"));
+    // by its headers: the place of the file, which is shown too, may have the name in it
+    let has_section = load(LEAST).unwrap().show().lines().any(|line| line.starts_with("[idocs"));
+    assert!(!has_section);
     let by_variable = File::new(LEAST).load(&[("EDOBRIDGE__IDOCS__API_VERSION", "v1")]).unwrap();
     assert_eq!(by_variable.config.idocs.unwrap().api_version, IdocsVersion::V1);
 }

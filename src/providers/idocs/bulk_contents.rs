@@ -4,7 +4,7 @@
 //! document counts; and a finished operation names its document. So neither the order of the answers nor the ids of the
 //! operations say what belongs to what, and an operation that names nobody is nobody's: its document asks alone.
 
-use super::bulk::{BulkKind, ASKED_AT_ONCE_MAX, operations};
+use super::bulk::{ASKED_AT_ONCE_MAX, BulkKind, operations};
 use super::client::{Call, Client, lacking};
 use super::signing::{self, Content};
 use super::{error, ids};

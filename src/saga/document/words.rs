@@ -228,8 +228,12 @@ pub fn step(step: Step) -> Text {
 /// That the content to sign is made for several documents at once.
 pub fn together(others: u32) -> Text {
     Text::new(
-        format!("iDocs готовит содержимое для подписи вместе с другими документами (ещё {others}), это бывает долго"),
-        format!("iDocs is making the content to sign together with that of others ({others} more), which may take long"),
+        format!(
+            "iDocs готовит содержимое для подписи вместе с другими документами (ещё {others}), это бывает долго"
+        ),
+        format!(
+            "iDocs is making the content to sign together with that of others ({others} more), which may take long"
+        ),
     )
 }
 

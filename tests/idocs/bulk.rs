@@ -2,6 +2,8 @@
 
 use super::play::Play;
 use super::support::{Binary, InProcess, pdf, wait_for};
+use super::sweep::{AT_ONCE, Kind, WIDER, of_write};
+use edobridge::config::Environment;
 use edobridge::domain::FileDigest;
 use edobridge::domain::signing::SignLink;
 use edobridge::saga::document::{DocumentSaga, OperatorAction, Step};
@@ -9,6 +11,9 @@ use edobridge::sandbox::idocs::BulkNames;
 use edobridge::sandbox::{Fault, FaultKind, IDocsDocument, IDocsOptions};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const MANY: usize = 40;
 /// At most this many requests for content of so many: half, so that a busy machine may gather badly.
@@ -113,11 +118,8 @@ fn many_documents_at_once_cost_few_requests_for_content_and_each_signs_its_own_b
     let drafts = play.documents();
     assert_eq!(drafts.len(), MANY);
     assert!(drafts.iter().all(|draft| draft.routes == 1), "{drafts:?}");
-    let metrics = play.service.as_ref().expect("it runs").engine.metrics().encode();
-    let done = metrics.lines().find_map(|line| {
-        line.strip_prefix("edobridge_idocs_bulk_documents_total{outcome=\"done\"} ")?.parse::<usize>().ok()
-    });
-    assert!(done.is_some_and(|done| done >= MANY - REQUESTS_MAX), "{done:?}");
+    let done = play.metric("edobridge_idocs_bulk_documents_total{outcome=\"done\"}") as usize;
+    assert!(done >= MANY - REQUESTS_MAX, "{done}");
 }
 
 #[test]
@@ -162,12 +164,18 @@ fn a_push_whose_answer_is_lost_makes_no_document_sign_something_that_is_dead() {
 }
 
 #[test]
-fn where_pushes_are_refused_every_document_asks_alone() {
+fn where_pushes_are_refused_every_document_asks_alone_and_in_the_end_at_once() {
     let refused = Fault::always("idocs.content.push", FaultKind::status(404, "RESOURCE_NOT_FOUND"));
     let play = play(IDocsOptions::default(), &[refused]);
-    put(&play, 3);
-    until_all_wait(&play, 3);
-    assert_eq!(count(&play, "idocs.content"), 3);
+    for round in 0..4 {
+        for n in 0..3 {
+            play.put(&format!("contract-{round}-{n}.pdf"), pdf(250 + 3 * round + n, 2_000));
+        }
+        until_all_wait(&play, 3 * (round as usize + 1));
+    }
+    assert_eq!(count(&play, "idocs.content"), 12);
+    let pushes = count(&play, "idocs.content.push");
+    assert!((1..=2).contains(&pushes), "{pushes} pushes: it is not tried for ever");
     each_has_its_own(&play);
 }
 
@@ -239,4 +247,73 @@ fn a_process_that_dies_while_content_is_made_asks_for_it_again_and_doubles_nothi
     each_has_its_own(&play);
     let drafts = play.documents();
     assert!(drafts.len() == 4 && drafts.iter().all(|draft| draft.routes == 1), "{drafts:?}");
+}
+
+/// What may befall a push, a question for its results, or one of its operations; the first of the list in every run.
+const TROUBLES: [(&str, &[&str]); 3] = [
+    (
+        "idocs.content.push",
+        &["cut_before", "cut_after", "status_503", "html_200", "empty_body", "slow_before"],
+    ),
+    ("idocs.content.push.status", &["cut_before", "truncated", "status_503", "empty_body"]),
+    ("idocs.content.bulk", &["cut_before", "cut_after", "status_503"]),
+];
+
+/// Three documents, one trouble.
+fn troubled(call: &str, kind: FaultKind) -> Result<(), String> {
+    let pause = match kind {
+        // long enough for units that are made late
+        FaultKind::SlowBefore(_) => ("settle = \"100ms\"", "settle = \"1500ms\""),
+        _ => ("settle = \"100ms\"", "settle = \"150ms\""),
+    };
+    let fault = Fault::nth(call, 1, kind);
+    let play = Play::with(IDocsOptions::default(), TOGETHER, &[pause], &[fault]);
+    put(&play, 3);
+    play.until("all wait, or one is stopped", |sagas| {
+        at(sagas, Step::AwaitSigner) == 3 || at(sagas, Step::Parked) > 0
+    });
+    let sagas = play.sagas();
+    if let Some(stopped) = sagas.iter().find(|saga| saga.step == Step::Parked) {
+        return Err(format!("a person had to help: {:?}", stopped.dead_letter));
+    }
+    let drafts = play.documents();
+    match sagas.iter().find(|saga| !is_of(&play, saga, draft_of(&drafts, saga))) {
+        Some(wrong) => Err(format!("{} would sign something else", wrong.id)),
+        None if drafts.len() != 3 => Err(format!("not three drafts: {drafts:?}")),
+        None if play.stage.world.faults_struck() == 0 => Err("nothing went wrong".to_owned()),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn whatever_befalls_a_push_or_its_results_each_document_gets_its_own_content_and_nobody_helps() {
+    let all = Environment::of_process().get(WIDER).is_some_and(|wanted| wanted == "all");
+    let cases: Vec<(&str, Kind)> = TROUBLES
+        .iter()
+        .flat_map(|(call, kinds)| {
+            let wanted = move |kind: &Kind| all || kinds.contains(&kind.0);
+            of_write().into_iter().filter(wanted).map(move |kind| (*call, kind))
+        })
+        .collect();
+    let (next, problems) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((call, (name, kind))) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let played = catch_unwind(AssertUnwindSafe(|| troubled(call, kind.clone())));
+                    let problem = match played {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(problem)) => problem,
+                        Err(_) => "it panicked, see above".to_owned(),
+                    };
+                    problems
+                        .lock()
+                        .expect("no case panics with it")
+                        .push(format!("{call} {name}: {problem}"));
+                }
+            });
+        }
+    });
+    let problems = problems.into_inner().expect("no case panics with it");
+    assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), cases.len(), problems.join("\n"));
 }

@@ -102,6 +102,13 @@ impl Play {
         }
     }
 
+    /// The value of a metric, by all that stands before it.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.service.as_ref().map(|service| service.engine.metrics().encode()).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        line.unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
     pub fn documents(&self) -> Vec<IDocsDocument> {
         self.stage.world.idocs().documents
     }

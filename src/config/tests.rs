@@ -774,6 +774,8 @@ fn every_broken_rule_about_idocs_is_a_sentence_with_its_line() {
         (section("limits.content_bytes = \"1MiB\""), "6: idocs.limits.content_bytes:", "holds the file"),
         (section("upload.extensions = [\".PDF\"]"), "6: idocs.upload.extensions:", "without the dot"),
         (section("history.document_path = \"/h\""), "6: idocs.history.document_path:", "{id}"),
+        (section("bulk.from = 1"), "6: idocs.bulk.from:", "from 2 to 50"),
+        (section("bulk.gather = \"2m\""), "6: idocs.bulk.gather:", "out of bounds"),
         (section("apiversion = \"v3\""), "6: idocs.apiversion:", "perhaps `api_version`"),
     ] {
         expect_one(&text, beginning, words);

@@ -132,11 +132,11 @@ fn a_link_is_not_made_anew_every_second() {
 fn content_that_is_made_with_that_of_others_is_told_to_the_history_and_changes_nothing_else() {
     let together = || Event::Own(OwnEvent::MadeTogether { others: 39 });
     let story = given_own(Step::PrepareContent);
-    let stood = (story.saga.step, story.saga.timer, story.saga.work.clone());
+    let stood = (story.saga.step, story.saga.timer, story.saga.work);
     let story = story.when(together()).then([Noted("made_together"), NothingOrdered]);
     let line = story.last.history.last().expect("a line").text.clone();
     assert!(line.ru.contains("39") && line.en.contains("39 more"), "{line:?}");
-    assert_eq!((story.saga.step, story.saga.timer, story.saga.work.clone()), stood, "the attempt goes on");
+    assert_eq!((story.saga.step, story.saga.timer, story.saga.work), stood, "the attempt goes on");
     let answer = content_ready(story.now, Holds::Original);
     story.answers(answer).then([Noted("content_ready")]);
     for step in [Step::SetRoute, Step::AwaitSigner, Step::SendSignature] {

@@ -49,7 +49,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Instant;
 use tempfile::TempDir;
-use trace::{Fault, Happened, Line};
+use trace::{Fault, Line};
 
 fn variable(name: &str) -> Option<String> {
     edobridge::config::Environment::of_process().get(name).map(str::to_owned)
@@ -404,16 +404,6 @@ fn suffer(judge: &Judge, case: Case, suffered: &mut Suffered) -> Result<(), Stri
     }
     let mut image = Image::new(Syncs::Honest);
     played.lines.iter().for_each(|line| image.advance(line));
-    // To make the view anew needs more room than to leave it: a full disk is no reason, once there is one that is whole.
-    let at = |is_it: fn(&Line) -> bool| played.lines.iter().position(is_it);
-    let is_whole = at(|line| matches!(&line.what, Happened::Told(what) if what == "done 0"))
-        .zip(at(|line| line.failed.is_some()))
-        .is_some_and(|(done, failed)| done < failed);
-    let is_full = is_whole && matches!(case.fault, Fault::Full | Fault::FullOnce);
-    let set_aside = image.after(Cut::Death, 0).into_keys().find(|path| path.contains("view.broken"));
-    if let (true, Some(path)) = (is_full, set_aside) {
-        return Err(format!("for want of room {path} was set aside"));
-    }
     for cut in [Cut::Death, Cut::Dropped, Cut::Reordered] {
         let dir = played.ground.path().join(cut.name());
         let files = image.after(cut, u64::from(case.number));

@@ -96,7 +96,7 @@ struct Look {
     documents: u64,
 }
 
-/// What the data directory consists of, each with what it has on the disk.
+/// What the store consists of, each part with what it has on the disk.
 fn parts_of(path: &Path) -> String {
     let Ok(entries) = std::fs::read_dir(path) else { return String::new() };
     let mut parts: Vec<(String, u64)> = entries
@@ -150,7 +150,7 @@ fn look(stage: &Stage, server: &OwnServer, hour: u64) -> Look {
             mebibytes(found.resident),
             mebibytes(found.directory),
             found.documents,
-            parts_of(&stage.data_dir())
+            parts_of(&stage.data_dir().join("store"))
         );
     }
     found

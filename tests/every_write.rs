@@ -10,7 +10,7 @@
 //! By default every cut is judged in all four ways, and every change fails in one way, in turn; of the real binary every
 //! fourth change, and of two cuts every so many-th. With `EDOBRIDGE_EVERY_WRITE=all` reordering is tried with several
 //! seeds, every change fails in every way, that of the real binary too (8 minutes on 2 cores), and no first or second cut
-//! is left out, each in one way (30 minutes). `EDOBRIDGE_EVERY_WRITE_AT=n` judges the cut after change n, or lets change
+//! is left out, each in one way (20 minutes). `EDOBRIDGE_EVERY_WRITE_AT=n` judges the cut after change n, or lets change
 //! n fail, alone.
 #![allow(clippy::print_stdout, reason = "what was counted is shown")]
 

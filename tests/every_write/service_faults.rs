@@ -197,11 +197,9 @@ impl Trial {
                 Some((200, _)) if !is_sent => {
                     self.send_event()?;
                     is_sent = true;
-                    // Refused, and ready again before anybody could look: a disk that fails once.
-                    if !self.is_accepted && self.readiness().is_some_and(|(status, _)| status == 200) {
-                        return Ok(State::Refused);
-                    }
                 }
+                // Refused, and ready again before anybody could look: a disk that fails once.
+                Some((200, _)) if !self.is_accepted => return Ok(State::Refused),
                 Some((503, _)) => return Ok(State::NotReady),
                 Some(_) | None => {}
             }

@@ -34,9 +34,9 @@ mod zip;
 pub(crate) use account::Account;
 pub use account::NodeState;
 pub use options::{
-    Company, Employee, FileOfV1, IDocsOptions, LinkForm, OlderUnits, Presence, ProcessFate, RIGHT_TO_CREATE,
-    RIGHT_TO_SIGN, RepeatedNumber, RepeatedRoute, RepeatedSave, RouteShape, SameNumber, SignatureCheck,
-    StatusForm, TooEarly, V1Options,
+    BulkNames, Company, Employee, FileOfV1, IDocsOptions, LinkForm, OlderUnits, Presence, ProcessFate,
+    RIGHT_TO_CREATE, RIGHT_TO_SIGN, RepeatedNumber, RepeatedRoute, RepeatedSave, RouteShape, SameNumber,
+    SignatureCheck, StatusForm, TooEarly, V1Options,
 };
 pub use views::{IDocsDocument, IDocsFile, IDocsNode, IDocsSignature, IDocsView};
 pub use webhooks::WebhookSpec;

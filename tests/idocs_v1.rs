@@ -25,8 +25,8 @@ use edobridge::sandbox::idocs::{
 use edobridge::sandbox::signer::ScriptedSigner;
 use edobridge::sandbox::{Fault, FaultKind, Reach};
 use people::{Old, V1, options};
-use play::OUR_BIN;
 use serde_json::json;
+use support::kazakhstan::OUR_BIN;
 use support::{DEAL, pdf, wait_for};
 
 #[test]

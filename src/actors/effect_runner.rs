@@ -31,7 +31,7 @@ use crate::saga::document::{
     Answer, CallbackStatus, Claim, CommentFile, DeliveredFile, Delivery, DriveCopy, Effect, Event,
     EventToken, RobotHeard, RobotReply, Rule, Source, SourceFile, WantedFile,
 };
-use crate::store::StoreError;
+use crate::store::{Spool, StoreError};
 use crate::telemetry::metrics::{CallOutcome, Provider};
 use actix::prelude::*;
 use futures_util::FutureExt;
@@ -316,7 +316,7 @@ impl EffectRunner {
             route_id: route_id.to_owned(),
             external_id: external_id.to_owned(),
             callback_url: self.parts.callback_url.clone(),
-            source: FileSource { path: self.parts.store.spool().path(file.bytes.digest), facts: file.bytes },
+            source: spooled(self.parts.store.spool(), file.bytes),
         };
         let created = self.easydocs.create(&request).await?;
         Ok(Answer::Created {
@@ -578,7 +578,7 @@ impl PortalWork<'_> {
 
     async fn upload(&self, folder_id: u64, name: &str, bytes: &SpoolFile) -> Result<Answer, Failure> {
         let pass = self.pass(Transfer::Upload).await?;
-        let source = FileSource { path: self.parts.store.spool().path(bytes.digest), facts: *bytes };
+        let source = spooled(self.parts.store.spool(), *bytes);
         let uploaded = if bytes.size_bytes <= self.parts.small_upload_bytes_max {
             let uploaded = transfer::upload_small(&pass.client, folder_id, name, &source).await;
             let succeeded = uploaded.result.is_ok();
@@ -692,6 +692,15 @@ fn unknown_portal(portal: &PortalId) -> Failure {
         &format!("Портала «{portal}» больше нет в конфигурации."),
         &format!("Portal \"{portal}\" is no longer in the configuration."),
     )
+}
+
+/// A file of the spool, to be sent; with its bytes, if it came in a moment ago.
+pub(super) fn spooled(spool: &Spool, file: SpoolFile) -> FileSource {
+    FileSource::new(spool.path(file.digest), file).at_hand(spool.take_fresh(file.digest))
+}
+
+fn unread(error: &StoreError) -> Failure {
+    Failure::new(FailureClass::Transient, FailureKind::Local, "store", error.text())
 }
 
 pub(super) fn spool_failed(error: crate::store::SpoolError) -> Failure {

@@ -431,10 +431,7 @@ impl PortalWork<'_> {
 
     pub(super) async fn is_claimed(&self, claim: &Claim) -> Result<bool, Failure> {
         let found = self.parts.store.claimed(claim).await;
-        found.map(|owner| owner.is_some()).map_err(|e| {
-            let reason = e.text();
-            Failure::new(FailureClass::Transient, FailureKind::Local, "store", reason)
-        })
+        found.map(|owner| owner.is_some()).map_err(|error| unread(&error))
     }
 
     async fn fetch_source(&self, source: &Source, rule_id: Option<&str>) -> Result<Answer, Failure> {
@@ -484,14 +481,13 @@ impl PortalWork<'_> {
 
     async fn is_own_copy(&self, file_id: u64, facts: &SourceFacts) -> Result<bool, Failure> {
         let portal = self.portal.clone();
-        if self.is_claimed(&Claim::EchoFile { portal: portal.clone(), file_id }).await? {
-            return Ok(true);
-        }
+        let by_id = Claim::EchoFile { portal: portal.clone(), file_id };
         let Some(folder_id) = facts.folder_id else {
-            return Ok(false);
+            return self.is_claimed(&by_id).await;
         };
-        let name = rule::normalised_name(&facts.name);
-        self.is_claimed(&Claim::EchoName { portal, folder_id, name }).await
+        let by_name = Claim::EchoName { portal, folder_id, name: rule::normalised_name(&facts.name) };
+        let owners = self.parts.store.claimed_each([by_id, by_name]).await.map_err(|error| unread(&error))?;
+        Ok(owners.iter().any(Option::is_some))
     }
 
     /// The rule by its id (a person or an item has chosen it), else the first that wants the file.

@@ -285,9 +285,26 @@ impl Store {
             let Some(raw) = self.get(Tree::Claim, key.clone()).await? else { return Ok(None) };
             return Ok(Some(decoded::<ClaimV1>(Tree::Claim, &key, &raw)?.saga));
         }
-        let found = self.read(move |state| state.range(None, Tree::Claim, Range::prefix(&key), 1)).await?;
-        let Some((key, raw)) = found.first() else { return Ok(None) };
-        Ok(Some(decoded::<ClaimV1>(Tree::Claim, key, raw)?.saga))
+        let claim = claim.clone();
+        self.read(move |state| queries::holder(state, &claim)).await
+    }
+
+    /// The same for several claims in one reading: a hand-over to a reader costs more than what it reads.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub async fn claimed_each<const N: usize>(
+        &self,
+        claims: [Claim; N],
+    ) -> Result<[Option<SagaId>; N], StoreError> {
+        self.read(move |state| {
+            let mut holders = [None; N];
+            for (holder, claim) in holders.iter_mut().zip(&claims) {
+                *holder = queries::holder(state, claim)?;
+            }
+            Ok(holders)
+        })
+        .await
     }
 
     /// Sagas whose timer is at `now` or before, earliest first.

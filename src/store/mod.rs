@@ -243,10 +243,21 @@ impl Store {
 
     /// Stores one step of one saga, whole or not at all.
     ///
+    /// Prepared at once, so that what waits is small: records are of a kilobyte, and would be copied with each of the
+    /// futures around this one.
+    ///
     /// # Errors
     /// See [`CommitError`].
-    pub async fn commit(&self, commit: Commit) -> Result<Stored, CommitError> {
-        let mut commit = PreparedCommit::new(commit)?;
+    pub fn commit(&self, commit: Commit) -> impl Future<Output = Result<Stored, CommitError>> + Send + '_ {
+        let prepared = self.prepared(commit);
+        async move {
+            let commit = prepared?;
+            self.ask(|reply| Command::Commit { commit, reply }).await?
+        }
+    }
+
+    fn prepared(&self, commit: Commit) -> Result<Box<PreparedCommit>, CommitError> {
+        let mut commit = Box::new(PreparedCommit::new(commit)?);
         let version = self.0.documents_as.load(Ordering::Relaxed);
         if let Some(older) = older::document_as(version, &commit.saga) {
             commit.raw = older.into();
@@ -255,7 +266,7 @@ impl Store {
         if !files.is_empty() {
             commit.pins = Some(self.spool().pin(&files)?);
         }
-        self.ask(|reply| Command::Commit { commit: Box::new(commit), reply }).await?
+        Ok(commit)
     }
 
     /// From now on documents are written as the release with this version of the record did, wherever what they hold was

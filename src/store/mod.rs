@@ -586,9 +586,8 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let read: readers::Read = Box::new(move |state| drop(reply.send(query(state))));
-        let sender = self.0.readers().sender().ok_or(StoreError::Closed)?;
-        sender.send(read).await.map_err(|_| StoreError::Closed)?;
-        drop(sender);
+        let line = self.0.readers().line();
+        line.push(read).await?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 

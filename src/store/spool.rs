@@ -37,8 +37,9 @@ const BUFFER_BYTES: usize = 256 << 10;
 const BUFFER_BYTES_FIRST: usize = 128 << 10;
 /// Where files are while they are being written.
 const TEMP_DIR: &str = "tmp";
-/// How many bytes of files that were just finished are kept in memory as well: some thirty ordinary contracts.
-const FRESH_BYTES_MAX: usize = 4 << 20;
+/// How many bytes of files that were just finished are kept in memory as well: some sixty ordinary contracts, which is
+/// what thirty documents at one time need whose two files are both under way.
+const FRESH_BYTES_MAX: usize = 8 << 20;
 /// What each of them counts beside its bytes: bounds their number.
 const FRESH_PLACE_BYTES: usize = 1 << 10;
 /// For how long. What comes in is as a rule sent on at once; what is not waits for long, and is read from the disk.

@@ -16,24 +16,29 @@ mod support;
 
 use edobridge::commands::wiring;
 use edobridge::config::{Config, Environment};
-use edobridge::domain::{CrmItem, Secret, SpoolFile};
+use edobridge::domain::{CrmItem, FileDigest, Secret, SpoolFile};
 use edobridge::providers::bitrix24::client::Client as Portal;
 use edobridge::providers::bitrix24::{crm, drive, notify, transfer};
 use edobridge::providers::easydocs;
 use edobridge::providers::http_client::{HttpClient, HttpSettings, Trust};
 use edobridge::providers::spool_io::FileSource;
 use futures_util::future::join_all;
+use sha2::{Digest as _, Sha256};
 use stage::{Binary, DEAL, Setting, Stage};
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use support::figures::{Targets, median, rate};
 use support::load::{self, Webhook};
 use support::process::OwnServer;
 use support::remotes::{self, Counts, FOLDER};
 use support::{knobs, process};
+use tokio::io::AsyncWrite;
 
 /// Documents that the pipe has in hand at once; as many senders bring events to edobridge.
 const AT_ONCE: usize = 32;
@@ -81,9 +86,10 @@ impl Pipe {
         let info = drive::file_get(&self.portal, file_id).await.expect("the file is there");
         let allowed = transfer::allowed_at(&self.portal.origin(), []);
         let path = self.dir.join(format!("{file_id}.source"));
-        let mut sink = tokio::fs::File::create(&path).await.expect("a new file");
+        let mut sink = Sink::create(&path).await;
         let got = transfer::download(&self.portal, &info.download_url, &allowed, &mut sink, 1 << 30).await;
-        let source = FileSource { path, facts: got.expect("the file is given").file };
+        got.expect("the file is given");
+        let source = FileSource::new(path, sink.facts());
         let request = easydocs::CreateRequest {
             name: info.name.clone(),
             file_name: info.name.clone(),
@@ -95,13 +101,10 @@ impl Pipe {
         let created = self.easydocs.create(&request).await.expect("the document is created");
         self.easydocs.status(&created.document_id).await.expect("its status is told");
         let path = self.dir.join(format!("{file_id}.signed"));
-        let mut sink = tokio::fs::File::create(&path).await.expect("a new file");
-        let facts: SpoolFile = self
-            .easydocs
-            .download(&created.document_id, None, &mut sink)
-            .await
-            .expect("the signed file is given");
-        let signed = FileSource { path, facts };
+        let mut sink = Sink::create(&path).await;
+        let got = self.easydocs.download(&created.document_id, None, &mut sink).await;
+        got.expect("the signed file is given");
+        let signed = FileSource::new(path, sink.facts());
         let name = format!("contract {file_id}_signed.pdf");
         let uploaded = transfer::upload_small(&self.portal, FOLDER, &name, &signed).await;
         uploaded.result.expect("the signed file is taken");
@@ -111,6 +114,39 @@ impl Pipe {
         for file in [source, signed] {
             tokio::fs::remove_file(&file.path).await.expect("the file was ours");
         }
+    }
+}
+
+/// A file of the pipe, hashed on its way: what is sent is compared with what came.
+struct Sink {
+    file: tokio::fs::File,
+    hash: Sha256,
+    size_bytes: u64,
+}
+
+impl Sink {
+    async fn create(path: &Path) -> Self {
+        let file = tokio::fs::File::create(path).await.expect("a new file");
+        Self { file, hash: Sha256::new(), size_bytes: 0 }
+    }
+
+    fn facts(self) -> SpoolFile {
+        SpoolFile { digest: FileDigest(self.hash.finalize().into()), size_bytes: self.size_bytes }
+    }
+}
+
+impl AsyncWrite for Sink {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.file).poll_write(cx, bytes))?;
+        self.hash.update(&bytes[..written]);
+        self.size_bytes += written as u64;
+        Poll::Ready(Ok(written))
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.file).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.file).poll_shutdown(cx)
     }
 }
 

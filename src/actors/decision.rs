@@ -105,7 +105,8 @@ impl Decider<'_> {
         };
         let next = next.map_err(|e| HandleError::Panicked(e.to_string()))?;
         let effect = next.effect.clone();
-        match self.store.commit(commit_of(None, next, order.notice, cx.now)).await {
+        let committing = self.store.commit(commit_of(None, next, order.notice, cx.now));
+        match committing.await {
             Ok(Stored { saga, .. }) => {
                 let committed = Committed { before: saga.step, saga, event: None, effect };
                 Ok(Applied::Committed(Box::new(committed)))
@@ -128,14 +129,12 @@ impl Decider<'_> {
         notice: Option<NoticeId>,
     ) -> Result<Applied, HandleError> {
         for _ in 0..ROUNDS_MAX {
-            let next = self.decide(&stored.saga, &event)?;
-            if !next.changes(&stored.saga) {
+            let Some((effect, committing)) = self.change(&stored, &event, notice)? else {
                 self.settle(notice).await?;
                 return Ok(Applied::Unchanged(Box::new(stored.saga)));
-            }
-            let (effect, before) = (next.effect.clone(), stored.saga.step);
-            let commit = commit_of(Some(stored.clone()), next, notice, (self.moment)().now);
-            match self.store.commit(commit).await {
+            };
+            let before = stored.saga.step;
+            match committing.await {
                 Ok(Stored { saga, .. }) => {
                     let committed = Committed { saga, before, event: Some(event), effect };
                     return Ok(Applied::Committed(Box::new(committed)));
@@ -146,6 +145,24 @@ impl Decider<'_> {
             }
         }
         Err(HandleError::Restless(self.id))
+    }
+
+    /// The effect that an event asks for, and the commit of what it changes; none if it changes nothing.
+    #[allow(clippy::type_complexity, reason = "a pair of two things that have names")]
+    fn change(
+        &self,
+        stored: &Stored,
+        event: &Event,
+        notice: Option<NoticeId>,
+    ) -> Result<Option<(Option<Effect>, impl Future<Output = Result<Stored, CommitError>>)>, HandleError>
+    {
+        let next = self.decide(&stored.saga, event)?;
+        if !next.changes(&stored.saga) {
+            return Ok(None);
+        }
+        let effect = next.effect.clone();
+        let commit = commit_of(Some(stored.clone()), next, notice, (self.moment)().now);
+        Ok(Some((effect, self.store.commit(commit))))
     }
 
     /// The pure decision; a fault of ours in it parks this saga and no other.

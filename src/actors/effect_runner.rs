@@ -33,7 +33,7 @@ use crate::saga::document::{
     Answer, CallbackStatus, Claim, CommentFile, DeliveredFile, Delivery, DriveCopy, Effect, Event,
     EventToken, RobotHeard, RobotReply, Rule, Source, SourceFile, WantedFile,
 };
-use crate::store::StoreError;
+use crate::store::{Spool, StoreError};
 use crate::telemetry::metrics::{CallOutcome, Provider};
 use actix::prelude::*;
 use futures_util::FutureExt;
@@ -320,7 +320,7 @@ impl EffectRunner {
             route_id: route_id.to_owned(),
             external_id: external_id.to_owned(),
             callback_url: self.parts.callback_url.clone(),
-            source: FileSource { path: self.parts.store.spool().path(file.bytes.digest), facts: file.bytes },
+            source: spooled(self.parts.store.spool(), file.bytes),
         };
         let created = self.easydocs.create(&request).await?;
         Ok(Answer::Created {
@@ -435,10 +435,7 @@ impl PortalWork<'_> {
 
     pub(super) async fn is_claimed(&self, claim: &Claim) -> Result<bool, Failure> {
         let found = self.parts.store.claimed(claim).await;
-        found.map(|owner| owner.is_some()).map_err(|e| {
-            let reason = e.text();
-            Failure::new(FailureClass::Transient, FailureKind::Local, "store", reason)
-        })
+        found.map(|owner| owner.is_some()).map_err(|error| unread(&error))
     }
 
     async fn fetch_source(&self, source: &Source, rule_id: Option<&str>) -> Result<Answer, Failure> {
@@ -488,14 +485,13 @@ impl PortalWork<'_> {
 
     async fn is_own_copy(&self, file_id: u64, facts: &SourceFacts) -> Result<bool, Failure> {
         let portal = self.portal.clone();
-        if self.is_claimed(&Claim::EchoFile { portal: portal.clone(), file_id }).await? {
-            return Ok(true);
-        }
+        let by_id = Claim::EchoFile { portal: portal.clone(), file_id };
         let Some(folder_id) = facts.folder_id else {
-            return Ok(false);
+            return self.is_claimed(&by_id).await;
         };
-        let name = rule::normalised_name(&facts.name);
-        self.is_claimed(&Claim::EchoName { portal, folder_id, name }).await
+        let by_name = Claim::EchoName { portal, folder_id, name: rule::normalised_name(&facts.name) };
+        let owners = self.parts.store.claimed_each([by_id, by_name]).await.map_err(|error| unread(&error))?;
+        Ok(owners.iter().any(Option::is_some))
     }
 
     /// The rule by its id (a person or an item has chosen it), else the first that wants the file.
@@ -582,7 +578,7 @@ impl PortalWork<'_> {
 
     async fn upload(&self, folder_id: u64, name: &str, bytes: &SpoolFile) -> Result<Answer, Failure> {
         let pass = self.pass(Transfer::Upload).await?;
-        let source = FileSource { path: self.parts.store.spool().path(bytes.digest), facts: *bytes };
+        let source = spooled(self.parts.store.spool(), *bytes);
         let uploaded = if bytes.size_bytes <= self.parts.small_upload_bytes_max {
             let uploaded = transfer::upload_small(&pass.client, folder_id, name, &source).await;
             let succeeded = uploaded.result.is_ok();
@@ -696,6 +692,15 @@ fn unknown_portal(portal: &PortalId) -> Failure {
         &format!("Портала «{portal}» больше нет в конфигурации."),
         &format!("Portal \"{portal}\" is no longer in the configuration."),
     )
+}
+
+/// A file of the spool, to be sent; with its bytes, if it came in a moment ago.
+pub(super) fn spooled(spool: &Spool, file: SpoolFile) -> FileSource {
+    FileSource::new(spool.path(file.digest), file).at_hand(spool.take_fresh(file.digest))
+}
+
+fn unread(error: &StoreError) -> Failure {
+    Failure::new(FailureClass::Transient, FailureKind::Local, "store", error.text())
 }
 
 pub(super) fn spool_failed(error: crate::store::SpoolError) -> Failure {

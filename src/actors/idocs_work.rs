@@ -1,7 +1,7 @@
 //! The orders about our own signature: to iDocs, and to the signer by a notice with the link. A part of the runner: it
 //! translates and decides nothing about a document.
 
-use super::effect_runner::{EffectRunner, Order, local, spool_failed};
+use super::effect_runner::{EffectRunner, Order, local, spool_failed, spooled};
 use super::idocs_bulk::BulkPlan;
 use super::idocs_history::HistoryPlan;
 use super::signing_links::SigningLinks;
@@ -124,7 +124,7 @@ impl IdocsWork<'_> {
     }
 
     fn source(&self, file: SpoolFile) -> FileSource {
-        FileSource { path: self.spool.path(file.digest), facts: file }
+        spooled(self.spool, file)
     }
 
     async fn upload(&self, file: &SourceFile) -> Result<String, Failure> {

@@ -1,7 +1,7 @@
 //! The calls of one effect at a CRM item: file field, comment with a file, stage, generated documents, and the answer
 //! to a workflow. A part of the runner: it translates and decides nothing about a document.
 
-use super::effect_runner::{PortalWork, local, not_wanted};
+use super::effect_runner::{PortalWork, local, not_wanted, spooled};
 use super::own_write;
 use super::portal_session::{Learned, Transfer};
 use crate::domain::{CrmItem, Failure, FailureClass, FailureKind, SpoolFile, Text};
@@ -104,7 +104,7 @@ impl PortalWork<'_> {
     }
 
     fn file_source(&self, bytes: SpoolFile) -> FileSource {
-        FileSource { path: self.parts.store.spool().path(bytes.digest), facts: bytes }
+        spooled(self.parts.store.spool(), bytes)
     }
 
     async fn learned<T>(&self, written: Written<T>) -> Result<T, Failure> {

@@ -89,6 +89,7 @@ use second_channel::ChannelSettings;
 use sender_list::SenderList;
 use session_registry::Sessions;
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -616,9 +617,17 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-/// A number for jitter.
+/// A number for jitter. Every thread asks the system for randomness once and goes on from there by itself (SplitMix64): a
+/// document needs some twenty of them.
 fn chance() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0
+    thread_local! {
+        static PLACE: Cell<u64> = Cell::new(uuid::Uuid::new_v4().as_u64_pair().0);
+    }
+    let place = PLACE.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    PLACE.set(place);
+    let mixed = (place ^ (place >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// Where effects run: one thread for the sockets, a few for files.

@@ -32,14 +32,18 @@ pub enum Way {
 /// # Errors
 /// What the store says.
 pub async fn of_source(store: &Store, portal: &PortalId, source: &Source) -> Result<Way, StoreError> {
-    if let Source::DriveFile { file_id } = source {
+    let claim = reading_claim_of(portal, source).unwrap_or_else(|| source_claim(portal, source));
+    let owner = if let Source::DriveFile { file_id } = source {
         let echo = Claim::EchoFile { portal: portal.clone(), file_id: *file_id };
-        if store.claimed(&echo).await?.is_some() {
+        let [copied_by, owner] = store.claimed_each([echo, claim]).await?;
+        if copied_by.is_some() {
             return Ok(Way::Done("own_copy"));
         }
-    }
-    let claim = reading_claim_of(portal, source).unwrap_or_else(|| source_claim(portal, source));
-    Ok(match (store.claimed(&claim).await?, source) {
+        owner
+    } else {
+        store.claimed(&claim).await?
+    };
+    Ok(match (owner, source) {
         (None, _) => Way::Begin,
         // An item that is being read must be read once more.
         (Some(owner), Source::CrmItem { .. }) => Way::Tell(owner, Box::new(Event::TriggeredAgain)),

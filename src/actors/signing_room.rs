@@ -230,7 +230,7 @@ impl SigningDesk for SigningRoom {
 
     fn content(&self, task: &SigningTask) -> FileSource {
         let facts = task.unit.content;
-        FileSource { path: self.engine.store().spool().path(facts.digest), facts }
+        FileSource::new(self.engine.store().spool().path(facts.digest), facts)
     }
 
     fn submit<'a>(

@@ -7,8 +7,9 @@
 //! Invariant: no error of this module carries an address; webhook paths and download links are secrets.
 
 use super::remote::{Nature, Remote, local};
-use super::spool_io::{FramedFile, HashingSink, SendWatch};
-use crate::domain::{Failure, FailureClass, FailureKind, SpoolFile, Text};
+use super::spool_io::{CountingSink, FramedFile, Received, SendWatch};
+use crate::domain::{Failure, FailureClass, FailureKind, Text};
+use bytes::Bytes;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
 };
@@ -375,7 +376,7 @@ impl HttpClient {
         mut opened: Opened,
         sink: &mut (dyn AsyncWrite + Unpin + Send),
         accept: Accept,
-    ) -> Result<SpoolFile, WireError> {
+    ) -> Result<Received, WireError> {
         if opened.headers.get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() != b"identity") {
             return Err(WireError::Encoded);
         }
@@ -386,19 +387,19 @@ impl HttpClient {
         // Without an announced length the time is that of the largest file.
         let announced = opened.response.content_length().is_some();
         let whole = opened.deadline + self.transfer_time(if announced { 0 } else { max });
-        let mut beginning = self.beginning(&mut opened, whole, accept.starts_with).await?;
-        let mut hashing = HashingSink::new(sink);
+        let mut next: Bytes = self.beginning(&mut opened, whole, accept.starts_with).await?.into();
+        let mut counting = CountingSink::new(sink);
         loop {
-            if hashing.size_bytes() + beginning.len() as u64 > max {
+            if counting.size_bytes() + next.len() as u64 > max {
                 return Err(WireError::FileTooLarge { max });
             }
-            hashing.write(&beginning).await.map_err(|error| WireError::Local(error.to_string()))?;
+            counting.write(&next).await.map_err(|error| WireError::Local(error.to_string()))?;
             match self.chunk(&mut opened, Some(whole)).await? {
-                Some(chunk) => beginning = chunk.to_vec(),
+                Some(chunk) => next = chunk,
                 None => break,
             }
         }
-        hashing.finish().await.map_err(|error| WireError::Local(error.to_string()))
+        counting.finish().await.map_err(|error| WireError::Local(error.to_string()))
     }
 
     async fn beginning(
@@ -417,11 +418,7 @@ impl HttpClient {
         if beginning.starts_with(wanted) { Ok(beginning) } else { Err(WireError::Unexpected(beginning)) }
     }
 
-    async fn chunk(
-        &self,
-        opened: &mut Opened,
-        whole: Option<Instant>,
-    ) -> Result<Option<bytes::Bytes>, WireError> {
+    async fn chunk(&self, opened: &mut Opened, whole: Option<Instant>) -> Result<Option<Bytes>, WireError> {
         let silence = Instant::now() + self.read_timeout;
         let until = silence.min(whole.unwrap_or(opened.deadline));
         match timeout_at(until, opened.response.chunk()).await {

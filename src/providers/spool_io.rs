@@ -1,10 +1,10 @@
 //! Files between the spool and the wire, in constant memory: what goes out is framed and checked, what comes in is
-//! counted and hashed.
+//! counted. It is hashed where it is named by its hash, in the spool, and not here once more.
 //!
 //! Knows nothing of where the spool lies; it is given paths and sinks.
 //!
 //! Invariant: the end of an outgoing file is held back until its SHA-256 has been compared, so a damaged spool file
-//! never reaches a remote as a whole request.
+//! never reaches a remote as a whole request. Bytes at hand need no comparing: they are those that were hashed.
 
 use crate::domain::{FileDigest, SpoolFile};
 use base64::Engine as _;
@@ -33,6 +33,32 @@ pub struct FileSource {
     pub path: PathBuf,
     /// What its bytes must be.
     pub facts: SpoolFile,
+    /// Its bytes, if whoever hashed them still has them: then the file is not read.
+    pub at_hand: AtHand,
+}
+
+impl FileSource {
+    /// A file that is read from its path.
+    pub fn new(path: PathBuf, facts: SpoolFile) -> Self {
+        Self { path, facts, at_hand: AtHand::default() }
+    }
+
+    /// The same with its bytes: the very ones whose hash `facts` tells.
+    #[must_use]
+    pub fn at_hand(self, bytes: Option<Bytes>) -> Self {
+        let bytes = bytes.filter(|bytes| bytes.len() as u64 == self.facts.size_bytes);
+        Self { at_hand: AtHand(bytes), ..self }
+    }
+}
+
+/// The bytes of a file, perhaps. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct AtHand(Option<Bytes>);
+
+impl std::fmt::Debug for AtHand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "AtHand(..)" } else { "AtHand(none)" })
+    }
 }
 
 /// How the file's bytes are written into the body.
@@ -140,6 +166,10 @@ impl FramedFile {
 
     /// The whole file, coded. Only if it is what it should be.
     async fn whole(&self) -> io::Result<Bytes> {
+        if let AtHand(Some(bytes)) = &self.file.at_hand {
+            // A hand-over would cost as much as the coding.
+            return Ok(self.coding.code(bytes.clone()));
+        }
         let (path, facts, coding) = (self.file.path.clone(), self.file.facts, self.coding);
         let work = move || {
             let mut bytes = Vec::with_capacity(usize::try_from(facts.size_bytes).unwrap_or(0) + 1);
@@ -147,7 +177,7 @@ impl FramedFile {
             std::fs::File::open(&path)?.take(facts.size_bytes + 1).read_to_end(&mut bytes)?;
             check_size(bytes.len() as u64, facts.size_bytes)?;
             check_digest(FileDigest(Sha256::digest(&bytes).into()), facts.digest)?;
-            Ok(coding.code(bytes))
+            Ok(coding.code(bytes.into()))
         };
         tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
     }
@@ -167,9 +197,9 @@ impl FramedFile {
 }
 
 impl Coding {
-    fn code(self, bytes: Vec<u8>) -> Bytes {
+    fn code(self, bytes: Bytes) -> Bytes {
         match self {
-            Self::Raw => Bytes::from(bytes),
+            Self::Raw => bytes,
             Self::Base64 => Bytes::from(STANDARD.encode(&bytes)),
         }
     }
@@ -246,7 +276,7 @@ impl Reader {
         if self.left == 0 {
             check_digest(FileDigest(self.hasher.clone().finalize().into()), self.expected)?;
         }
-        Ok(Some(self.coding.code(buffer)))
+        Ok(Some(self.coding.code(buffer.into())))
     }
 }
 
@@ -265,17 +295,23 @@ fn damaged(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.to_owned())
 }
 
-/// Counts and hashes what goes into a sink.
-pub struct HashingSink<'s> {
+/// What came into a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes.
+    pub size_bytes: u64,
+}
+
+/// Counts what goes into a sink.
+pub struct CountingSink<'s> {
     sink: &'s mut (dyn AsyncWrite + Unpin + Send),
-    hasher: Sha256,
     size_bytes: u64,
 }
 
-impl<'s> HashingSink<'s> {
+impl<'s> CountingSink<'s> {
     /// Writes into `sink`.
     pub fn new(sink: &'s mut (dyn AsyncWrite + Unpin + Send)) -> Self {
-        Self { sink, hasher: Sha256::new(), size_bytes: 0 }
+        Self { sink, size_bytes: 0 }
     }
 
     /// Bytes written so far.
@@ -289,7 +325,6 @@ impl<'s> HashingSink<'s> {
     /// Those of the sink: the disk is full, the file is gone.
     pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.sink.write_all(chunk).await?;
-        self.hasher.update(chunk);
         self.size_bytes += chunk.len() as u64;
         Ok(())
     }
@@ -298,9 +333,9 @@ impl<'s> HashingSink<'s> {
     ///
     /// # Errors
     /// Those of the sink.
-    pub async fn finish(self) -> io::Result<SpoolFile> {
+    pub async fn finish(self) -> io::Result<Received> {
         self.sink.flush().await?;
-        Ok(SpoolFile { digest: FileDigest(self.hasher.finalize().into()), size_bytes: self.size_bytes })
+        Ok(Received { size_bytes: self.size_bytes })
     }
 }
 
@@ -314,7 +349,7 @@ pub(crate) mod tests {
         let path = dir.path().join("source");
         std::fs::write(&path, bytes).unwrap();
         let digest = FileDigest(Sha256::digest(bytes).into());
-        FileSource { path, facts: SpoolFile { digest, size_bytes: bytes.len() as u64 } }
+        FileSource::new(path, SpoolFile { digest, size_bytes: bytes.len() as u64 })
     }
 
     /// Bytes that repeat with a period no chunk size divides.
@@ -371,6 +406,23 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
+    async fn bytes_at_hand_are_sent_without_the_file_and_never_printed() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = source_of(&dir, b"one");
+        std::fs::remove_file(&source.path).unwrap();
+        for (coding, sent) in [(Coding::Raw, b"<<one>>".as_slice()), (Coding::Base64, b"<<b25l>>")] {
+            let at_hand = source.clone().at_hand(Some(Bytes::from_static(b"one")));
+            assert!(!format!("{at_hand:?}").contains("one"));
+            assert_eq!(body(&framed(at_hand, coding)).await.unwrap(), sent);
+            let of_another_size = source.clone().at_hand(Some(Bytes::from_static(b"four")));
+            assert!(
+                body(&framed(of_another_size, coding)).await.is_err(),
+                "the file is read, and is not there"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn a_damaged_file_is_never_sent_whole() {
         let dir = tempfile::tempdir().unwrap();
         for len in [READ_BYTES * 2, AT_ONCE_BYTES_MAX as usize + 1] {
@@ -397,14 +449,13 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_received_is_counted_and_hashed() {
+    async fn what_is_received_is_counted() {
         let mut sink = Vec::new();
-        let mut hashing = HashingSink::new(&mut sink);
-        hashing.write(b"ab").await.unwrap();
-        hashing.write(b"c").await.unwrap();
-        assert_eq!(hashing.size_bytes(), 3);
-        let facts = hashing.finish().await.unwrap();
-        assert_eq!(facts.digest, FileDigest(Sha256::digest(b"abc").into()));
+        let mut counting = CountingSink::new(&mut sink);
+        counting.write(b"ab").await.unwrap();
+        counting.write(b"c").await.unwrap();
+        assert_eq!(counting.size_bytes(), 3);
+        assert_eq!(counting.finish().await.unwrap(), Received { size_bytes: 3 });
         assert_eq!(sink, b"abc");
     }
 }

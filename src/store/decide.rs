@@ -317,9 +317,9 @@ fn take_claim(
     claim: &Claim,
 ) -> Result<(), CommitError> {
     let key = keys::claim(claim, id);
-    let holder = group.record::<ClaimV1>(Tree::Claim, &key)?;
-    if let Some(holder) = holder
-        && claim.is_exclusive()
+    // Nobody else can hold the key of one that is not exclusive: it names its holder.
+    if claim.is_exclusive()
+        && let Some(holder) = group.record::<ClaimV1>(Tree::Claim, &key)?
         && holder.saga != id
     {
         return Err(CommitError::ClaimTaken { claim: claim.clone(), by: holder.saga });

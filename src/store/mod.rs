@@ -243,10 +243,21 @@ impl Store {
 
     /// Stores one step of one saga, whole or not at all.
     ///
+    /// Prepared at once, so that what waits is small: records are of a kilobyte, and would be copied with each of the
+    /// futures around this one.
+    ///
     /// # Errors
     /// See [`CommitError`].
-    pub async fn commit(&self, commit: Commit) -> Result<Stored, CommitError> {
-        let mut commit = PreparedCommit::new(commit)?;
+    pub fn commit(&self, commit: Commit) -> impl Future<Output = Result<Stored, CommitError>> + Send + '_ {
+        let prepared = self.prepared(commit);
+        async move {
+            let commit = prepared?;
+            self.ask(|reply| Command::Commit { commit, reply }).await?
+        }
+    }
+
+    fn prepared(&self, commit: Commit) -> Result<Box<PreparedCommit>, CommitError> {
+        let mut commit = Box::new(PreparedCommit::new(commit)?);
         let version = self.0.documents_as.load(Ordering::Relaxed);
         if let Some(older) = older::document_as(version, &commit.saga) {
             commit.raw = older.into();
@@ -255,7 +266,7 @@ impl Store {
         if !files.is_empty() {
             commit.pins = Some(self.spool().pin(&files)?);
         }
-        self.ask(|reply| Command::Commit { commit: Box::new(commit), reply }).await?
+        Ok(commit)
     }
 
     /// From now on documents are written as the release with this version of the record did, wherever what they hold was
@@ -285,9 +296,26 @@ impl Store {
             let Some(raw) = self.get(Tree::Claim, key.clone()).await? else { return Ok(None) };
             return Ok(Some(decoded::<ClaimV1>(Tree::Claim, &key, &raw)?.saga));
         }
-        let found = self.read(move |state| state.range(None, Tree::Claim, Range::prefix(&key), 1)).await?;
-        let Some((key, raw)) = found.first() else { return Ok(None) };
-        Ok(Some(decoded::<ClaimV1>(Tree::Claim, key, raw)?.saga))
+        let claim = claim.clone();
+        self.read(move |state| queries::holder(state, &claim)).await
+    }
+
+    /// The same for several claims in one reading: a hand-over to a reader costs more than what it reads.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub async fn claimed_each<const N: usize>(
+        &self,
+        claims: [Claim; N],
+    ) -> Result<[Option<SagaId>; N], StoreError> {
+        self.read(move |state| {
+            let mut holders = [None; N];
+            for (holder, claim) in holders.iter_mut().zip(&claims) {
+                *holder = queries::holder(state, claim)?;
+            }
+            Ok(holders)
+        })
+        .await
     }
 
     /// Sagas whose timer is at `now` or before, earliest first.
@@ -558,9 +586,8 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let read: readers::Read = Box::new(move |state| drop(reply.send(query(state))));
-        let sender = self.0.readers().sender().ok_or(StoreError::Closed)?;
-        sender.send(read).await.map_err(|_| StoreError::Closed)?;
-        drop(sender);
+        let line = self.0.readers().line();
+        line.push(read).await?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 

@@ -7,9 +7,10 @@ use super::keys::{self, Tree};
 use super::list::{DocumentFilter, LIST_SCAN_MAX, ListCursor, Page};
 use super::notice::{Notice, NoticeV1, ParkedNotice, ParkedNoticeV1};
 use super::overlay::Counters;
+use super::records::ClaimV1;
 use super::state::{Range, State};
 use crate::domain::{NoticeId, SagaId, Timestamp};
-use crate::saga::document::{DocumentSaga, HistoryEntry, Step};
+use crate::saga::document::{Claim, DocumentSaga, HistoryEntry, Step};
 use std::ops::Bound;
 
 /// How many index entries a list reads in one go.
@@ -41,6 +42,17 @@ pub(super) fn due(
     range.to = Bound::Included(keys::timer(now, SagaId::from_u128(u128::MAX)));
     let found = state.range(None, Tree::Timer, range, limit)?;
     found.iter().map(|(key, _)| keys::parse_timer(key).ok_or_else(|| bad_key(Tree::Timer, key))).collect()
+}
+
+/// Who holds a claim; of one that is not exclusive, any holder.
+pub(super) fn holder(state: &State, claim: &Claim) -> Result<Option<SagaId>, StoreError> {
+    let key = keys::claim_prefix(claim);
+    let found = if claim.is_exclusive() {
+        state.get(Tree::Claim, &key)?.map(|raw| (key, raw))
+    } else {
+        state.range(None, Tree::Claim, Range::prefix(&key), 1)?.into_iter().next()
+    };
+    found.map(|(key, raw)| Ok(decoded::<ClaimV1>(Tree::Claim, &key, &raw)?.saga)).transpose()
 }
 
 /// Parked notices after a number.

@@ -42,6 +42,8 @@ pub(super) struct Queue {
 struct Waiting {
     commands: VecDeque<Queued>,
     closing: Option<Closing>,
+    /// Whether the writer sleeps: one at work looks by itself, and needs no waking.
+    asleep: bool,
 }
 
 impl Queue {
@@ -70,8 +72,11 @@ impl Queue {
         // Given back by the writer when it takes the command.
         place.forget();
         waiting.commands.push_back(Queued { command, since: Instant::now() });
+        let wake = std::mem::take(&mut waiting.asleep);
         drop(waiting);
-        self.came.notify_one();
+        if wake {
+            self.came.notify_one();
+        }
         Ok(())
     }
 
@@ -89,6 +94,7 @@ impl Queue {
                 }
                 (None, true) => {}
             }
+            waiting.asleep = true;
             waiting = match deadline {
                 None => self.came.wait(waiting).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {

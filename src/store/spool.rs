@@ -16,8 +16,9 @@
 use super::disk::{Disk, DiskFile, list_dir};
 use super::error::{SpoolError, StoreError};
 use crate::domain::{FileDigest, SpoolFile};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,11 +30,20 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use tokio::task::JoinHandle;
 
-/// How much is gathered before it is given to the disk: large enough that a 100 MB file costs few hand-overs,
-/// small enough that many files at once do not fill the memory.
+/// How much is gathered before it is given to the disk: large enough that an ordinary contract costs one hand-over
+/// and a 100 MB file few, small enough that many files at once do not fill the memory.
 const BUFFER_BYTES: usize = 256 << 10;
+/// What the buffer begins with: grown from nothing, it would be copied ten times over.
+const BUFFER_BYTES_FIRST: usize = 128 << 10;
 /// Where files are while they are being written.
 const TEMP_DIR: &str = "tmp";
+/// How many bytes of files that were just finished are kept in memory as well: some sixty ordinary contracts, which is
+/// what thirty documents at one time need whose two files are both under way.
+const FRESH_BYTES_MAX: usize = 8 << 20;
+/// What each of them counts beside its bytes: bounds their number.
+const FRESH_PLACE_BYTES: usize = 1 << 10;
+/// For how long. What comes in is as a rule sent on at once; what is not waits for long, and is read from the disk.
+const FRESH_FOR: Duration = Duration::from_secs(5);
 /// How long a finished file is kept that no commit has named: longer than any pause between fetching a file and
 /// committing it, a full disk mended by a person included.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -77,6 +87,7 @@ struct Inner {
     disk_low: Arc<AtomicBool>,
     next_temp: AtomicU64,
     ledger: Mutex<Ledger>,
+    fresh: Mutex<Fresh>,
     /// Directories of finished files whose own names are known to be durable.
     durable_shards: Mutex<BTreeSet<PathBuf>>,
 }
@@ -96,6 +107,49 @@ struct Ledger {
     holds: u32,
 }
 
+/// Small files that were finished a moment ago: the very bytes that were hashed for their names.
+#[derive(Default)]
+struct Fresh {
+    /// The oldest first.
+    files: VecDeque<(Instant, FileDigest, Bytes)>,
+    bytes: usize,
+}
+
+impl Fresh {
+    fn keep(&mut self, digest: FileDigest, bytes: Bytes) {
+        self.bytes += weight(&bytes);
+        self.files.push_back((Instant::now(), digest, bytes));
+        while self.bytes > FRESH_BYTES_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        self.bytes -= self.files.pop_front().map_or(0, |(_, _, bytes)| weight(&bytes));
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while self.files.front().is_some_and(|(since, ..)| now.duration_since(*since) >= FRESH_FOR) {
+            self.forget_oldest();
+        }
+        if self.files.is_empty() {
+            self.files.shrink_to_fit();
+        }
+    }
+
+    fn take(&mut self, digest: FileDigest) -> Option<Bytes> {
+        let at = self.files.iter().position(|(_, known, _)| *known == digest)?;
+        let (_, _, bytes) = self.files.remove(at)?;
+        self.bytes -= weight(&bytes);
+        Some(bytes)
+    }
+}
+
+/// What keeping these bytes costs: also an empty file takes a place.
+fn weight(bytes: &Bytes) -> usize {
+    bytes.len() + FRESH_PLACE_BYTES
+}
+
 impl Spool {
     /// Opens the spool in `dir`, removes what was being written when the process died, and every file for which
     /// `is_referenced` says no. Returns how many of the latter. Blocking.
@@ -113,6 +167,7 @@ impl Spool {
             disk_low,
             next_temp: AtomicU64::new(1),
             ledger: Mutex::default(),
+            fresh: Mutex::default(),
             durable_shards: Mutex::default(),
         };
         inner.disk.create_dir(&inner.temp_dir())?;
@@ -142,14 +197,13 @@ impl Spool {
         files_in(&self.0.dir)
     }
 
-    /// Begins a file.
+    /// Begins a file. The disk is not touched before the buffer is full or the file is finished.
     ///
     /// # Errors
-    /// [`SpoolError::Full`] and [`SpoolError::DiskLow`] when nothing more is taken; [`SpoolError::Io`].
+    /// [`SpoolError::Full`] and [`SpoolError::DiskLow`] when nothing more is taken.
     pub async fn create(&self) -> Result<SpoolWriter, SpoolError> {
-        let spool = self.clone();
-        let sink = blocking(move || spool.create_blocking()).await??;
-        Ok(SpoolWriter { work: Work::Idle(Box::new(sink), Vec::new()) })
+        self.0.check_room(0)?;
+        Ok(SpoolWriter { spool: self.clone(), work: Work::Idle(None, Vec::new()) })
     }
 
     pub(super) fn create_blocking(&self) -> Result<SpoolSink, SpoolError> {
@@ -167,9 +221,27 @@ impl Spool {
         Ok(sink)
     }
 
+    /// The file, begun if it was not yet, with these bytes at its end.
+    fn written(&self, sink: Option<Box<SpoolSink>>, bytes: &[u8]) -> Result<Box<SpoolSink>, SpoolError> {
+        let mut sink = match sink {
+            Some(sink) => sink,
+            None => Box::new(self.create_blocking()?),
+        };
+        if !bytes.is_empty() {
+            sink.write(bytes)?;
+        }
+        Ok(sink)
+    }
+
     /// Where the file with this digest lies, whether or not it is there.
     pub fn path(&self, digest: FileDigest) -> PathBuf {
         self.0.path(digest)
+    }
+
+    /// The bytes of a file that came in a moment ago, for whoever sends it on; once. They are those that were hashed for
+    /// its name, so that what is sent is what was received; whoever gets none reads the file and compares.
+    pub fn take_fresh(&self, digest: FileDigest) -> Option<Bytes> {
+        self.0.fresh().take(digest)
     }
 
     /// How many bytes of files there are, with those that are being written.
@@ -202,8 +274,10 @@ impl Spool {
         self.0.ledger().candidates.extend(digests);
     }
 
-    /// Removes the candidates that nobody needs. Returns how many. Blocking.
+    /// Removes the candidates that nobody needs, and forgets the bytes that nobody came for. Returns how many files it
+    /// removed. Blocking.
     pub(super) fn sweep(&self, is_referenced: impl Fn(FileDigest) -> Result<bool, StoreError>) -> u64 {
+        self.0.fresh().forget_old(Instant::now());
         let mut swept = 0;
         for digest in self.0.take_candidates(Instant::now()) {
             // Under the lock: nobody can begin to need the file between the question and the removal.
@@ -230,6 +304,9 @@ impl Spool {
 impl Inner {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
     fn temp_dir(&self) -> PathBuf {
         self.dir.join(TEMP_DIR)
@@ -421,16 +498,21 @@ impl Drop for SpoolSink {
 }
 
 /// One file on its way into the spool. Dropped unfinished, it leaves nothing behind.
+///
+/// To flush it means to wait for what is with the disk: only [`SpoolWriter::finish`] makes anything of it.
 pub struct SpoolWriter {
+    spool: Spool,
     work: Work,
 }
 
 /// The file and the emptied buffer, back from the blocking thread.
 type Rest = (Box<SpoolSink>, Vec<u8>);
 
-/// Writing and hashing happen on a blocking thread, a buffer at a time.
+/// Writing and hashing happen on a blocking thread, a buffer at a time. A hand-over to it costs more than the work on
+/// a small file, which is therefore begun, written and finished by one.
 enum Work {
-    Idle(Box<SpoolSink>, Vec<u8>),
+    /// The file, if it was begun, and what is gathered.
+    Idle(Option<Box<SpoolSink>>, Vec<u8>),
     Busy(JoinHandle<Result<Rest, SpoolError>>),
     Failed,
 }
@@ -443,22 +525,20 @@ impl SpoolWriter {
     /// # Errors
     /// [`SpoolError::Full`], [`SpoolError::DiskLow`], [`SpoolError::Io`]; nothing is left behind then.
     pub async fn finish(mut self) -> Result<SpoolFile, SpoolError> {
-        poll_fn(|cx| self.poll_drained(cx)).await?;
-        match std::mem::replace(&mut self.work, Work::Failed) {
-            Work::Idle(sink, _) => blocking(move || sink.finish()).await?,
-            Work::Busy(_) | Work::Failed => Err(failed_before().into()),
-        }
-    }
-
-    /// Ready when the buffer is with the disk.
-    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            match &self.work {
-                Work::Idle(_, buffer) if buffer.is_empty() => return Poll::Ready(Ok(())),
-                Work::Idle(..) => self.hand_over(),
-                Work::Busy(_) | Work::Failed => ready!(self.poll_idle(cx))?,
+        poll_fn(|cx| self.poll_idle(cx)).await?;
+        let Work::Idle(sink, mut buffer) = std::mem::replace(&mut self.work, Work::Failed) else {
+            return Err(failed_before().into());
+        };
+        let is_whole = sink.is_none();
+        blocking(move || {
+            let file = self.spool.written(sink, &buffer)?.finish()?;
+            if is_whole {
+                buffer.shrink_to_fit();
+                self.spool.0.fresh().keep(file.digest, buffer.into());
             }
-        }
+            Ok(file)
+        })
+        .await?
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -469,14 +549,15 @@ impl SpoolWriter {
         let done = ready!(Pin::new(handle).poll(cx));
         self.work = Work::Failed;
         let (sink, buffer) = done.map_err(io::Error::other)??;
-        self.work = Work::Idle(sink, buffer);
+        self.work = Work::Idle(Some(sink), buffer);
         Poll::Ready(Ok(()))
     }
 
     fn hand_over(&mut self) {
-        if let Work::Idle(mut sink, mut buffer) = std::mem::replace(&mut self.work, Work::Failed) {
+        if let Work::Idle(sink, mut buffer) = std::mem::replace(&mut self.work, Work::Failed) {
+            let spool = self.spool.clone();
             self.work = Work::Busy(tokio::task::spawn_blocking(move || {
-                sink.write(&buffer)?;
+                let sink = spool.written(sink, &buffer)?;
                 buffer.clear();
                 Ok((sink, buffer))
             }));
@@ -494,6 +575,9 @@ impl AsyncWrite for SpoolWriter {
             match &mut self.work {
                 Work::Idle(_, buffer) if buffer.len() < BUFFER_BYTES => {
                     let part = bytes.len().min(BUFFER_BYTES - buffer.len());
+                    if buffer.capacity() == 0 {
+                        buffer.reserve_exact(BUFFER_BYTES_FIRST.max(part));
+                    }
                     buffer.extend_from_slice(&bytes[..part]);
                     return Poll::Ready(Ok(part));
                 }
@@ -503,10 +587,10 @@ impl AsyncWrite for SpoolWriter {
         }
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_drained(cx)
+        self.poll_idle(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_drained(cx)
+        self.poll_idle(cx)
     }
 }
 
@@ -548,10 +632,29 @@ mod tests {
         let mut writer = spool.create().await.expect("begun");
         writer.write_all(&[1; BUFFER_BYTES + 5]).await.expect("written");
         writer.flush().await.expect("flushed");
-        assert_eq!(spool.bytes(), BUFFER_BYTES as u64 + 5);
+        assert_eq!(spool.bytes(), BUFFER_BYTES as u64, "the rest is gathered");
         drop(writer);
         assert_eq!(spool.bytes(), 0);
         assert_eq!(list_dir(&spool.0.temp_dir()).expect("listed"), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn the_bytes_of_a_small_file_are_at_hand_for_a_moment_and_once() {
+        let (_dir, spool, _) = opened(100 << 20);
+        let small = keep(&spool, b"a contract").await.expect("kept");
+        let large = keep(&spool, &vec![7; BUFFER_BYTES + 1]).await.expect("kept");
+        assert_eq!(spool.take_fresh(small.digest).as_deref(), Some(b"a contract".as_slice()));
+        assert_eq!(spool.take_fresh(small.digest), None);
+        assert_eq!(spool.take_fresh(large.digest), None);
+        let first = keep(&spool, &[0; BUFFER_BYTES]).await.expect("kept");
+        for byte in 1..=FRESH_BYTES_MAX / BUFFER_BYTES {
+            keep(&spool, &[byte as u8; BUFFER_BYTES]).await.expect("kept");
+        }
+        let held = spool.0.fresh().bytes;
+        assert!(held <= FRESH_BYTES_MAX && held > FRESH_BYTES_MAX - 2 * BUFFER_BYTES, "{held}");
+        assert_eq!(spool.take_fresh(first.digest), None, "the oldest made room");
+        spool.0.fresh().forget_old(Instant::now() + FRESH_FOR);
+        assert_eq!(spool.0.fresh().bytes, 0);
     }
 
     #[tokio::test]

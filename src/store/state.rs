@@ -13,8 +13,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// How many entries of one layer are looked at in one go.
+/// How many entries of one layer are looked at in one go, at most.
 const CHUNK: usize = 256;
+/// How many at first, where little is asked for: many questions are for the first of a range, and every entry that is
+/// looked at costs a copy of its key and a place in the reading of the view.
+const CHUNK_FIRST: usize = 16;
 
 /// What several layers together say of some keys; `None` = the key is not there.
 type Merged = BTreeMap<Vec<u8>, Option<Bytes>>;
@@ -169,8 +172,10 @@ impl State {
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError> {
         let mut found = Vec::new();
+        let mut chunk = limit.clamp(CHUNK_FIRST, CHUNK);
         while !range.is_empty() {
-            let (mut merged, mut horizon) = self.upper_part(staged, tree, &range);
+            let (mut merged, mut horizon) = self.upper_part(staged, tree, &range, chunk);
+            chunk = (chunk * 4).min(CHUNK);
             let view = self.view()?;
             let want = limit - found.len() + merged.len() + 1;
             let below = view.scan(tree, narrowed(&range, horizon.as_ref()).bounds(), range.direction, want);
@@ -191,7 +196,15 @@ impl State {
     }
 
     /// What the layers say of the beginning of the range, and how far that goes (`None` = to its end).
-    fn upper_part(&self, staged: Option<&Layer>, tree: Tree, range: &Range) -> (Merged, Option<Vec<u8>>) {
+    ///
+    /// Looks at up to `chunk` entries of each layer.
+    fn upper_part(
+        &self,
+        staged: Option<&Layer>,
+        tree: Tree,
+        range: &Range,
+        chunk: usize,
+    ) -> (Merged, Option<Vec<u8>>) {
         let mut merged = BTreeMap::new();
         let mut horizon: Option<Vec<u8>> = None;
         let overlay = self.overlay();
@@ -199,10 +212,10 @@ impl State {
             let (from, to) = range.bounds();
             let entries = layer.range(tree, from, to);
             let entries: Vec<_> = match range.direction {
-                Direction::Forward => entries.take(CHUNK).collect(),
-                Direction::Backward => entries.rev().take(CHUNK).collect(),
+                Direction::Forward => entries.take(chunk).collect(),
+                Direction::Backward => entries.rev().take(chunk).collect(),
             };
-            if entries.len() == CHUNK
+            if entries.len() == chunk
                 && let Some((last, _)) = entries.last()
                 && horizon.as_ref().is_none_or(|h| range.is_before(last, h))
             {

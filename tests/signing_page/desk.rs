@@ -158,7 +158,7 @@ impl SigningDesk for MemoryDesk {
 
     fn content(&self, task: &SigningTask) -> FileSource {
         let facts = task.unit.content;
-        FileSource { path: self.dir.path().join(facts.digest.to_hex()), facts }
+        FileSource::new(self.dir.path().join(facts.digest.to_hex()), facts)
     }
 
     fn submit<'a>(

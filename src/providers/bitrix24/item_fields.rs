@@ -247,7 +247,7 @@ mod tests {
         let path = dir.path().join("signed");
         std::fs::write(&path, b"%PDF-1.7").unwrap();
         let digest = FileDigest(Sha256::digest(b"%PDF-1.7").into());
-        FileSource { path, facts: SpoolFile { digest, size_bytes: 8 } }
+        FileSource::new(path, SpoolFile { digest, size_bytes: 8 })
     }
 
     fn state(kind: FieldKind, file_ids: &[u64]) -> FieldState {

@@ -8,11 +8,11 @@ use super::client::{Call, Caller, Client, Observed, Payload};
 use super::envelope;
 use super::error;
 use super::wire;
-use crate::domain::{Failure, FailureClass, FailureKind, Secret, SpoolFile, Text};
+use crate::domain::{Failure, FailureClass, FailureKind, Secret, Text};
 use crate::providers::http_client::{Accept, Answer, HttpClient, Opened, WireError};
 use crate::providers::redaction::Redactor;
 use crate::providers::remote::{Nature, Remote};
-use crate::providers::spool_io::{Coding, FileSource, FramedFile};
+use crate::providers::spool_io::{Coding, FileSource, FramedFile, Received};
 use crate::providers::url_rules::{AllowedOrigins, Origin};
 use reqwest::Url;
 use reqwest::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, REFERER};
@@ -34,8 +34,8 @@ const NAME_BYTES_MAX: usize = 255;
 /// A file that was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downloaded {
-    /// What its bytes are.
-    pub file: SpoolFile,
+    /// What came into the sink.
+    pub file: Received,
     /// The name that the portal gave it, without any path.
     pub name: Option<String>,
 }

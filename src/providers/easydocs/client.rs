@@ -6,11 +6,11 @@
 use super::callback::{self, CallbackStatus};
 use super::error::{self, misconfigured, misshapen};
 use super::settings::{CreateMode, DownloadFrom, Settings};
-use crate::domain::{Failure, FailureClass, FailureKind, SpoolFile, Text};
+use crate::domain::{Failure, FailureClass, FailureKind, Text};
 use crate::providers::http_client::{Accept, Answer, HttpClient, Opened, WireError};
 use crate::providers::redaction::Redactor;
 use crate::providers::remote::{Nature, Remote};
-use crate::providers::spool_io::{Coding, FileSource, FramedFile};
+use crate::providers::spool_io::{Coding, FileSource, FramedFile, Received};
 use crate::providers::url_rules::{AllowedOrigins, Origin, UrlRefused, checked, encode_segment};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Url};
@@ -187,7 +187,7 @@ impl Client {
         document_id: &str,
         file_url: Option<&str>,
         sink: &mut (dyn AsyncWrite + Unpin + Send),
-    ) -> Result<SpoolFile, Failure> {
+    ) -> Result<Received, Failure> {
         let mut place = self.place_of_file(document_id, file_url)?;
         for _ in 0..=REDIRECTS_MAX {
             let opened = self.open(place.clone()).await?;
@@ -212,7 +212,7 @@ impl Client {
         &self,
         opened: Opened,
         sink: &mut (dyn AsyncWrite + Unpin + Send),
-    ) -> Result<SpoolFile, Failure> {
+    ) -> Result<Received, Failure> {
         if opened.head.status != 200 {
             let answer = self.http.read_beginning(opened, REFUSAL_BYTES_MAX).await;
             return Err(self.refusal(&answer));

@@ -9,7 +9,7 @@ use crate::domain::Failure;
 use crate::providers::http_client::{Accept, Answer, HttpClient, WireError};
 use crate::providers::redaction::Redactor;
 use crate::providers::remote::{Nature, Remote};
-use crate::providers::spool_io::FramedFile;
+use crate::providers::spool_io::{FramedFile, Received};
 use crate::providers::url_rules::{AllowedOrigins, Origin, UrlRefused, checked};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, Url};
@@ -292,7 +292,7 @@ impl Client {
         mut place: Url,
         accept: Accept,
         sink: &mut (dyn AsyncWrite + Unpin + Send),
-    ) -> Result<Option<crate::domain::SpoolFile>, Failure> {
+    ) -> Result<Option<Received>, Failure> {
         for _ in 0..=REDIRECTS_MAX {
             let request = self.http.get(place.clone()).header(AUTHORIZATION, self.auth.clone());
             let opened = self.http.open(request.header(ACCEPT, "*/*"), 0).await;

@@ -5,9 +5,10 @@ use super::client::{Call, Client, Place, lacking};
 use super::settings::Version;
 use super::status::Status;
 use super::{ids, v1};
-use crate::domain::{Failure, SpoolFile, Text};
+use crate::domain::{Failure, Text};
 use crate::providers::http_client::Accept;
 use crate::providers::remote::Nature;
+use crate::providers::spool_io::Received;
 use serde_json::Value;
 use tokio::io::AsyncWrite;
 
@@ -15,7 +16,7 @@ use tokio::io::AsyncWrite;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fetched {
     /// The file is in the sink.
-    File(SpoolFile),
+    File(Received),
     /// The service has none: some documents were seen without a print form.
     Missing,
 }

@@ -7,9 +7,10 @@
 use super::client::{Call, Client, lacking};
 use super::outbox::moment;
 use super::{error, ids};
-use crate::domain::{Failure, FailureClass, FailureKind, SpoolFile, Text, Timestamp};
+use crate::domain::{Failure, FailureClass, FailureKind, Text, Timestamp};
 use crate::providers::http_client::Accept;
 use crate::providers::remote::{Nature, Remote};
+use crate::providers::spool_io::Received;
 use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::io::AsyncWrite;
@@ -71,7 +72,7 @@ impl Client {
         &self,
         link: &str,
         sink: &mut (dyn AsyncWrite + Unpin + Send),
-    ) -> Result<SpoolFile, Failure> {
+    ) -> Result<Received, Failure> {
         self.require(Call::GenerateContent)?;
         let place = self.files.check(link).map_err(|refused| Remote::Idocs.refused_url(&refused))?;
         let accept = Accept { bytes_max: self.settings.limits.content_bytes, starts_with: ZIP_BEGINNING };

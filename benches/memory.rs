@@ -1,10 +1,13 @@
 //! What the real binary needs: size on disk, memory at rest, with 100,000 documents that wait for signatures, the
-//! time to be ready again after SIGKILL with them, and memory while a file of 100 MB passes.
+//! time to be ready again after SIGKILL with them, the same with a million (part `million`, only when it is named:
+//! it takes many minutes and some 20 GB of disk), and memory while a file of 100 MB passes.
 #![allow(clippy::print_stdout, reason = "a bench reports to the console")]
 
 #[path = "../tests/support/mod.rs"]
 mod stage;
 mod support;
+#[path = "support/million.rs"]
+mod waiting;
 
 use edobridge::commands::wiring;
 use edobridge::config::{Config, Environment};
@@ -253,6 +256,9 @@ fn main() {
     }
     if is_wanted("dormant") {
         dormant(&mut targets);
+    }
+    if only.is_some() && is_wanted("million") {
+        waiting::million(&mut targets);
     }
     if is_wanted("file") {
         large_file(&mut targets);

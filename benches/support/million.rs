@@ -59,7 +59,8 @@ pub fn million(targets: &mut Targets) {
     report(targets, "after SIGKILL", took, at_rest(binary.child.id()));
     binary.kill();
 
-    std::fs::write(store_dir(&stage).join("OPEN"), "another-boot").expect("the mark of an open store is written");
+    std::fs::write(store_dir(&stage).join("OPEN"), "another-boot")
+        .expect("the mark of an open store is written");
     let (binary, took) = start(&stage, &settings());
     report(targets, "after a power cut", took, at_rest(binary.child.id()));
     binary.kill();
@@ -171,7 +172,8 @@ fn read_at_random(stage: &Stage, documents: u64) {
 fn ask(stage: &Stage, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
     let (address, token, len) = (stage.operator, &stage.secrets().operator, body.len());
     let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n");
-    let about = format!("Content-Type: application/json\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
+    let about =
+        format!("Content-Type: application/json\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
     request(address, &[head, about, body.to_owned()].concat())
 }
 

@@ -449,8 +449,7 @@ mod tests {
     }
 
     fn put(view: &View, tree: Tree, key: Vec<u8>, value: Bytes) {
-        view.write(tree, std::iter::once((key.as_slice(), Some(&value))))
-            .expect("written");
+        view.write(tree, std::iter::once((key.as_slice(), Some(&value)))).expect("written");
     }
 
     fn del(view: &View, tree: Tree, key: &[u8]) {
@@ -493,7 +492,9 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory for the test");
             let view = View::open(&dir.path().join("view"), 1 << 20).expect("a fresh view opens");
             let low = Arc::new(AtomicBool::new(false));
-            let spool = Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |_| Ok(std::collections::HashSet::new()));
+            let spool = Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |_| {
+                Ok(std::collections::HashSet::new())
+            });
             let bench =
                 Self { _dir: dir, view, spool: spool.expect("opened").0, counters: Counters::default() };
             bench.filled()

@@ -136,8 +136,10 @@ impl Spool {
         shards.retain(|path| path.is_dir() && !path.ends_with(TEMP_DIR));
         let share = shards.len().div_ceil(STOCK_TAKERS).max(1);
         let stocks = std::thread::scope(|scope| {
-            let count = |part: &[PathBuf]| part.iter().map(|shard| self.0.count_shard(shard, referenced)).sum();
-            let takers = shards.chunks(share).map(|part| scope.spawn(move || count(part))).collect::<Vec<_>>();
+            let count =
+                |part: &[PathBuf]| part.iter().map(|shard| self.0.count_shard(shard, referenced)).sum();
+            let takers =
+                shards.chunks(share).map(|part| scope.spawn(move || count(part))).collect::<Vec<_>>();
             let outcome = |taker: std::thread::ScopedJoinHandle<'_, io::Result<Stock>>| {
                 taker.join().map_err(|_| io::Error::other("counting the spool panicked"))?
             };
@@ -572,7 +574,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory for the test");
         let low = Arc::new(AtomicBool::new(false));
         let opened =
-            Spool::open(&dir.path().join("spool"), Disk::real(), bytes_max, Arc::clone(&low), |_| Ok(HashSet::new()));
+            Spool::open(&dir.path().join("spool"), Disk::real(), bytes_max, Arc::clone(&low), |_| {
+                Ok(HashSet::new())
+            });
         (dir, opened.expect("it opens").0, low)
     }
 

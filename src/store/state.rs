@@ -201,7 +201,11 @@ impl State {
                 }
             }
         }
-        let below = |key: &[u8], _: &[u8]| if overlay.get(tree, key).is_none() { visit(key) };
+        let below = |key: &[u8], _: &[u8]| {
+            if overlay.get(tree, key).is_none() {
+                visit(key)
+            }
+        };
         self.view()?.each_small(tree, &mut { below }).map_err(|e| self.view_failed(e))
     }
 

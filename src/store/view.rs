@@ -5,8 +5,8 @@
 //!
 //! # What was measured on sled 0.34.7, and what follows
 //! * A leaf holds 8 to 16 entries whatever their size, and each page costs 200 to 500 bytes of memory for ever.
-//!   So the fewer entries the better: the history of a saga is packed, sixteen revisions to an entry, and the small
-//!   pairs of the indexes are packed into buckets ([`bucket`]), some thirty to an entry. See [`Form`].
+//!   So the fewer entries the better: what every document has is packed into buckets ([`bucket`]), some thirty pairs of
+//!   an index, or some records, to an entry. See [`Form`]. An entry that is written costs some 12 us whatever its size.
 //! * The cache's bound counts only accesses that have gone through a shard's queue; a queue is looked at when
 //!   its 64 places are full, and there are 256 shards. So up to 16,000 leaves lie in memory uncounted (20,000
 //!   random reads: 45 MiB more, with a cache of 1 MiB as with one of 16). Reading a key [`TOUCHES`] times fills
@@ -33,16 +33,11 @@ const TOUCHES: usize = 4;
 const TOUCHES_HEAVY: usize = 16;
 /// The same when a tree with large leaves is read from end to end, where each leaf comes once.
 const TOUCHES_SCAN: usize = 32;
-/// How many revisions of one saga share an entry.
-const PACK_BITS: u32 = 4;
-/// Bytes of a packed history key: saga, revision without its last bits.
-const PACKED_KEY_BYTES: usize = 24;
-/// Bytes before each value in a pack: last bits of the revision, index, length.
-const PACK_ITEM_BYTES: usize = 7;
-
-/// About how many bytes a bucket has at most: an edit writes all of it, and the fewer there are the less memory they
-/// take.
+/// About how many bytes a bucket has at most: an edit writes all of it, and the fewer there are the less memory and time
+/// they take.
 const BUCKET_BYTES: usize = 1 << 10;
+/// The same where pairs are larger.
+const BUCKET_BYTES_HEAVY: usize = 2 << 10;
 /// The version of how pairs lie in the view; that of before it was written was 1. A view of another version is made anew,
 /// by older programs as well.
 const VERSION: u8 = 2;
@@ -100,20 +95,18 @@ pub(super) enum Owner {
 enum Form {
     /// Each is an entry.
     Plain,
-    /// Sixteen revisions of a saga are an entry.
-    Packs,
-    /// Small ones, many to an entry.
-    Buckets,
+    /// Many to an entry, of about so many bytes.
+    Buckets(usize),
 }
 
-/// The indexes that every document has are in buckets. What is gone again within seconds, what is large, and what there
-/// are few of is not.
+/// What every document has is in buckets. What is gone again within seconds, and what there are few of, is not.
 const fn form(tree: Tree) -> Form {
     match tree {
-        Tree::History => Form::Packs,
-        Tree::Timer | Tree::Step | Tree::Claim | Tree::SagaClaims | Tree::SpoolRef => Form::Buckets,
+        Tree::Saga | Tree::History => Form::Buckets(BUCKET_BYTES_HEAVY),
+        Tree::Timer | Tree::Step | Tree::Claim | Tree::SagaClaims | Tree::SpoolRef => {
+            Form::Buckets(BUCKET_BYTES)
+        }
         Tree::Meta
-        | Tree::Saga
         | Tree::Outbox
         | Tree::Notice
         | Tree::Parked
@@ -168,12 +161,7 @@ impl View {
                 touch(sled, tree, key)?;
                 Ok(sled.get(key)?.map(bytes))
             }),
-            Form::Packs => {
-                let only = (Bound::Included(key), Bound::Included(key));
-                let wanted = self.scan(tree, only, Direction::Forward, 1)?;
-                Ok(wanted.into_iter().next().map(|(_, value)| value))
-            }
-            Form::Buckets => {
+            Form::Buckets(_) => {
                 let found = guarded(|| bucket_of(sled, key))?;
                 let Some((first, bucket)) = found else { return Ok(None) };
                 guarded(|| touch(sled, tree, &first))?;
@@ -195,8 +183,7 @@ impl View {
         }
         match form(tree) {
             Form::Plain => self.scan_plain(tree, bounds, direction, limit),
-            Form::Packs => self.scan_packed(bounds, direction, limit),
-            Form::Buckets => match direction {
+            Form::Buckets(_) => match direction {
                 Direction::Forward => self.scan_buckets(tree, bounds, limit),
                 Direction::Backward => self.scan_buckets_backward(tree, bounds, limit),
             },
@@ -219,37 +206,6 @@ impl View {
         Ok(pairs)
     }
 
-    fn scan_packed(
-        &self,
-        bounds: Bounds<'_>,
-        direction: Direction,
-        limit: usize,
-    ) -> Result<Vec<Pair>, ViewError> {
-        let sled = &self.trees[Tree::History.index()];
-        let packed = (packed_bound(bounds.0), packed_bound(bounds.1));
-        let (mut pairs, mut packs) = (Vec::new(), 0);
-        let mut iter = guarded(|| Ok(sled.range::<Vec<u8>, _>(packed)))?;
-        while pairs.len() < limit {
-            let next = guarded(|| match direction {
-                Direction::Forward => iter.next().transpose(),
-                Direction::Backward => iter.next_back().transpose(),
-            })?;
-            let Some((key, pack)) = next else { break };
-            if packs % 4 == 0 {
-                guarded(|| touch_times(sled, &key, TOUCHES_SCAN))?;
-            }
-            packs += 1;
-            let mut items = unpack(&key, &pack)?;
-            items.retain(|(key, _)| contains(bounds, key));
-            if direction == Direction::Backward {
-                items.reverse();
-            }
-            pairs.extend(items);
-        }
-        pairs.truncate(limit);
-        Ok(pairs)
-    }
-
     fn scan_buckets(&self, tree: Tree, bounds: Bounds<'_>, limit: usize) -> Result<Vec<Pair>, ViewError> {
         let mut pairs = Vec::new();
         self.each_bucket(tree, bounds, &mut |bucket, end| {
@@ -269,7 +225,7 @@ impl View {
 
     /// Gives every pair of a tree in buckets to `visit`, in order.
     pub fn each_small(&self, tree: Tree, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), ViewError> {
-        debug_assert_eq!(form(tree), Form::Buckets);
+        debug_assert!(matches!(form(tree), Form::Buckets(_)));
         self.each_bucket(tree, (Bound::Unbounded, Bound::Unbounded), &mut |bucket, end| {
             let mut items = Items::of(bucket);
             while let Some(value) = items.next()? {
@@ -363,10 +319,8 @@ impl View {
         tree: Tree,
         entries: impl Iterator<Item = (&'a [u8], Option<&'a Bytes>)>,
     ) -> Result<(), ViewError> {
-        match form(tree) {
-            Form::Packs => return self.write_packed(entries),
-            Form::Buckets => return self.write_buckets(tree, entries),
-            Form::Plain => {}
+        if let Form::Buckets(room) = form(tree) {
+            return self.write_buckets(tree, room, entries);
         }
         let sled = &self.trees[tree.index()];
         for (key, value) in entries {
@@ -378,6 +332,7 @@ impl View {
     fn write_buckets<'a>(
         &self,
         tree: Tree,
+        room: usize,
         entries: impl Iterator<Item = Edit<'a>>,
     ) -> Result<(), ViewError> {
         let sled = &self.trees[tree.index()];
@@ -389,7 +344,7 @@ impl View {
             while let Some(edit) = entries.next_if(is_here) {
                 edits.push(edit);
             }
-            self.edit_bucket(tree, &place, &edits)?;
+            self.edit_bucket(tree, room, &place, &edits)?;
         }
         Ok(())
     }
@@ -397,11 +352,12 @@ impl View {
     fn edit_bucket(
         &self,
         tree: Tree,
+        room: usize,
         place: &Place,
         edits: &[Edit<'_>],
     ) -> Result<(), ViewError> {
         let sled = &self.trees[tree.index()];
-        let pieces = bucket::edited(&place.bucket, place.end.as_deref(), edits, BUCKET_BYTES);
+        let pieces = bucket::edited(&place.bucket, place.end.as_deref(), edits, room);
         let pieces = pieces.map_err(damaged)?;
         let Some((head, rest)) = pieces.split_first() else { return self.remove_bucket(tree, &place.first) };
         // The last first, and the head at the end: so at each moment every item lies in exactly one bucket that counts.
@@ -435,32 +391,6 @@ impl View {
             let sled = &self.trees[entry.tree.index()];
             guarded(|| sled.insert(&entry.key, entry.value.as_ref()).map(drop))
         })
-    }
-
-    fn write_packed<'a>(
-        &self,
-        entries: impl Iterator<Item = (&'a [u8], Option<&'a Bytes>)>,
-    ) -> Result<(), ViewError> {
-        let mut group: Option<(Vec<u8>, Vec<Change<'a>>)> = None;
-        for (key, value) in entries {
-            let (packed, suffix) = split_history(key)?;
-            match &mut group {
-                Some((open, changes)) if *open == packed => changes.push((suffix, value)),
-                Some(_) | None => {
-                    if let Some((done, changes)) = group.replace((packed, vec![(suffix, value)])) {
-                        self.write_pack(&done, &changes)?;
-                    }
-                }
-            }
-        }
-        group.map_or(Ok(()), |(packed, changes)| self.write_pack(&packed, &changes))
-    }
-
-    fn write_pack(&self, packed: &[u8], changes: &[Change<'_>]) -> Result<(), ViewError> {
-        let sled = &self.trees[Tree::History.index()];
-        let old = guarded(|| sled.get(packed))?;
-        let pack = repack(packed, old.as_deref(), changes)?;
-        guarded(|| put(sled, Tree::History, packed, (!pack.is_empty()).then_some(&pack)))
     }
 
     /// Makes everything that was applied durable: sled's flush reaches only the kernel (it never calls
@@ -595,12 +525,7 @@ fn touch_times(sled: &sled::Tree, key: &[u8], times: usize) -> sled::Result<()> 
     Ok(())
 }
 
-fn put(
-    sled: &sled::Tree,
-    tree: Tree,
-    key: &[u8],
-    value: Option<&[u8]>,
-) -> sled::Result<()> {
+fn put(sled: &sled::Tree, tree: Tree, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
     #[cfg(test)]
     stop::here()?;
     match value {
@@ -659,82 +584,6 @@ fn is_empty((from, to): Bounds<'_>) -> bool {
     }
 }
 
-// --- packed history -------------------------------------------------------------------------------------------
-
-/// One change inside a pack: what follows the packed key, and the value.
-type Change<'a> = ([u8; 3], Option<&'a Bytes>);
-
-/// The packed key and the rest of a key of HISTORY (saga 16, revision 8, index 2).
-fn split_history(key: &[u8]) -> Result<(Vec<u8>, [u8; 3]), ViewError> {
-    let key: &[u8; 26] =
-        key.try_into().map_err(|_| ViewError::Failed("a history key of another length".into()))?;
-    let (packed, low) = pack_key(key[..24].try_into().expect("24 of 26 bytes"));
-    Ok((packed.to_vec(), [low, key[24], key[25]]))
-}
-
-fn pack_key(saga_and_revision: [u8; 24]) -> ([u8; PACKED_KEY_BYTES], u8) {
-    let mut packed = saga_and_revision;
-    let mut revision = [0; 8];
-    revision.copy_from_slice(&packed[16..]);
-    let revision = u64::from_be_bytes(revision);
-    packed[16..].copy_from_slice(&(revision >> PACK_BITS).to_be_bytes());
-    let low = u8::try_from(revision & ((1 << PACK_BITS) - 1)).expect("PACK_BITS are fewer than eight");
-    (packed, low)
-}
-
-/// The bound of the packs that may hold keys within the bound. Both sides include their pack.
-fn packed_bound(bound: Bound<&[u8]>) -> Bound<Vec<u8>> {
-    let (Bound::Included(key) | Bound::Excluded(key)) = bound else { return Bound::Unbounded };
-    let Some(head) = key.first_chunk::<24>() else { return Bound::Included(key.to_vec()) };
-    Bound::Included(pack_key(*head).0.to_vec())
-}
-
-fn unpack(packed: &[u8], mut pack: &[u8]) -> Result<Vec<Pair>, ViewError> {
-    let damaged = || ViewError::Failed("a pack of history is damaged".into());
-    let head: &[u8; PACKED_KEY_BYTES] = packed.try_into().map_err(|_| damaged())?;
-    let mut group = [0; 8];
-    group.copy_from_slice(&head[16..]);
-    let group = u64::from_be_bytes(group) << PACK_BITS;
-    let mut items = Vec::new();
-    while !pack.is_empty() {
-        let (item, rest) = pack.split_first_chunk::<PACK_ITEM_BYTES>().ok_or_else(damaged)?;
-        let len = u32::from_le_bytes([item[3], item[4], item[5], item[6]]) as usize;
-        let value = rest.get(..len).ok_or_else(damaged)?;
-        let revision = group | u64::from(item[0]);
-        let key = [&head[..16], &revision.to_be_bytes(), &item[1..3]].concat();
-        items.push((key, Bytes::copy_from_slice(value)));
-        pack = &rest[len..];
-    }
-    Ok(items)
-}
-
-/// The pack after the changes; empty if nothing is left.
-fn repack(packed: &[u8], old: Option<&[u8]>, changes: &[Change<'_>]) -> Result<Vec<u8>, ViewError> {
-    let old = old.map_or(Ok(Vec::new()), |old| unpack(packed, old))?;
-    let mut items: std::collections::BTreeMap<[u8; 3], Bytes> = std::collections::BTreeMap::new();
-    for (key, value) in old {
-        items.insert(split_history(&key)?.1, value);
-    }
-    for (suffix, value) in changes {
-        match value {
-            Some(value) => items.insert(*suffix, (*value).clone()),
-            None => items.remove(suffix),
-        };
-    }
-    let mut pack = Vec::new();
-    items.iter().try_for_each(|(suffix, value)| put_item(&mut pack, *suffix, value))?;
-    Ok(pack)
-}
-
-fn put_item(pack: &mut Vec<u8>, suffix: [u8; 3], value: &[u8]) -> Result<(), ViewError> {
-    let len =
-        u32::try_from(value.len()).map_err(|_| ViewError::Failed("a history line is too large".into()))?;
-    pack.extend_from_slice(&suffix);
-    pack.extend_from_slice(&len.to_le_bytes());
-    pack.extend_from_slice(value);
-    Ok(())
-}
-
 // --- loading --------------------------------------------------------------------------------------------------
 
 /// An entry of sled, ready to be put into an empty view.
@@ -754,8 +603,6 @@ pub(super) struct Packer {
     /// The bucket that is being filled, and whether another of this tree was before it.
     bucket: Builder,
     is_later: bool,
-    /// The pack that is being filled.
-    pack: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Packer {
@@ -778,9 +625,8 @@ impl Packer {
         }
         match form(tree) {
             Form::Plain => out.push(Packed { tree, key: key.clone(), value }),
-            Form::Packs => self.push_packed(&key, &value, out)?,
-            Form::Buckets => {
-                if !self.bucket.has_room(BUCKET_BYTES, &key, &value) {
+            Form::Buckets(room) => {
+                if !self.bucket.has_room(room, &key, &value) {
                     self.end_bucket(tree, out);
                 }
                 self.bucket.push(&key, &value);
@@ -794,18 +640,8 @@ impl Packer {
     pub fn finish(&mut self, out: &mut Vec<Packed>) {
         if let Some((tree, _)) = self.last.take() {
             self.end_bucket(tree, out);
-            self.end_pack(out);
         }
         self.is_later = false;
-    }
-
-    fn push_packed(&mut self, key: &[u8], value: &Bytes, out: &mut Vec<Packed>) -> Result<(), ViewError> {
-        let (packed, suffix) = split_history(key)?;
-        if self.pack.as_ref().is_none_or(|(open, _)| *open != packed) {
-            self.end_pack(out);
-        }
-        let (_, pack) = self.pack.get_or_insert_with(|| (packed, Vec::new()));
-        put_item(pack, suffix, value)
     }
 
     fn end_bucket(&mut self, tree: Tree, out: &mut Vec<Packed>) {
@@ -813,12 +649,6 @@ impl Packer {
             // The first bucket holds whatever lies below the others.
             let key = if std::mem::replace(&mut self.is_later, true) { piece.first } else { Vec::new() };
             out.push(Packed { tree, key, value: piece.bytes.into() });
-        }
-    }
-
-    fn end_pack(&mut self, out: &mut Vec<Packed>) {
-        if let Some((key, pack)) = self.pack.take() {
-            out.push(Packed { tree: Tree::History, key, value: pack.into() });
         }
     }
 }
@@ -877,7 +707,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_the_last_line_of_a_pack_removes_the_pack() {
+    fn removing_the_last_line_of_a_bucket_removes_the_bucket() {
         let (_dir, view) = opened();
         let key = keys::history(SagaId::from_u128(1), 3, 0);
         view.apply(&layer(&[(Tree::History, key.clone(), line("x"))])).expect("applied");

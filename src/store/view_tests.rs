@@ -64,7 +64,8 @@ fn changes() -> impl Strategy<Value = Vec<Vec<(u16, Option<u8>)>>> {
     let change = (0u16..3_000, prop_oneof![3 => (0u8..90).prop_map(Some), 1 => Just(None)]);
     // many at once, few at once, and neighbours, so that buckets are cut, edited and emptied
     let scattered = proptest::collection::vec(change, 1..400);
-    let cleared = (0u16..3_000, 1u16..900).prop_map(|(from, len)| (from..from + len).map(|n| (n, None)).collect());
+    let cleared =
+        (0u16..3_000, 1u16..900).prop_map(|(from, len)| (from..from + len).map(|n| (n, None)).collect());
     let filled = (0u16..3_000, 1u16..300, 0u8..60)
         .prop_map(|(from, len, value)| (from..from + len).map(|n| (n, Some(value))).collect());
     proptest::collection::vec(prop_oneof![scattered, cleared, filled], 1..14)
@@ -193,7 +194,8 @@ fn what_a_kill_left_beyond_the_end_of_a_bucket_never_counts_again() {
     let (_dir, view, mut model) = cut_in_two();
     assert!(agrees(&view, Tree::Claim, &model));
     let second = view.trees[Tree::Claim.index()].last().expect("read").expect("a bucket").0;
-    let gone: Vec<(u16, Option<u8>)> = (0..60).filter(|n| key(*n)[..] >= *second).map(|n| (n, None)).collect();
+    let gone: Vec<(u16, Option<u8>)> =
+        (0..60).filter(|n| key(*n)[..] >= *second).map(|n| (n, None)).collect();
     let layer = layer_of(Tree::Claim, &gone);
     view.apply(&layer).expect("applied");
     take_in(&mut model, &layer, Tree::Claim);

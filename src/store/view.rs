@@ -38,6 +38,9 @@ const TOUCHES_SCAN: usize = 32;
 const BUCKET_BYTES: usize = 1 << 10;
 /// The same where pairs are larger.
 const BUCKET_BYTES_HEAVY: usize = 2 << 10;
+/// How much larger buckets are that are loaded from a snapshot: most of them are not changed for long, and the first
+/// edit cuts them.
+const LOADED: usize = 2;
 /// The version of how pairs lie in the view; that of before it was written was 1. A view of another version is made anew,
 /// by older programs as well.
 const VERSION: u8 = 2;
@@ -626,7 +629,7 @@ impl Packer {
         match form(tree) {
             Form::Plain => out.push(Packed { tree, key: key.clone(), value }),
             Form::Buckets(room) => {
-                if !self.bucket.has_room(room, &key, &value) {
+                if !self.bucket.has_room(LOADED * room, &key, &value) {
                     self.end_bucket(tree, out);
                 }
                 self.bucket.push(&key, &value);

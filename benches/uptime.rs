@@ -26,8 +26,8 @@ use support::load::{self, Webhook};
 use support::process::{self, OwnServer};
 use support::remotes::{self, Counts};
 
-/// Hours between two looks.
-const LOOK_HOURS: u64 = 6;
+/// Hours between two lines of the output.
+const SHOWN_HOURS: u64 = 6;
 /// Ids of source files; the copies that come back have others.
 const FIRST_FILE: u64 = 1_000_000;
 
@@ -96,6 +96,18 @@ struct Look {
     documents: u64,
 }
 
+/// What the store consists of, each part with what it has on the disk.
+fn parts_of(path: &Path) -> String {
+    let Ok(entries) = std::fs::read_dir(path) else { return String::new() };
+    let mut parts: Vec<(String, u64)> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), directory_bytes(&entry.path())))
+        .collect();
+    parts.sort();
+    parts.iter().map(|(name, bytes)| format!("  {name} {}", mebibytes(*bytes))).collect()
+}
+
 fn directory_bytes(path: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(path) else { return 0 };
     entries
@@ -123,6 +135,7 @@ fn documents_on_record(stage: &Stage) -> u64 {
     steps.iter().filter_map(|step| step["count"].as_u64()).sum()
 }
 
+/// Each hour is looked at, because the directory rises and falls with each snapshot; every sixth is shown.
 fn look(stage: &Stage, server: &OwnServer, hour: u64) -> Look {
     let found = Look {
         hour,
@@ -130,13 +143,16 @@ fn look(stage: &Stage, server: &OwnServer, hour: u64) -> Look {
         directory: directory_bytes(&stage.data_dir()),
         documents: documents_on_record(stage),
     };
-    println!(
-        "  hour {:>3}   resident {:>10}   data directory {:>10}   documents on record {:>6}",
-        found.hour,
-        mebibytes(found.resident),
-        mebibytes(found.directory),
-        found.documents
-    );
+    if hour.is_multiple_of(SHOWN_HOURS) {
+        println!(
+            "  hour {:>3}   resident {:>10}   data directory {:>10}   documents on record {:>6}  {}",
+            found.hour,
+            mebibytes(found.resident),
+            mebibytes(found.directory),
+            found.documents,
+            parts_of(&stage.data_dir().join("store"))
+        );
+    }
     found
 }
 
@@ -169,9 +185,7 @@ fn main() {
         let sent = actix::System::new().block_on(sent).expect("the service takes events all the time");
         assert_eq!(sent.refused, 0, "every event is taken");
         std::thread::sleep(hour.mul_f64(n as f64).saturating_sub(since.elapsed()));
-        if n.is_multiple_of(LOOK_HOURS) {
-            looks.push(look(&stage, &server, n));
-        }
+        looks.push(look(&stage, &server, n));
     }
     let sent = last_file - FIRST_FILE;
     let counts = || Counts::of(&get(world.address, "/counts").expect("the remotes answer").1);

@@ -5,6 +5,9 @@
 mod support;
 mod wire;
 
+#[path = "backup/older_binary.rs"]
+mod older_binary;
+
 use edobridge::commands::wiring;
 use edobridge::config::{Config, Environment};
 use edobridge::sandbox::callbacks::CallbackPolicy;

@@ -1,18 +1,22 @@
 //! Every write, every crash: a document's life through the store, whose files (those of sled included) lie behind a
 //! layer that sees every change. For each of the W changes and syncs, what a power cut or a death at that moment leaves
 //! is made anew by the strictest rules of POSIX, opened, and compared with what was acknowledged before it. And each
-//! of the W is made to fail: disk full, I/O error, read-only.
+//! of the W is made to fail: disk full, I/O error, read-only. Then the same with the real binary and its W, and a second
+//! cut during the recovery from the first.
 //!
 //! The layer stands between the program and the C library, so it sees what is done through that; a test compares the
 //! files of the whole life with those that the trace explains, so nothing gets past it unseen.
 //!
-//! By default every cut is judged in all four ways, and every change fails in one way, in turn. With
-//! `EDOBRIDGE_EVERY_WRITE=all` reordering is tried with several seeds, and every change fails in every way.
-//! `EDOBRIDGE_EVERY_WRITE_AT=n` judges the cut after change n, or lets change n fail, alone.
+//! By default every cut is judged in all four ways, and every change fails in one way, in turn; of the real binary every
+//! fourth change, and of two cuts every so many-th. With `EDOBRIDGE_EVERY_WRITE=all` reordering is tried with several
+//! seeds, every change fails in every way, that of the real binary too (8 minutes on 2 cores), and no first or second cut
+//! is left out, each in one way (20 minutes). `EDOBRIDGE_EVERY_WRITE_AT=n` judges the cut after change n, or lets change
+//! n fail, alone.
 #![allow(clippy::print_stdout, reason = "what was counted is shown")]
 
 mod counts;
 mod support;
+mod wire;
 
 #[path = "every_write/cuts.rs"]
 mod cuts;
@@ -24,12 +28,16 @@ mod judge;
 mod life;
 #[path = "every_write/play.rs"]
 mod play;
+#[path = "every_write/second_cut.rs"]
+mod second_cut;
 #[path = "every_write/service.rs"]
 mod service;
+#[path = "every_write/service_faults.rs"]
+mod service_faults;
 #[path = "every_write/trace.rs"]
 mod trace;
 
-use cuts::{Left, Tally, judge_cuts};
+use cuts::{Begun, Left, Tally, judge_cuts};
 use image::{Cut, Image, Syncs};
 use judge::{Judge, Told, Verdict};
 use life::Session;
@@ -139,7 +147,8 @@ fn judge_life(lines: &[Line], life: &[Session], syncs: Syncs, cuts: &[Cut]) -> T
     let deeds = life::deeds(life);
     judge_cuts(
         lines,
-        syncs,
+        Begun::with(syncs),
+        only(),
         |_| cuts.to_vec(),
         Told::hear,
         || {
@@ -231,6 +240,57 @@ fn a_store_that_is_damaged_is_refused_in_clear_words_and_its_backup_brings_it_ba
         }
         other => panic!("{other:?}"),
     }
+}
+
+// --- two cuts --------------------------------------------------------------------------------------------------
+
+/// The child of the test below: recovers from a cut behind the layer.
+#[test]
+fn child_that_recovers() {
+    if let (Some(root), Some(boot)) = (variable("EVERY_WRITE_ROOT"), variable("EVERY_WRITE_BOOT")) {
+        second_cut::recover(Path::new(&root), &boot);
+    }
+}
+
+/// After every so many-th change there is a first cut, in the ordinary run.
+const FIRST_CUTS: usize = 20;
+/// And during the recovery from it a second one, after every so many-th.
+const SECOND_CUTS: usize = 5;
+
+/// The way of cutting whose turn it is: with a step that meets all of them.
+fn in_turn(number: usize, step: usize, shift: usize) -> Option<Cut> {
+    let is_chosen = is_whole() || number % step == shift % step;
+    let turn = if is_whole() { number + shift } else { number / step + shift };
+    is_chosen.then(|| Cut::ALL[turn % Cut::ALL.len()])
+}
+
+#[test]
+fn a_cut_during_the_recovery_from_a_cut_loses_nothing_either() {
+    let began = Instant::now();
+    let played = Played::play("whole", Manner::Recover, None);
+    assert!(played.output.status.success(), "{}", played.words());
+    let firsts = second_cut::firsts(&played.lines, |number| match only() {
+        Some(only) => (only == number).then(|| Cut::ALL[number % Cut::ALL.len()]),
+        None => in_turn(number, FIRST_CUTS, FIRST_CUTS / 2),
+    });
+    let mut tally = Tally::default();
+    for (n, first) in firsts.iter().enumerate() {
+        let ground = played.ground.path().join(format!("recovery-{n}"));
+        let cuts = |number| in_turn(number, SECOND_CUTS, n).into_iter().collect();
+        tally.add(second_cut::judge(first, &ground, Syncs::Honest, cuts));
+    }
+    println!("two cuts: {} recoveries, all in {:?}", firsts.len(), began.elapsed());
+    tally.print();
+    tally.assert_clean();
+    // A journal whose syncs do nothing, during the recovery only.
+    let first = &firsts[firsts.len() / 2];
+    let ground = played.ground.path().join("control");
+    let control = second_cut::judge(first, &ground, Syncs::JournalLies, |_| vec![Cut::Dropped]);
+    let missing = control.wrong.iter().filter(|what| what.contains("between two cuts is missing")).count();
+    println!("  with a journal whose syncs do nothing, {missing} second cuts are found out");
+    assert!(missing > 0, "it was not noticed: {:?}", control.wrong);
+    let opened: usize = tally.by_cut.values().map(|counts| counts.opened).sum();
+    assert!(only().is_some() || opened > 100, "too few to prove anything: {opened}");
 }
 
 // --- faults ----------------------------------------------------------------------------------------------------
@@ -381,12 +441,88 @@ fn what_the_real_binary_said_to_anyone_is_known_after_a_cut_at_any_write() {
 fn judge_service(served: &Served, syncs: Syncs, cuts: &[Cut]) -> Tally {
     judge_cuts(
         &served.lines,
-        syncs,
+        Begun::with(syncs),
+        only(),
         |_| cuts.to_vec(),
         Said::hear,
         || {
-            let witness = Witness::new(served);
+            let witness = Witness::new(&served.options);
             move |left: &Left<Said>, dir: &Path| witness.judge(left, dir)
         },
     )
+}
+
+/// Services at the same time: most of such a life is waiting as well.
+const SERVICES: usize = 8;
+/// Every so many-th change fails, in the ordinary run.
+const STEP: u32 = 4;
+
+/// Each change with each fault, or every so many-th with one of them; what comes after takes turns.
+fn service_cases(writes: usize) -> Vec<service_faults::Case> {
+    use service_faults::{After, Case};
+    const AFTER: [After; 3] = [After::Mended, After::PowerCut, After::Killed];
+    let numbers = 1..=u32::try_from(writes).expect("few");
+    let is_chosen = |n: &u32| match only() {
+        Some(only) => only == *n as usize,
+        None => is_whole() || n % STEP == STEP / 2,
+    };
+    let chosen = numbers.filter(is_chosen).enumerate();
+    let cases = chosen.flat_map(|(turn, number)| {
+        let faults: Vec<Fault> = match is_whole() || only().is_some() {
+            true => Fault::ALL.to_vec(),
+            false => vec![Fault::ALL[turn % Fault::ALL.len()]],
+        };
+        faults.into_iter().enumerate().map(move |(n, fault)| {
+            let after = AFTER[(turn + n) % AFTER.len()];
+            Case { number, fault, after }
+        })
+    });
+    cases.collect()
+}
+
+#[test]
+fn whichever_write_of_the_real_binary_fails_it_says_so_and_all_comes_to_its_end() {
+    use service_faults::{After, Case, Suffered};
+    let began = Instant::now();
+    let clean = service::serve();
+    let writes = changes(&clean.lines);
+    let cases = Mutex::new(service_cases(writes).into_iter());
+    let suffered = Mutex::new(BTreeMap::<Fault, Suffered>::new());
+    let wrong = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..SERVICES {
+            scope.spawn(|| {
+                while let Some(case) = { cases.lock().expect("no panic").next() } {
+                    match service_faults::suffer(case) {
+                        Ok(one) => {
+                            suffered.lock().expect("no panic").entry(case.fault).or_default().add(&one);
+                        }
+                        Err(what) => {
+                            wrong.lock().expect("no panic").push(format!("{}: {what}", case.name()));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (suffered, wrong) = (suffered.into_inner().expect("no panic"), wrong.into_inner().expect("no panic"));
+    println!("every fault of the real binary: W = {writes}, all in {:?}", began.elapsed());
+    let mut all = Suffered::default();
+    for (fault, one) in &suffered {
+        println!("  {:<24} {one:?}", fault.name());
+        all.add(one);
+    }
+    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    // A disk that hushes its failures up: the judge must see what is not there.
+    let answers = service_faults::before_answers(&clean.lines);
+    assert!(answers.len() >= 2, "the clean run says nothing: {answers:?}");
+    for number in answers.into_iter().take(2).map(|number| number.saturating_sub(8)) {
+        let case = Case { number, fault: Fault::Hushed, after: After::PowerCut };
+        let what = service_faults::suffer(case).expect_err("failures that were hushed up were not noticed");
+        println!("  hushed up from {number} on: {}", what.lines().next().unwrap_or_default());
+        assert!(what.contains("missing"), "something else was noticed: {what}");
+    }
+    if only().is_none() {
+        assert!(all.struck * 2 > all.runs && all.not_ready + all.ended > 0, "nothing was struck: {all:?}");
+    }
 }

@@ -7,6 +7,8 @@ mod counts;
 mod support;
 mod wire;
 
+#[path = "idocs/bulk.rs"]
+mod bulk;
 #[path = "idocs/crash.rs"]
 mod crash;
 #[path = "idocs/history.rs"]
@@ -23,8 +25,9 @@ use base64::engine::general_purpose::STANDARD;
 use edobridge::saga::document::Step;
 use edobridge::sandbox::signer::ScriptedSigner;
 use edobridge::sandbox::{IDocsDocument, IDocsOptions};
-use play::{OUR_BIN, PATH_SECRET, Play};
+use play::Play;
 use serde_json::json;
+use support::kazakhstan::{OUR_BIN, PATH_SECRET};
 use support::{DEAL, pdf, wait_for};
 
 #[test]

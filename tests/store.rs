@@ -891,6 +891,31 @@ async fn on_a_nearly_full_disk_nothing_new_is_taken_and_what_was_begun_goes_on()
 }
 
 #[tokio::test]
+async fn a_full_disk_keeps_nobody_from_opening_as_long_as_the_reserve_is_there() {
+    let bench = Bench::new();
+    let reserve = bench.path().join("journal/reserve.spare");
+    let (store, _) = bench.open();
+    make(&store, 1).await;
+    eventually("the reserve is there", async || reserve.exists()).await;
+    drop(store);
+    bench.faults.set_free_bytes(Some(0));
+    // What the reserve does not make room for is refused; the rest of the opening must need no more than marks.
+    bench.faults.plan(Fault::always(FaultAt::Write, ".preparing", ENOSPC));
+    let (store, report) = bench.open();
+    assert_eq!(report.view, ViewFate::Trusted);
+    assert!(!reserve.exists(), "it made the room");
+    assert_ne!(store.health().readiness, Readiness::Ready);
+    assert!(store.load(id(1)).await.expect("reads work").is_some());
+    assert!(matches!(store.accept(notice("new")).await, Err(StoreError::Unavailable { .. })));
+    bench.faults.clear();
+    bench.faults.set_free_bytes(None);
+    eventually("it recovers by itself", async || store.health().readiness == Readiness::Ready).await;
+    eventually("the reserve is there again", async || reserve.exists()).await;
+    store.accept(notice("new")).await.expect("accepted again");
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
 async fn on_a_full_disk_nobody_is_told_that_it_worked_and_it_recovers_by_itself() {
     let bench = Bench::new();
     let (store, _) = bench.open();

@@ -10,6 +10,7 @@ use super::document_saga::HandleError;
 use super::fair_turns::{FairTurns, Turn};
 use super::features::{Feature, SYSTEM_NOTICE};
 use super::folder;
+use super::idocs_bulk::ContentBulk;
 use super::item_work::delivery_of;
 use super::notice_way::status_of;
 use super::portal_session::{Learned, Pass, PortalCaller, PortalSession, Transfer, TransferPass};
@@ -24,6 +25,7 @@ use crate::providers::bitrix24::item_access::ItemAccess;
 use crate::providers::bitrix24::notify::NoticeMethod;
 use crate::providers::bitrix24::{crm, drive, notify, transfer};
 use crate::providers::easydocs;
+use crate::providers::idocs::Content;
 use crate::providers::spool_io::FileSource;
 use crate::saga::document::rule::{self, SourceFacts};
 use crate::saga::document::transition::source_claim;
@@ -65,6 +67,7 @@ pub struct EffectRunner {
     signing_calls: FairTurns,
     idocs_circuit: Arc<Mutex<Circuit>>,
     pub(super) idocs_calls: FairTurns,
+    idocs_bulk: Option<Arc<ContentBulk>>,
     running: Mutex<HashSet<(SagaId, AttemptToken)>>,
 }
 
@@ -76,14 +79,17 @@ impl EffectRunner {
         portals: Sessions,
         easydocs: Arc<easydocs::Client>,
     ) -> Self {
+        let idocs_circuit = Arc::new(Mutex::new(Circuit::new(parts.circuit)));
+        let idocs_calls = FairTurns::new(parts.idocs.as_ref().map_or(1, |idocs| idocs.calls_max));
         Self {
             easydocs_circuit: Arc::new(Mutex::new(Circuit::new(parts.circuit))),
+            idocs_bulk: ContentBulk::new(&parts, &idocs_circuit, &idocs_calls, &arbiter),
             arbiter,
             portals,
             easydocs,
             signing_calls: FairTurns::new(parts.signing_calls_max),
-            idocs_circuit: Arc::new(Mutex::new(Circuit::new(parts.circuit))),
-            idocs_calls: FairTurns::new(parts.idocs.as_ref().map_or(1, |idocs| idocs.calls_max)),
+            idocs_circuit,
+            idocs_calls,
             running: Mutex::new(HashSet::new()),
             parts,
         }
@@ -97,6 +103,11 @@ impl EffectRunner {
     /// Effects under way.
     pub fn running_count(&self) -> usize {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// With how many others the content to sign of this document is being made.
+    pub fn made_together(&self, saga: SagaId) -> Option<u32> {
+        self.idocs_bulk.as_ref()?.others_of(saga)
     }
 
     /// The circuits, for people: remote, state.
@@ -118,16 +129,24 @@ impl EffectRunner {
         }
         let me = self.clone();
         self.arbiter.spawn(async move {
-            let event = me.event_of(&order).await;
+            let event = me.event_of(&order, &scheduler).await;
             crash_point::reach(CrashPoint::EffectDone);
             me.report(&order, event, &scheduler).await;
             me.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         });
     }
 
-    async fn event_of(&self, order: &Order) -> Event {
+    async fn event_of(&self, order: &Order, scheduler: &Addr<RetryScheduler>) -> Event {
+        // a wait for others is no call, and holds none of the things that calls hold
+        let made = match &self.idocs_bulk {
+            Some(bulk) => bulk.unit_for(order, scheduler).await,
+            None => Ok(None),
+        };
         let (token, began) = (order.token, Instant::now());
-        let outcome = AssertUnwindSafe(self.perform(order)).catch_unwind().await;
+        let outcome = match made {
+            Ok(made) => AssertUnwindSafe(self.perform(order, made)).catch_unwind().await,
+            Err(failure) => Ok(Err(failure)),
+        };
         let outcome = outcome.unwrap_or_else(|panic| {
             let text = super::panic_text(&*panic);
             tracing::error!(saga = %order.saga, effect = order.effect.name(), panic = %text, "an effect panicked");
@@ -175,8 +194,8 @@ impl EffectRunner {
         }
     }
 
-    /// Through the circuit of the remote, and what it said about the remote's health.
-    async fn perform(&self, order: &Order) -> Result<Answer, Failure> {
+    /// Through the circuit of the remote. `made`: the content that is wanted was made together with others' already.
+    async fn perform(&self, order: &Order, made: Option<Content>) -> Result<Answer, Failure> {
         let (name, circuit) = match provider_of(&order.effect) {
             Provider::Easydocs => ("EasyDocs", self.easydocs_circuit.clone()),
             Provider::Idocs => ("iDocs", self.idocs_circuit.clone()),
@@ -185,25 +204,10 @@ impl EffectRunner {
                 ("Битрикс24", entry.circuit)
             }
         };
-        {
-            let mut circuit = circuit.lock().unwrap_or_else(PoisonError::into_inner);
-            circuit
-                .enter(self.parts.clock.now(), super::chance())
-                .map_err(|pause_ms| circuit::refused(name, pause_ms))?;
-        }
-        let outcome = self.call(order).await;
-        let mut circuit = circuit.lock().unwrap_or_else(PoisonError::into_inner);
-        match &outcome {
-            Err(f) if matches!(f.kind, FailureKind::Unreachable | FailureKind::NoAnswer) => {
-                circuit.failed(self.parts.clock.now());
-            }
-            Err(f) if f.kind == FailureKind::Local => {}
-            Ok(_) | Err(_) => circuit.answered(),
-        }
-        outcome
+        through(&circuit, name, &self.parts, self.call(order, made)).await
     }
 
-    async fn call(&self, order: &Order) -> Result<Answer, Failure> {
+    async fn call(&self, order: &Order, made: Option<Content>) -> Result<Answer, Failure> {
         match &order.effect {
             Effect::CreateDocument { file, route_id, external_id } => {
                 let _turn = self.signing_turn(order).await;
@@ -256,7 +260,7 @@ impl EffectRunner {
             Effect::AnswerRobot { event_token, reply } => {
                 self.portal(order)?.answer_robot(event_token, reply).await
             }
-            Effect::Own(own) => self.own_signature(order, own).await,
+            Effect::Own(own) => self.own_signature(order, own, made).await,
         }
     }
 
@@ -279,7 +283,7 @@ impl EffectRunner {
             token: AttemptToken(0),
             effect,
         };
-        match self.perform(&order).await? {
+        match self.perform(&order, None).await? {
             Answer::RobotAnswered { heard } => Ok(heard),
             _ => Err(local(
                 FailureClass::Transient,
@@ -681,7 +685,7 @@ pub(super) fn local(class: FailureClass, code: &str, ru: &str, en: &str) -> Fail
     Failure::new(class, FailureKind::Local, code, Text::new(ru, en))
 }
 
-fn stopping() -> Failure {
+pub(super) fn stopping() -> Failure {
     local(FailureClass::Throttled, "stopping", "edobridge останавливается.", "edobridge is stopping.")
 }
 
@@ -696,6 +700,28 @@ fn unknown_portal(portal: &PortalId) -> Failure {
 
 pub(super) fn spool_failed(error: crate::store::SpoolError) -> Failure {
     Failure::new(FailureClass::Transient, FailureKind::Local, "spool", error.text())
+}
+
+/// A call through the circuit of its remote, which learns from the outcome how the remote is.
+pub(super) async fn through<T>(
+    circuit: &Mutex<Circuit>,
+    remote: &str,
+    parts: &Parts,
+    call: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let open = || circuit.lock().unwrap_or_else(PoisonError::into_inner);
+    let entered = open().enter(parts.clock.now(), super::chance());
+    entered.map_err(|pause_ms| circuit::refused(remote, pause_ms))?;
+    let outcome = call.await;
+    let mut circuit = open();
+    match &outcome {
+        Err(f) if matches!(f.kind, FailureKind::Unreachable | FailureKind::NoAnswer) => {
+            circuit.failed(parts.clock.now());
+        }
+        Err(f) if f.kind == FailureKind::Local => {}
+        Ok(_) | Err(_) => circuit.answered(),
+    }
+    outcome
 }
 
 fn provider_of(effect: &Effect) -> Provider {

@@ -15,6 +15,7 @@ use crate::domain::{Failure, SagaId, Timestamp};
 use crate::providers::idocs::events::PastStatus;
 use crate::saga::document::transition::own_document_claim;
 use crate::saga::document::{DocumentSaga as Record, Event, OwnEvent, Step};
+use crate::telemetry::metrics::HistoryOutcome;
 use actix::{Addr, ArbiterHandle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -64,7 +65,9 @@ impl Watch {
     async fn run(mut self) {
         while !self.parts.is_draining() {
             tokio::time::sleep(Duration::from_millis(self.plan.interval_ms)).await;
-            match self.look().await {
+            let looked = self.look().await;
+            self.count(&looked);
+            match looked {
                 Ok(0) => {}
                 Ok(hints) => tracing::debug!(hints, "the history of iDocs tells of changed statuses"),
                 Err(failure) => tracing::warn!(
@@ -73,6 +76,15 @@ impl Watch {
                     "the history of iDocs cannot be read: documents are asked one by one, more rarely"
                 ),
             }
+        }
+    }
+
+    fn count(&self, looked: &Result<usize, Failure>) {
+        let metrics = &self.parts.metrics;
+        metrics.idocs_history(HistoryOutcome::Asked);
+        match looked {
+            Ok(hints) => (0..*hints).for_each(|_| metrics.idocs_history(HistoryOutcome::Used)),
+            Err(_) => metrics.idocs_history(HistoryOutcome::Failed),
         }
     }
 

@@ -2,13 +2,14 @@
 //! translates and decides nothing about a document.
 
 use super::effect_runner::{EffectRunner, Order, local, spool_failed};
+use super::idocs_bulk::BulkPlan;
 use super::idocs_history::HistoryPlan;
 use super::signing_links::SigningLinks;
 use crate::domain::{Failure, FailureClass, FailureKind, FileDigest, SpoolFile};
 use crate::providers::bitrix24::notify;
 use crate::providers::idocs::content_check::{self, ContentCheck};
 use crate::providers::idocs::signing::CONTENT_GONE;
-use crate::providers::idocs::{self, Fetched, FoundDraft, NewDraft, Status, StatusClass};
+use crate::providers::idocs::{self, Content, Fetched, FoundDraft, NewDraft, Status, StatusClass};
 use crate::providers::spool_io::FileSource;
 use crate::saga::document::own_signature::{
     ContentUnit, Counterparty, CounterpartyKind, DraftOrder, Holds, LINK, OwnStatus, Ticket,
@@ -29,17 +30,24 @@ pub struct IdocsParts {
     pub calls_max: usize,
     /// When the history of all documents is asked; none where its path is not configured.
     pub history: Option<HistoryPlan>,
+    /// When content is made for many documents at once; none: never.
+    pub bulk: Option<BulkPlan>,
 }
 
 impl EffectRunner {
-    pub(super) async fn own_signature(&self, order: &Order, effect: &OwnEffect) -> Result<Answer, Failure> {
+    pub(super) async fn own_signature(
+        &self,
+        order: &Order,
+        effect: &OwnEffect,
+        made: Option<Content>,
+    ) -> Result<Answer, Failure> {
         let idocs = self.parts.idocs.as_ref().ok_or_else(switched_off)?;
         if let OwnEffect::TellSigner { user_id, text, tag, signer, unit } = effect {
             self.tell_signer(order, *user_id, text, tag, (signer, unit)).await?;
             return Ok(Answer::Own(OwnAnswer::SignerTold));
         }
         let _turn = self.idocs_calls.take(&order.portal).await;
-        let work = IdocsWork { idocs, spool: self.parts.store.spool() };
+        let work = IdocsWork { idocs, spool: self.parts.store.spool(), made };
         work.perform(effect).await.map(Answer::Own)
     }
 
@@ -64,6 +72,8 @@ impl EffectRunner {
 struct IdocsWork<'r> {
     idocs: &'r IdocsParts,
     spool: &'r Spool,
+    /// The unit that is wanted, if it was made together with others'.
+    made: Option<Content>,
 }
 
 impl IdocsWork<'_> {
@@ -147,7 +157,10 @@ impl IdocsWork<'_> {
         original: FileDigest,
     ) -> Result<OwnAnswer, Failure> {
         let client = &self.idocs.client;
-        let unit = client.generate_content(document, employee).await?;
+        let unit = match &self.made {
+            Some(unit) => unit.clone(),
+            None => client.generate_content(document, employee).await?,
+        };
         let mut writer = self.spool.create().await.map_err(spool_failed)?;
         client.download_content(&unit.link, &mut writer).await.map_err(not_there_yet)?;
         let content = writer.finish().await.map_err(spool_failed)?;
@@ -355,12 +368,13 @@ mod tests {
                 links: None,
                 calls_max: 1,
                 history: None,
+                bulk: None,
             };
             Self { server, idocs, store, _dir: dir }
         }
 
         async fn perform(&self, effect: &OwnEffect) -> Result<OwnAnswer, Failure> {
-            IdocsWork { idocs: &self.idocs, spool: self.store.spool() }.perform(effect).await
+            IdocsWork { idocs: &self.idocs, spool: self.store.spool(), made: None }.perform(effect).await
         }
 
         async fn keep(&self, bytes: &[u8]) -> SpoolFile {

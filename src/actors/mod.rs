@@ -24,6 +24,7 @@ pub mod folder;
 pub mod folder_watch;
 pub mod found;
 pub mod gap_report;
+pub mod idocs_bulk;
 pub mod idocs_history;
 pub mod idocs_work;
 pub mod installations;
@@ -61,7 +62,9 @@ use crate::providers::bitrix24::budget::LeakyBucket;
 use crate::providers::easydocs;
 use crate::providers::url_rules::Origin;
 use crate::saga::document::rule::rule_for_field;
-use crate::saga::document::{DocumentSaga as Record, Event, OperatorAction, OwnEvent, Policy, Rule, Source};
+use crate::saga::document::{
+    DocumentSaga as Record, Event, OperatorAction, OwnEvent, Policy, Rule, Source, Step, words,
+};
 use crate::store::{Accepted, NewNotice, Readiness, Store, StoreHealth};
 use crate::telemetry::metrics::CircuitState;
 use crate::telemetry::metrics::Metrics;
@@ -550,6 +553,18 @@ impl Engine {
         if let Ok(due) = self.parts.store.next_due().await {
             let lag = due.map_or(0, |due| now.ms_since(due));
             metrics.set_timer_lag(Duration::from_millis(lag));
+        }
+    }
+
+    /// Why a document stands still, with what only the actors know.
+    pub fn why(&self, saga: &Record) -> Text {
+        let why = words::why(saga, self.parts.clock.now());
+        match self.runner.made_together(saga.id) {
+            Some(others) if saga.step == Step::PrepareContent => {
+                let together = words::together(others);
+                Text::new(format!("{} {}.", why.ru, together.ru), format!("{} {}.", why.en, together.en))
+            }
+            Some(_) | None => why,
         }
     }
 

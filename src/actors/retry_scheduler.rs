@@ -128,8 +128,8 @@ impl RetryScheduler {
     fn lot_of(&self, create: &Create) -> u64 {
         let Create { portal, source, notice, .. } = create;
         match (reading_claim_of(portal, source), notice) {
-            (None, _) => self.parts.store.lot(&format!("{:?}", source_claim(portal, source))),
-            (Some(item), Some(notice)) => self.parts.store.lot(&format!("{item:?}/{notice}")),
+            (None, _) => self.parts.store.lot(&source_claim(portal, source).lasting_text()),
+            (Some(item), Some(notice)) => self.parts.store.lot(&format!("{}/{notice}", item.lasting_text())),
             (Some(_), None) => chance(),
         }
     }

@@ -9,7 +9,7 @@
 //! - the first stored signature of a unit wins; the same one again is answered as before.
 
 use crate::domain::SagaId;
-use crate::domain::signing::{SignatureAccepted, SignedDocument, SigningRefusal, SigningTask};
+use crate::domain::signing::{LinkRenewal, SignatureAccepted, SignedDocument, SigningRefusal, SigningTask};
 use crate::providers::spool_io::FileSource;
 use futures_util::future::LocalBoxFuture;
 
@@ -40,11 +40,12 @@ pub trait SigningDesk: Send + Sync + 'static {
     ) -> LocalBoxFuture<'a, Vec<(SagaId, Result<SignatureAccepted, SigningRefusal>)>>;
 
     /// The holder of a link that is over asks for a new one: it is sent to the signer by the usual way, never shown.
+    /// Where the signer has no such way, the document's history asks an operator to hand one on.
     ///
     /// # Errors
     /// `Unknown` for a link that was never ours; `NotNow` if a link was sent just now or nothing waits any more;
     /// `AlreadySigned`, `Busy`.
-    fn renew<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<(), SigningRefusal>>;
+    fn renew<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<LinkRenewal, SigningRefusal>>;
 
     /// What a document waits for, for a signature that was made elsewhere (1C) and comes with the operator's token.
     ///

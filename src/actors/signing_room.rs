@@ -7,8 +7,8 @@ use super::signing_desk::SigningDesk;
 use super::signing_links::{SigningLinks, unit_of};
 use super::{Engine, OperateError};
 use crate::domain::signing::{
-    DOCUMENTS_OF_A_PAGE_MAX, Encapsulation, SignLink, SignatureAccepted, SignatureEvidence, SignedDocument,
-    SignerIdentity, SigningRefusal, SigningTask, TaskState,
+    DOCUMENTS_OF_A_PAGE_MAX, Encapsulation, LinkRenewal, SignLink, SignatureAccepted, SignatureEvidence,
+    SignedDocument, SignerIdentity, SigningRefusal, SigningTask, TaskState,
 };
 use crate::domain::{SagaId, SpoolFile, Text};
 use crate::providers::spool_io::FileSource;
@@ -190,15 +190,22 @@ impl SigningRoom {
         }
     }
 
-    async fn renewed(&self, token: &str) -> Result<(), SigningRefusal> {
+    async fn renewed(&self, token: &str) -> Result<LinkRenewal, SigningRefusal> {
         let (_, record) = self.proven(token).await?;
+        let signer = record.delivery.signer.as_deref();
+        let renewal = match signer.and_then(|signer| signer.user) {
+            Some(_) => LinkRenewal::Sent,
+            None => LinkRenewal::LeftToOperator,
+        };
         if record.own.as_deref().is_some_and(|own| own.cms.is_some()) {
             return Err(SigningRefusal::AlreadySigned);
         }
         match self.engine.tell_own(record.id, OwnEvent::LinkAsked).await {
             // One was made just now: it is on its way.
-            Ok(after) if after.step != Step::PrepareContent => Err(SigningRefusal::NotNow),
-            Ok(_) => Ok(()),
+            Ok(after) if after.step != Step::PrepareContent && renewal == LinkRenewal::Sent => {
+                Err(SigningRefusal::NotNow)
+            }
+            Ok(_) => Ok(renewal),
             Err(OperateError::Rejected(_)) => Err(SigningRefusal::NotNow),
             Err(OperateError::NotFound) => Err(SigningRefusal::Unknown),
             Err(OperateError::Unavailable { .. }) => Err(SigningRefusal::Busy),
@@ -254,7 +261,7 @@ impl SigningDesk for SigningRoom {
         .boxed_local()
     }
 
-    fn renew<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<(), SigningRefusal>> {
+    fn renew<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<LinkRenewal, SigningRefusal>> {
         self.renewed(token).boxed_local()
     }
 

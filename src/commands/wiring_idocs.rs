@@ -3,6 +3,7 @@
 use super::signing_link_key;
 use super::wiring::{WiringError, origins, pauses};
 use super::wiring_signing;
+use crate::actors::idocs_bulk::BulkPlan;
 use crate::actors::idocs_history::HistoryPlan;
 use crate::actors::idocs_work::IdocsParts;
 use crate::actors::signing_links::SigningLinks;
@@ -43,6 +44,7 @@ pub fn parts(config: &Config) -> Result<Option<IdocsParts>, WiringError> {
         links,
         calls_max: idocs.limits.concurrent_calls as usize,
         history: history_plan(idocs),
+        bulk: bulk_plan(idocs),
     }))
 }
 
@@ -112,9 +114,15 @@ pub fn idocs_settings(idocs: &IdocsConfig) -> Result<Settings, WiringError> {
     })
 }
 
-/// When results of operations on many documents are asked for.
-pub fn poll_plan(idocs: &IdocsConfig) -> PollPlan {
-    PollPlan { pauses_ms: pauses(&idocs.bulk.poll), deadline_ms: idocs.bulk.deadline.as_ms() }
+/// When content is made for many documents at once; none: never.
+pub fn bulk_plan(idocs: &IdocsConfig) -> Option<BulkPlan> {
+    let bulk = &idocs.bulk;
+    let wanted = bulk.from > 0 && idocs.api_version == IdocsVersion::V3;
+    wanted.then(|| BulkPlan {
+        from: bulk.from as usize,
+        gather_ms: bulk.gather.as_ms(),
+        poll: PollPlan { pauses_ms: pauses(&bulk.poll), deadline_ms: bulk.deadline.as_ms() },
+    })
 }
 
 fn route(route: &IdocsRoute) -> Result<RouteTemplate, WiringError> {
@@ -263,8 +271,16 @@ mod tests {
         let own = Settings { token: Secret::new("token-0123456789"), ..Settings::default() };
         assert_eq!(format!("{from_file:?}"), format!("{own:?}"));
         assert_eq!(from_file.statuses.meaning("FINISHED").class, StatusClass::Success);
-        let plan = poll_plan(config.idocs.as_ref().unwrap());
-        assert_eq!((plan.pauses_ms[0], plan.deadline_ms), (2_000, 6 * 3_600_000));
+    }
+
+    #[test]
+    fn content_is_made_for_many_documents_at_once_only_where_that_was_asked_for() {
+        let plan = |more: &str| bulk_plan(config(more).idocs.as_ref().unwrap());
+        assert_eq!(plan(""), None);
+        assert_eq!(plan("bulk.from = 10\napi_version = \"v1\"\n"), None, "V1 has no such call");
+        let plan = plan("bulk.from = 10\n").unwrap();
+        assert_eq!((plan.from, plan.gather_ms), (10, 1_000));
+        assert_eq!((plan.poll.pauses_ms[0], plan.poll.deadline_ms), (2_000, 6 * 3_600_000));
     }
 
     #[test]

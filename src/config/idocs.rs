@@ -210,13 +210,17 @@ pub struct IdocsUpload {
     pub extensions: Vec<String>,
 }
 
-/// Operations on many documents.
+/// Content to sign for many documents by one request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdocsBulk {
+    /// From so many documents that want their content at the same time it is made for all of them at once; 0: never.
+    pub from: u32,
+    /// How long a document waits for others.
+    pub gather: Period,
     /// Pauses between questions for a result; the last one repeats.
     pub poll: Vec<Period>,
-    /// An operation without a result after this time is of unknown outcome.
+    /// A document whose content is not made after this time asks for it alone.
     pub deadline: Period,
 }
 

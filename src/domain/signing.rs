@@ -112,6 +112,15 @@ pub enum SigningRefusal {
     NotNow,
 }
 
+/// What becomes of a wish for a new link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkRenewal {
+    /// The signer is sent it.
+    Sent,
+    /// The signer has no user in the portal: an operator has to hand it on.
+    LeftToOperator,
+}
+
 /// A signature that was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignatureAccepted {

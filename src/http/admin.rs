@@ -39,7 +39,7 @@ use super::operator_view::{
 };
 use super::source;
 use crate::actors::Engine;
-use crate::domain::{NoticeId, SagaId, Text};
+use crate::domain::{NoticeId, SagaId, Text, Timestamp};
 use crate::saga::document::{DocumentSaga, OperatorAction};
 use crate::store::ListCursor;
 use crate::telemetry::metrics::NoticeSource;
@@ -119,7 +119,13 @@ impl Operator {
     }
 
     fn card(&self, saga: &DocumentSaga, history: &[crate::saga::document::HistoryEntry]) -> DocumentCard {
-        DocumentCard::new(saga, history, self.engine().clock().now())
+        let mut card = DocumentCard::new(saga, history, self.engine().clock().now());
+        card.line.why = self.engine().why(saga);
+        card
+    }
+
+    fn line(&self, saga: &DocumentSaga, now: Timestamp) -> DocumentLine {
+        DocumentLine { why: self.engine().why(saga), ..DocumentLine::new(saga, now) }
     }
 
     async fn card_of(&self, id: SagaId) -> Result<DocumentCard, ApiError> {
@@ -176,7 +182,7 @@ pub async fn list(operator: Operator, query: Query<DocumentQuery>) -> Result<Htt
     let page = engine.store().list(query.filter()?, query.place()?, query.page_limit()?).await?;
     let now = engine.clock().now();
     Ok(HttpResponse::Ok().json(DocumentList {
-        items: page.items.iter().map(|saga| DocumentLine::new(saga, now)).collect(),
+        items: page.items.iter().map(|saga| operator.line(saga, now)).collect(),
         next: page.next.map(|cursor| cursor.to_string()),
     }))
 }
@@ -312,7 +318,7 @@ async fn matching(operator: &Operator, request: &RetryManyRequest) -> Result<Ret
     let mut place: Option<ListCursor> = None;
     for _ in 0..RETRY_PAGES_MAX {
         let page = engine.store().list(filter.clone(), place, limit - answer.matched.len()).await?;
-        answer.matched.extend(page.items.iter().map(|saga| DocumentLine::new(saga, now)));
+        answer.matched.extend(page.items.iter().map(|saga| operator.line(saga, now)));
         place = page.next;
         if place.is_none() || answer.matched.len() >= limit {
             break;

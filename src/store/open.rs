@@ -11,6 +11,10 @@
 //! | OPEN of another boot, or SUSPECT | the view is made anew from the newest sound snapshot and the journal |
 //! | the view does not open, is another's, or lacks what the checkpoint says | set aside, made anew |
 //! | the journal ends before the checkpoint, a snapshot or the view | refused: files are missing |
+//!
+//! A full disk keeps nobody from opening, as long as the journal's reserve is there: it is given up for the few bytes
+//! that an opening writes. What is stored can then be read, new work is refused (`keeper`), and it goes on when there is
+//! room again.
 
 use super::applier::{Applier, TAKING};
 use super::disk::{Disk, Host};
@@ -28,6 +32,7 @@ use super::queue::{Bell, Closing, Queue};
 use super::readers::Readers;
 use super::rebuild;
 use super::records::MetaV1;
+use super::segment;
 use super::shared::{Conditions, Deathwatch, Gauges, Shared, Stop};
 use super::snapshot_end;
 use super::spool::Spool;
@@ -167,6 +172,7 @@ pub(super) fn open_as(
     let mut opening = Opening { options, host, layout, format, survey, age, progress, leftovers_removed: 0 };
     let marks = opening.read_marks()?;
     opening.check_end(marks.known())?;
+    opening.make_room()?;
     let belief = opening.believe(&marks)?;
     let viewed = opening.open_view(belief, &marks)?;
     opening.start(viewed, marks.newest_snapshot.unwrap_or(0), place, lock, began)
@@ -330,6 +336,22 @@ impl Opening<'_> {
         Err(OpenError::ViewAhead { journal_end, view_at: known, segment: self.survey.segment_of(known) })
     }
 
+    /// On a full disk the journal's reserve makes room for what an opening writes: the marks, and the view's own files.
+    /// It was never written to, and is made anew when there is room.
+    fn make_room(&self) -> Result<(), OpenError> {
+        let dir = self.layout.journal();
+        let free = self.host.disk.free_bytes(&dir).map_err(io("measuring", &dir))?;
+        let reserve = segment::reserve_path(&dir);
+        if free >= self.options.segment_bytes || !reserve.exists() {
+            return Ok(());
+        }
+        tracing::warn!(
+            free_bytes = free,
+            "the disk is full: the reserve of the journal makes room to open the store"
+        );
+        self.host.disk.remove(&reserve).map_err(io("removing", &reserve))
+    }
+
     fn believe(&self, marks: &Marks) -> Result<Belief, OpenError> {
         let doubted = |ru: &str, en: &str| Ok(Belief::Doubted(Text::new(ru, en)));
         if self.age == Age::New {
@@ -399,7 +421,12 @@ impl Opening<'_> {
         };
         let view = match View::open(&self.layout.view(), self.options.view_cache_bytes) {
             Ok(view) => view,
-            Err(error) => return Ok(Err(because(&error))),
+            // It is as it was, and a new one would need more room than this.
+            Err(ViewError::Full(said)) => {
+                let source = io::Error::new(io::ErrorKind::StorageFull, said);
+                return Err(io("opening", &self.layout.view())(source));
+            }
+            Err(error @ ViewError::Failed(_)) => return Ok(Err(because(&error))),
         };
         let (owner, applied) = match (view.owner(), view.applied()) {
             (Ok(owner), Ok(applied)) => (owner, applied),

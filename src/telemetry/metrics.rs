@@ -4,12 +4,13 @@
 //! set by whoever looks, or read at the moment of [`Metrics::encode`].
 
 mod exposition;
+mod idocs;
 mod labels;
 mod tokens;
 
 pub use labels::{
-    CallOutcome, CircuitState, GapCause, HealingChannel, NoticeOutcome, NoticeSource, Provider,
-    RefusalReason, RequestKind, TokenOutcome, TriggerKind, TriggerOutcome,
+    BulkOutcome, CallOutcome, CircuitState, GapCause, HealingChannel, HistoryOutcome, NoticeOutcome,
+    NoticeSource, Provider, RefusalReason, RequestKind, TokenOutcome, TriggerKind, TriggerOutcome,
 };
 
 use crate::domain::{FailureKind, Timestamp};
@@ -71,6 +72,7 @@ pub struct Metrics {
     effect: Effect,
     portal: Portal,
     tokens: tokens::Tokens,
+    idocs: idocs::Idocs,
     channel: Channel,
     process: Process,
 }
@@ -207,6 +209,7 @@ impl Metrics {
             saga: Saga::register(&mut registry),
             effect: Effect::register(&mut registry),
             tokens: tokens::Tokens::register(&mut registry),
+            idocs: idocs::Idocs::register(&mut registry),
             portal: Portal::register(&mut registry),
             channel: Channel::register(&mut registry),
             process: Process::register(&mut registry),
@@ -217,6 +220,7 @@ impl Metrics {
     }
 
     fn fill_closed_sets(&self) {
+        self.idocs.fill_closed_sets();
         for &source in NoticeSource::ALL {
             for &outcome in NoticeOutcome::ALL {
                 drop(self.ingress.notices.get_or_create(&NoticeLabels { source, outcome }));

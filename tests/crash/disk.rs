@@ -146,6 +146,102 @@ fn fill_and_recover(fullness: Fullness) {
     assert_whole(&stage, 0);
 }
 
+/// A start on a disk without a byte left: everything can be read, nothing new is taken, and it goes on by itself.
+pub fn start_on_full() {
+    let stage = Stage::with_sandbox(
+        &Setting::default(),
+        SandboxOptions {
+            mode: Mode::Explicit,
+            callback_policy: stormy().callback_policy,
+            ..SandboxOptions::default()
+        },
+    );
+    let Some(disk) = SmallDisk::mount(&stage.data_dir(), SMALL_MIB) else { return };
+    let binary = Binary::start(&stage);
+    for n in 0..3 {
+        stage.drop_file(&format!("storm-{n:05}.pdf"), pdf(n, 20_000));
+    }
+    wait_for("three documents wait for signatures", || waiting_documents(&stage) == 3);
+    let refused = Fault::nth("easydocs.create", 1, FaultKind::status(400, "bad_request"));
+    stage.world.add_fault(refused).expect("there is room for a fault");
+    stage.drop_file("storm-00003.pdf", pdf(3, 20_000));
+    wait_for("a fourth is a dead letter", || dead_letters(&stage).len() == 1);
+    assert!(stop(binary).success());
+
+    disk.fill(0);
+    // Twice, with the end of a process that had no time to tidy up between them.
+    let mut binary = start_on(&stage);
+    assert_readable_and_refusing(&stage);
+    binary.kill();
+    disk.fill(disk.free_bytes().min(128 << 10));
+    binary = start_on(&stage);
+    assert_readable_and_refusing(&stage);
+    sign_all(&stage);
+    let before = stage.world.callbacks().len();
+    wait_for("callbacks are tried", || stage.world.callbacks().len() >= before + 3);
+    assert!(stage.world.callbacks().iter().all(|call| call.status == Some(503)));
+
+    disk.empty();
+    wait_for("it recovers by itself", || get(stage.operator, "/health/ready").is_some_and(|(s, _)| s == 200));
+    wait_for("what was begun ends", || {
+        stage.signed_copies().len() == 3 && stage.world.all_notices().len() >= 3
+    });
+    assert_eq!(stage.world.documents().len(), 3, "nothing was made twice");
+    wait_for("nothing waits", || waiting_documents(&stage) == 0);
+    assert!(stop(binary).success());
+    assert_whole(&stage, 1);
+    refuses_without_reserve(&stage, &disk);
+}
+
+/// Without the reserve there is nothing to open it with: a clear word, and the next start with some room works.
+fn refuses_without_reserve(stage: &Stage, disk: &SmallDisk) {
+    let reserve = stage.data_dir().join("store/journal/reserve.spare");
+    std::fs::remove_file(&reserve).expect("a process that had room has made it again");
+    disk.fill(0);
+    let mut binary = Binary::spawn(stage, &[]);
+    let mut status = None;
+    wait_for("it ends", || {
+        status = binary.child.try_wait().expect("the process can be asked");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(1));
+    let tail = binary.log_tail();
+    let word = tail.lines().last().unwrap_or_default();
+    assert!(word.starts_with("edobridge: ") && (word.contains("место") || word.contains("space")), "{tail}");
+    disk.empty();
+    assert!(stop(Binary::start(stage)).success());
+    assert_whole(stage, 1);
+}
+
+/// Starts it on a disk on which it will not be ready.
+fn start_on(stage: &Stage) -> Binary {
+    let mut binary = Binary::spawn(stage, &[]);
+    binary.wait_ready(stage.operator);
+    binary
+}
+
+fn dead_letters(stage: &Stage) -> Vec<Value> {
+    let answer = wire::admin(stage.operator, &stage.secrets().operator, "documents?step=parked");
+    answer.and_then(|a| a.json()["items"].as_array().cloned()).unwrap_or_default()
+}
+
+fn assert_readable_and_refusing(stage: &Stage) {
+    wait_for("readiness says no", || get(stage.operator, "/health/ready").is_some_and(|(s, _)| s == 503));
+    assert_refused_with_reason(stage);
+    let letters = dead_letters(stage);
+    assert_eq!(letters.len(), 1, "{letters:#?}");
+    assert!(letters[0].to_string().contains("storm-00003.pdf"), "{letters:#?}");
+    assert_eq!(waiting_documents(stage), 3);
+    for page in ["/metrics", "/"] {
+        let (status, body) = get(stage.operator, page).expect("an answer");
+        assert!(status == 200 || status == 401 && page == "/", "{page}: {status}\n{body}");
+    }
+    wait_for("the metrics agree", || {
+        let metrics = get(stage.operator, "/metrics").map(|(_, text)| text).unwrap_or_default();
+        metrics.lines().any(|line| line == "edobridge_store_writable 0")
+    });
+}
+
 fn is_told(stage: &Stage) -> bool {
     stage.signed_copies().len() == 4 && stage.world.all_notices().len() == 4
 }

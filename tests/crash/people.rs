@@ -5,16 +5,13 @@
 
 use super::history::{Search, stem_in};
 use super::support::Stage;
+use super::support::kazakhstan::{DIRECTOR_IIN, OUR_BIN};
 use super::wire::{self, Heard};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use edobridge::sandbox::signer::ScriptedSigner;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The director's number in his certificate, and the company's.
-pub const DIRECTOR_IIN: &str = "000000000000";
-const OUR_BIN: &str = "123456789012";
 
 // ---- the director ------------------------------------------------------------------------------------------------
 

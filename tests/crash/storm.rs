@@ -6,8 +6,9 @@
 
 use super::disk::SmallDisk;
 use super::history::{self, Copy, Document, Fate, Record, Recorder, Search, Service, Source, now_ms, stem};
-use super::people::{DIRECTOR_IIN, Director, Operator};
+use super::people::{Director, Operator};
 use super::service::{assert_whole, stop};
+use super::support::kazakhstan::{Kazakhstan, Manners, PATH_SECRET};
 use super::support::{Binary, DEAL, PATIENCE, Setting, Stage, get, pdf};
 use super::weather::{Deck, Dice, End, HELD_MS, Weather, faults, side};
 use super::wire;
@@ -170,32 +171,19 @@ fn ground(plan: Plan) -> Ground {
     let setting = Setting { search: plan.search == Search::On, callback_grace: "4s", ..Setting::default() };
     let stage =
         Stage::with_sandbox(&setting, SandboxOptions { callback_policy, ..SandboxOptions::default() });
-    let world = &stage.world;
-    let director = world.add_user("Айгуль", "Директорова");
-    let kazakh = world.add_folder(world.root_folder(), "KZ").expect("a new folder");
-    world.put_item(
-        DEAL,
-        &[
-            ("stageId", "C1:NEW".into()),
-            ("assignedById", stage.user.into()),
-            ("title", "Сделка".into()),
-            ("ufCrmBin", "987 654 321 098".into()),
-        ],
-    );
+    let there = Kazakhstan::settle_in(&stage);
     let hints = format!("http://{}/idocs/callback/{PATH_SECRET}", stage.public);
-    world.set_idocs_subscription(hints.parse().ok());
-    write_config(&stage, kazakh, director);
+    stage.world.set_idocs_subscription(hints.parse().ok());
+    write_config(&stage, there);
     if plan.rules == Rules::Doubled {
         double_creates(&stage);
     }
     let room = DISK_MIB + plan.kills as u64 * DISK_KIB_PER_KILL / 1_024;
     let disk = SmallDisk::mount(&stage.data_dir(), room);
-    Ground { stage, disk, kazakh, director }
+    Ground { stage, disk, kazakh: there.folder, director: there.director }
 }
 
-const PATH_SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-fn write_config(stage: &Stage, kazakh: u64, director: u64) {
+fn write_config(stage: &Stage, there: Kazakhstan) {
     let before = std::fs::read_to_string(&stage.config_path).expect("the configuration is there");
     let mut config = before;
     for (old, new) in [
@@ -207,7 +195,15 @@ fn write_config(stage: &Stage, kazakh: u64, director: u64) {
         assert!(config.contains(old), "`{old}` is where it was");
         config = config.replace(old, &new);
     }
-    config.push_str(&idocs_config(stage, kazakh, director));
+    config.push_str(&there.config(
+        stage,
+        &Manners {
+            settle: &format!("{SETTLE_MS}ms"),
+            patience: ("1500ms", "2500ms"),
+            trigger: "{ kind = \"file_event\", folders = [FOLDER] }",
+            more: "",
+        },
+    ));
     std::fs::write(&stage.config_path, config).expect("the configuration is written");
 }
 
@@ -217,50 +213,6 @@ fn double_creates(stage: &Stage) {
     std::fs::write(&stage.config_path, config + lie).expect("the configuration is written");
     let lost = Fault::first("easydocs.create", DOUBLES, FaultKind::CutAfter);
     stage.world.add_fault(lost).expect("it is the first");
-}
-
-fn idocs_config(stage: &Stage, kazakh: u64, director: u64) -> String {
-    format!(
-        r#"
-[idocs]
-base_url = "{base}"
-webhooks_base_url = "{webhooks}"
-token = "sandbox-idocs-token"
-poll = ["200ms", "300ms"]
-settle = "{SETTLE_MS}ms"
-dangerous_allow_http = true
-[idocs.timeouts]
-connect = "2s"
-read = "1500ms"
-call = "2500ms"
-transfer = "20s"
-[idocs.webhook]
-path_secret = "{PATH_SECRET}"
-[idocs.limits]
-callback_per_minute = 100000
-[[idocs.signers]]
-name = "Директор"
-employee_id = "11111111-2222-4333-8444-555555555555"
-iin = "{DIRECTOR_IIN}"
-bitrix_user = {director}
-[signing_page]
-submissions_per_minute = 10000
-[[rules]]
-id = "kz"
-portal = "main"
-service = "idocs"
-signer = "Директор"
-document_group = "Legal"
-counterparty_bin_field = "UF_CRM_BIN"
-counterparty_email = "office@example.kz"
-trigger = {{ kind = "file_event", folders = [{kazakh}] }}
-notify = [{director}]
-crm_item = {{ entity = "deal", id = {deal} }}
-"#,
-        base = stage.world.idocs_url(),
-        webhooks = stage.world.idocs_webhooks_url(),
-        deal = DEAL.id,
-    )
 }
 
 // ---- the storm ---------------------------------------------------------------------------------------------------

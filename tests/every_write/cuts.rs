@@ -3,7 +3,7 @@
 use crate::image::{Cut, Files, Image, Syncs};
 use crate::judge::Verdict;
 use crate::trace::Line;
-use crate::{ground, is_whole, only};
+use crate::{ground, is_whole};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
@@ -34,6 +34,21 @@ pub struct Counts {
 }
 
 impl Tally {
+    /// Takes the counts of another.
+    pub fn add(&mut self, other: Self) {
+        for (cut, counts) in other.by_cut {
+            let own = self.by_cut.entry(cut).or_default();
+            own.opened += counts.opened;
+            own.rebuilt += counts.rebuilt;
+            own.refused += counts.refused;
+            own.facts += counts.facts;
+            for (text, times) in counts.said {
+                *own.said.entry(text).or_default() += times;
+            }
+        }
+        self.wrong.extend(other.wrong);
+    }
+
     fn note<T>(&mut self, left: &Left<T>, verdict: Result<Verdict, String>) {
         let counts = self.by_cut.entry(left.cut).or_default();
         match verdict {
@@ -91,20 +106,33 @@ fn seeds(cut: Cut) -> u64 {
     }
 }
 
-/// Judges what is left by a cut before the first change and after each. `hear` gathers what was told before the cut;
-/// each thread has a judge of its own, who is given a directory to work in.
+/// What there was before the trace began, and what was told.
+pub struct Begun<T> {
+    pub image: Image,
+    pub told: T,
+}
+
+impl<T: Default> Begun<T> {
+    /// Nothing.
+    pub fn with(syncs: Syncs) -> Self {
+        Self { image: Image::new(syncs), told: T::default() }
+    }
+}
+
+/// Judges what is left by a cut before the first change and after each, or after the one numbered `only`. `hear`
+/// gathers what was told before the cut; each thread has a judge of its own, who is given a directory to work in.
 pub fn judge_cuts<T, J>(
     lines: &[Line],
-    syncs: Syncs,
+    begun: Begun<T>,
+    only: Option<usize>,
     cuts: impl Fn(usize) -> Vec<Cut>,
     hear: impl Fn(&mut T, &Line),
     judge: impl Fn() -> J + Sync,
 ) -> Tally
 where
-    T: Default + Clone + Send,
+    T: Clone + Send,
     J: Fn(&Left<T>, &Path) -> Result<Verdict, String>,
 {
-    let only = only();
     let tally = Mutex::new(Tally::default());
     let ground = ground();
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
@@ -121,7 +149,7 @@ where
                 }
             });
         }
-        let (mut image, mut told, mut changes) = (Image::new(syncs), T::default(), 0);
+        let (Begun { mut image, mut told }, mut changes) = (begun, 0);
         let cut_here = |image: &Image, told: &T, number: usize| {
             if only.is_some_and(|only| only != number) {
                 return;

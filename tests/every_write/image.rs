@@ -134,6 +134,20 @@ impl Image {
         }
     }
 
+    /// Files that are there and durable.
+    pub fn of(files: &Files, syncs: Syncs) -> Self {
+        let mut image = Self::new(syncs);
+        // In the order of their paths: a directory before what is in it.
+        for (path, bytes) in files {
+            let durable =
+                |bytes: &Vec<u8>| Node::File(FileNode { durable: bytes.clone(), unsynced: Vec::new() });
+            image.add(path, bytes.as_ref().map_or(Node::Dir, durable));
+        }
+        image.unsynced_names.clear();
+        image.durable_names = image.names.clone();
+        image
+    }
+
     fn find(&self, path: &str) -> Option<NodeId> {
         let parts = path.split('/').filter(|part| !part.is_empty());
         parts.into_iter().try_fold(ROOT, |dir, part| self.names.get(&(dir, part.to_owned())).copied())

@@ -7,7 +7,9 @@
  *
  *   EVERY_WRITE_ROOT    the directory, absolute, without symbolic links
  *   EVERY_WRITE_TRACE   the file that the trace is written to
- *   EVERY_WRITE_PLAN    which change fails: "number:errno:once" or "number:errno:on" (that one and all after it)
+ *   EVERY_WRITE_PLAN    which change fails: "number:errno:once" or "number:errno:on" (that one and all after it), or
+ *                       "number:errno:hush": syncs from that one on fail and say that they have not
+ *   EVERY_WRITE_LIFT    a file elsewhere; when it is there the plan is over: for those who cannot speak to the layer
  *   EVERY_WRITE_TALK    if set, the first bytes that go to each socket are put into the trace as well
  *
  * The program can speak to the layer by opening files that do not exist: ROOT/.told/TEXT puts TEXT into the
@@ -61,8 +63,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct tracked files[FILES_MAX];
 static char root[PATH_BYTES];
 static size_t root_len;
-static int trace = -1, talk, plan_on, plan_errno;
+static int trace = -1, talk, plan_on, plan_errno, plan_hush;
 static uint32_t counted, plan_at;
+static const char *lift;
 
 static void give_up(const char *what)
 {
@@ -81,7 +84,8 @@ static void set_plan(const char *plan, uint32_t from)
     if (sscanf(plan, "%u:%d:%7s", &at, &error, manner) == 3) {
         plan_at = from + at;
         plan_errno = error;
-        plan_on = strcmp(manner, "on") == 0;
+        plan_hush = strcmp(manner, "hush") == 0;
+        plan_on = plan_hush || strcmp(manner, "on") == 0;
     }
 }
 
@@ -101,6 +105,7 @@ __attribute__((constructor)) static void begin(void)
         trace = high;
     }
     talk = getenv("EVERY_WRITE_TALK") != NULL;
+    lift = getenv("EVERY_WRITE_LIFT");
     root_len = strlen(root);
     if (plan)
         set_plan(plan, 0);
@@ -162,13 +167,30 @@ static void put(enum kind kind, int is_counted, int fd, int error, uint64_t offs
 
 enum room { TAKES_ROOM, TAKES_NONE };
 
-/* Counts a change; not zero = the errno with which it fails. */
-static int strike(enum room room)
+/* Whether what comes now is to fail. */
+static int is_planned(void)
 {
-    counted++;
     if (!plan_at || (plan_on ? counted < plan_at : counted != plan_at))
         return 0;
+    if (lift && syscall(SYS_faccessat, AT_FDCWD, lift, F_OK) == 0)
+        plan_at = 0;
+    return plan_at != 0;
+}
+
+/* Counts a sync; not zero = the errno with which it fails. */
+static int strike_sync(enum room room)
+{
+    counted++;
+    if (!is_planned())
+        return 0;
     return plan_errno == ENOSPC && room == TAKES_NONE ? 0 : plan_errno;
+}
+
+/* Counts any other change: no failure of those is hushed up. */
+static int strike(enum room room)
+{
+    int error = strike_sync(room);
+    return plan_hush ? 0 : error;
 }
 
 static int fail(int error)
@@ -203,7 +225,7 @@ static int open_inside(int dir, const char *path, const char *name, int flags, m
     int is_counted = makes || empties, error = 0;
     if (is_counted)
         error = strike(makes ? TAKES_ROOM : TAKES_NONE);
-    else if (writes && plan_at && plan_on && plan_errno == EROFS && counted >= plan_at)
+    else if (writes && plan_on && plan_errno == EROFS && is_planned())
         error = EROFS;
     int fd = error ? -1 : (int)syscall(SYS_openat, dir, path, flags, mode);
     if (fd < 0) {
@@ -461,8 +483,8 @@ static int sync_any(int fd, enum kind kind, long number, off64_t offset, off64_t
     pthread_mutex_lock(&lock);
     int error = 0, is_ours = known(fd) != NULL;
     if (is_ours)
-        error = strike(TAKES_ROOM);
-    int done = error ? fail(error)
+        error = strike_sync(TAKES_ROOM);
+    int done = error ? (plan_hush ? 0 : fail(error))
                : kind == RANGE_SYNCED ? (int)syscall(number, fd, offset, len, flags)
                                       : (int)syscall(number, fd);
     int said = errno;

@@ -3,8 +3,9 @@
 use crate::image::{self, Cut, Files};
 use crate::life::{self, Deed, Model, Refusal};
 use crate::play;
+use crate::second_cut::BETWEEN;
 use crate::trace::{Happened, Line};
-use edobridge::store::{NewNotice, NoticeKind, Store, ViewFate, restore_backup};
+use edobridge::store::{Fate, NewNotice, NoticeKind, Store, ViewFate, restore_backup};
 use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::runtime::Runtime;
@@ -20,6 +21,8 @@ pub struct Told {
     pub boot: String,
     pub refusals: usize,
     pub has_ended: bool,
+    /// What was accepted between two cuts was acknowledged.
+    pub between: bool,
 }
 
 impl Told {
@@ -31,6 +34,7 @@ impl Told {
             ("done", number) => self.done = number.parse::<usize>().expect("a number") + 1,
             ("refused", _) => self.refusals += 1,
             ("end", _) => self.has_ended = true,
+            (BETWEEN, _) => self.between = true,
             (other, _) => panic!("nobody says {other}"),
         }
     }
@@ -95,10 +99,24 @@ impl Judge {
     /// # Errors
     /// What is missing, or half there.
     pub fn examine(&self, store: Store, told: &Told) -> Result<usize, String> {
-        let facts = self.compare(&store, told.done, told.begun)?;
+        let facts = self.compare_between(&store, told)?;
         self.runtime.block_on(goes_on(&store))?;
         drop(store);
         Ok(facts)
+    }
+
+    /// What was accepted between two cuts comes last; the rest is as if it had not been.
+    fn compare_between(&self, store: &Store, told: &Told) -> Result<usize, String> {
+        let pending = self.runtime.block_on(store.notices(None, 1_000)).map_err(|error| error.to_string())?;
+        let last = pending.last().filter(|notice| notice.body.starts_with(BETWEEN.as_bytes()));
+        if told.between && last.is_none() {
+            return Err("what was acknowledged between two cuts is missing".to_owned());
+        }
+        if let Some(last) = last {
+            let settled = self.runtime.block_on(store.settle(last.id, Fate::Done));
+            settled.map_err(|error| format!("it takes nothing: {error}"))?;
+        }
+        self.compare(store, told.done, told.begun)
     }
 
     fn compare(&self, store: &Store, done: usize, begun: usize) -> Result<usize, String> {

@@ -20,6 +20,8 @@ pub enum Fault {
     Fails,
     /// The file system is mounted read-only before this change.
     ReadOnly,
+    /// This sync and all after it fail and say that they have not: for the negative control.
+    Hushed,
 }
 
 impl Fault {
@@ -32,6 +34,7 @@ impl Fault {
             Self::FailsOnce => "EIO once",
             Self::Fails => "EIO from there on",
             Self::ReadOnly => "read-only from there on",
+            Self::Hushed => "EIO from there on, hushed up",
         }
     }
 
@@ -43,6 +46,7 @@ impl Fault {
             Self::FailsOnce => format!("{number}:5:once"),
             Self::Fails => format!("{number}:5:on"),
             Self::ReadOnly => format!("{number}:30:on"),
+            Self::Hushed => format!("{number}:5:hush"),
         }
     }
 }

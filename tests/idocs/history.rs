@@ -37,5 +37,8 @@ fn the_events_of_the_account_are_asked_for_once_instead_of_each_documents_status
     let calls = play.stage.world.calls();
     let count = |name: &str| calls.get(name).copied().unwrap_or(0) as usize;
     assert!(count("idocs.events") > 0, "{calls:?}");
+    let told =
+        |outcome: &str| play.metric(&format!("edobridge_idocs_history_total{{outcome=\"{outcome}\"}}"));
+    assert!(told("asked") > 0 && told("used") >= 1 && told("used") <= told("asked") * DOCUMENTS as u64);
     assert!((DOCUMENTS..=3 * DOCUMENTS).contains(&count("idocs.status")), "{calls:?}");
 }

@@ -1,5 +1,6 @@
 //! The people and the world of an iDocs document: our director, the counterparty, and what is true in the end.
 
+use super::support::kazakhstan::{DIRECTOR_IIN, Kazakhstan, Manners, OUR_BIN};
 use super::support::{DEAL, InProcess, PATIENCE, Setting, Stage, wait_for};
 use super::wire::{self, Heard};
 use base64::Engine as _;
@@ -15,54 +16,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-pub const DIRECTOR_IIN: &str = "000000000000";
-pub const OUR_BIN: &str = "123456789012";
-pub const PATH_SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-/// The rule and the account; `idocs` are further keys of the section.
-fn setting(stage_url: &str, webhooks_url: &str, director: u64, idocs: &str) -> String {
-    format!(
-        r#"
-[idocs]
-base_url = "{stage_url}"
-webhooks_base_url = "{webhooks_url}"
-token = "sandbox-idocs-token"
-poll = ["200ms", "300ms"]
-settle = "100ms"
-dangerous_allow_http = true
-{idocs}
-[idocs.timeouts]
-connect = "2s"
-read = "1s"
-call = "2s"
-transfer = "20s"
-[idocs.webhook]
-path_secret = "{PATH_SECRET}"
-[idocs.limits]
-callback_per_minute = 100000
-[[idocs.signers]]
-name = "Директор"
-employee_id = "11111111-2222-4333-8444-555555555555"
-iin = "{DIRECTOR_IIN}"
-bitrix_user = {director}
-[signing_page]
-submissions_per_minute = 10000
-[[rules]]
-id = "kz"
-portal = "main"
-service = "idocs"
-signer = "Директор"
-document_group = "Legal"
-counterparty_bin_field = "UF_CRM_BIN"
-counterparty_email = "office@example.kz"
-trigger = {{ kind = "folder", folder_id = KZ_FOLDER, interval = "300ms", existing = "send" }}
-notify = [{director}]
-crm_item = {{ entity = "deal", id = {deal} }}
-"#,
-        deal = DEAL.id,
-    )
-}
 
 /// Where the sandbox lists the events of a period: iDocs' own path is not published.
 pub const EVENTS_PATH: &str = "/webhooks/document-events/document-status-changed-event?from={from}&to={to}";
@@ -101,27 +54,22 @@ impl Play {
     /// The world without a service.
     pub fn stopped(options: IDocsOptions, idocs: &str, edits: &[(&str, &str)]) -> Self {
         let stage = Stage::new(&Setting::default());
-        let world = &stage.world;
-        world.set_idocs(options);
-        let director = world.add_user("Айгуль", "Директорова");
-        let folder = world.add_folder(world.root_folder(), "KZ").expect("a new folder");
-        world.put_item(
-            DEAL,
-            &[
-                ("stageId", "C1:NEW".into()),
-                ("assignedById", stage.user.into()),
-                ("title", "Сделка".into()),
-                ("ufCrmBin", "987 654 321 098".into()),
-            ],
-        );
-        let more = setting(world.idocs_url().as_str(), world.idocs_webhooks_url().as_str(), director, idocs);
-        let mut more = more.replace("KZ_FOLDER", &folder.to_string());
+        stage.world.set_idocs(options);
+        let there = Kazakhstan::settle_in(&stage);
+        let manners = Manners {
+            settle: "100ms",
+            patience: ("1s", "2s"),
+            trigger: "{ kind = \"folder\", folder_id = FOLDER, interval = \"300ms\", existing = \"send\" }",
+            more: idocs,
+        };
+        let mut more = there.config(&stage, &manners);
         for (from, to) in edits {
             assert!(more.contains(from), "nothing to replace by `{to}`");
             more = more.replace(from, to);
         }
         append(&stage.config_path, &more);
         let signer = ScriptedSigner::new(DIRECTOR_IIN, OUR_BIN);
+        let Kazakhstan { director, folder } = there;
         Self { service: None, stage, folder, director, signer, decided: BTreeSet::new(), healed: 0 }
     }
 
@@ -152,6 +100,13 @@ impl Play {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The value of a metric, by all that stands before it.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.service.as_ref().map(|service| service.engine.metrics().encode()).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        line.unwrap_or_else(|| panic!("no metric {name}"))
     }
 
     pub fn documents(&self) -> Vec<IDocsDocument> {

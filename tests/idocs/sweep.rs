@@ -45,9 +45,11 @@ const READS: [&str; 7] = [
 /// What the world calls at our side.
 const DELIVERY: &str = "idocs.webhook";
 
-type Kind = (&'static str, FaultKind);
+/// A way to fail, with its name.
+pub type Kind = (&'static str, FaultKind);
 
-fn of_write() -> Vec<Kind> {
+/// How a call may fail that changes something.
+pub fn of_write() -> Vec<Kind> {
     let mut kinds = of_read();
     kinds.extend([
         ("cut_after", FaultKind::CutAfter),

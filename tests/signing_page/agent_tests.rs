@@ -118,13 +118,51 @@ fn several_documents_are_signed_in_one_dialogue() {
     scene.browser.press(&format!("[data-document='{}'] input", third.unit.document));
     scene.browser.press("#sign");
     let told = scene.browser.told("ok");
-    assert!(told.contains("documents signed: 2"), "{told}");
+    assert!(told.contains("Documents signed: 2") && told.contains("page: 1"), "{told}");
     scene.browser.picture("05-several-en");
     let boxes = "return [...document.querySelectorAll('[data-document] input')].filter(e => e.checkVisibility()).length";
     assert_eq!(scene.browser.script(boxes), 1, "what is signed cannot be marked again");
     assert_eq!(scene.agent.asked("kz.gov.pki.knca.basics"), 1, "one dialogue for both");
     let signed: Vec<_> = scene.site.desk.stored().iter().map(|signed| signed.document).collect();
     assert!(signed.len() == 2 && !signed.contains(&third.unit.document), "an unmarked one is left alone");
+}
+
+#[test]
+fn while_an_unmarked_document_waits_nobody_is_told_to_close_the_page() {
+    let scene = scene!(Scene::new(Manner::Present));
+    for (language, so_far, close) in [
+        ("ru", "Ещё ждут подписи на этой странице: 1", "закрыть"),
+        ("kk", "Осы бетте қол қоюды күтіп тұрғаны: 1", "жабуға"),
+        ("en", "Still waiting on this page: 1", "close"),
+    ] {
+        scene.site.desk.forget_all();
+        let (_, token) = scene.add("1.pdf", format!("one {language}").as_bytes());
+        let (second, _) = scene.add("2.pdf", format!("two {language}").as_bytes());
+        scene.open(&token, language);
+        scene.browser.press(&format!("[data-document='{}'] input", second.unit.document));
+        scene.browser.press("#sign");
+        let told = scene.browser.told("ok");
+        assert!(told.contains(so_far) && !told.contains(close), "{told}");
+        // and when the last one is signed too, they are
+        scene.browser.press(&format!("[data-document='{}'] input", second.unit.document));
+        scene.browser.press("#sign");
+        scene.browser.wait("the end", || scene.browser.told("ok").contains(close));
+    }
+}
+
+#[test]
+fn a_signer_whom_nobody_can_send_a_link_is_told_whom_to_ask() {
+    let scene = scene!(Scene::new(Manner::Present));
+    let (_, token) = scene.add("Договор.pdf", CONTENT);
+    scene.site.desk.after_the_link();
+    scene.site.desk.forget_user();
+    for (language, word) in [("ru", "нет пользователя"), ("kk", "пайдаланушысы жоқ"), ("en", "has no user")]
+    {
+        scene.open(&token, language);
+        scene.browser.press("#renew");
+        let told = scene.browser.told("note");
+        assert!(told.contains(word), "{told}");
+    }
 }
 
 #[test]

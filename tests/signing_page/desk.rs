@@ -3,8 +3,8 @@
 use crate::pki::{BIN, IIN};
 use edobridge::actors::signing_desk::SigningDesk;
 use edobridge::domain::signing::{
-    DOCUMENTS_OF_A_PAGE_MAX, Encapsulation, LinkKey, SignLink, SignatureAccepted, SignedDocument,
-    SignerIdentity, SigningRefusal, SigningTask, SigningUnit, TaskState,
+    DOCUMENTS_OF_A_PAGE_MAX, Encapsulation, LinkKey, LinkRenewal, SignLink, SignatureAccepted,
+    SignedDocument, SignerIdentity, SigningRefusal, SigningTask, SigningUnit, TaskState,
 };
 use edobridge::domain::{FileDigest, SagaId, SpoolFile, Timestamp};
 use edobridge::providers::spool_io::FileSource;
@@ -28,6 +28,7 @@ pub struct MemoryDesk {
     stored: Mutex<Stored>,
     renewed: Mutex<Vec<SagaId>>,
     busy: AtomicBool,
+    without_user: AtomicBool,
     number: AtomicU32,
     dir: TempDir,
 }
@@ -41,6 +42,7 @@ impl MemoryDesk {
             stored: Mutex::default(),
             renewed: Mutex::default(),
             busy: AtomicBool::new(false),
+            without_user: AtomicBool::new(false),
             number: AtomicU32::new(0),
             dir: TempDir::new().expect("a temporary directory"),
         }
@@ -91,6 +93,10 @@ impl MemoryDesk {
     }
     pub fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::SeqCst);
+    }
+    /// Links reach the signer only through an operator.
+    pub fn forget_user(&self) {
+        self.without_user.store(true, Ordering::SeqCst);
     }
     pub fn stored(&self) -> Stored {
         self.stored.lock().unwrap().clone()
@@ -175,9 +181,13 @@ impl SigningDesk for MemoryDesk {
         ready(answers.collect()).boxed_local()
     }
 
-    fn renew<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<(), SigningRefusal>> {
+    fn renew<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<LinkRenewal, SigningRefusal>> {
         let renewed = self.proven(token).map(|(task, _)| {
             self.renewed.lock().unwrap().push(task.unit.document);
+            match self.without_user.load(Ordering::SeqCst) {
+                true => LinkRenewal::LeftToOperator,
+                false => LinkRenewal::Sent,
+            }
         });
         ready(renewed).boxed_local()
     }

@@ -234,8 +234,12 @@ fn a_link_that_is_over_says_so_and_a_new_one_can_be_asked_for() {
     let refused = site.post(&format!("/sign/{token}"), &body(&task, &people().aigul.sign(CONTENT, ATTACHED)));
     assert_eq!((refused.status, refused.json()["code"].as_str()), (410, Some("expired")));
     assert_eq!(site.get(&format!("/sign/{token}/content/{}", task.unit.document), &[]).status, 410);
-    assert_eq!(site.post(&format!("/sign/{token}/renew"), &json!({})).status, 202);
+    let sent = site.post(&format!("/sign/{token}/renew"), &json!({}));
+    assert_eq!((sent.status, sent.json()["sent"].as_bool()), (202, Some(true)));
     assert_eq!(site.desk.renewed(), [task.unit.document]);
+    site.desk.forget_user();
+    let noted = site.post(&format!("/sign/{token}/renew"), &json!({}));
+    assert_eq!((noted.status, noted.json()["sent"].as_bool()), (202, Some(false)), "nobody is sent it");
     assert!(site.desk.stored().is_empty());
 }
 

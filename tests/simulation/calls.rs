@@ -3,7 +3,7 @@
 
 use super::laws::{Broken, Law};
 use super::life::{Happening, Life, Stop, moment_ms};
-use super::plan::{FOLDER, HOUR, MINUTE, portal};
+use super::plan::{FOLDER, HOUR, MINUTE, Portal};
 use super::sabotage::Sabotage;
 use super::witness::ORDERED_PANIC;
 use super::world::{FieldFile, News, Order, Reply, SECRET, answer_of, bytes_of, failure, is_for_portal};
@@ -11,7 +11,7 @@ use edobridge::actors::decision::{
     Applied, Committed, Decider, Moment, event_of_restart, event_of_timer, in_flight,
 };
 use edobridge::actors::document_saga::HandleError;
-use edobridge::actors::portal_session::shared_budget::{Payer, Spend};
+use edobridge::actors::portal_session::shared_budget::{Payer, SharedBudget, Spend};
 use edobridge::domain::{
     AttemptToken, Failure, FailureClass, FailureKind, NoticeId, SagaId, SpoolFile, Text,
 };
@@ -20,7 +20,7 @@ use edobridge::saga::document::transition::source_claim;
 use edobridge::saga::document::{
     Answer, Claim, Context, DocumentSaga, Effect, Event, Source, WantedFile, transition,
 };
-use edobridge::store::{StoreError, Stored};
+use edobridge::store::{SpoolError, Store, StoreError, Stored};
 use std::cell::Cell;
 use tokio::io::AsyncWriteExt;
 
@@ -117,6 +117,8 @@ impl Life {
         }
         self.witness.commits(id);
         self.before_write();
+        let rejected =
+            (self.sabotage == Some(Sabotage::IgnoresRefusals)).then(|| (stored.clone(), event.clone()));
         let consumed = notice.filter(|_| self.sabotage != Some(Sabotage::KeepsNotices));
         let outcome = {
             let (moment, policy, metrics) = (self.moments(), &self.plan.policy, &self.metrics);
@@ -125,6 +127,11 @@ impl Life {
         };
         drop(store);
         self.after_write()?;
+        if let (Err(HandleError::Store(StoreError::Unavailable { .. })), Some((stored, event))) =
+            (&outcome, rejected)
+        {
+            self.act_early(&stored, &event)?;
+        }
         self.concluded(outcome, notice)
     }
 
@@ -141,7 +148,8 @@ impl Life {
         let cx = Context { now: self.wall(), policy: &self.plan.policy, chance: 0 };
         let Ok(next) = transition(&stored.saga, event, cx) else { return Ok(()) };
         if let (Some(effect), Some(token)) = (next.effect, in_flight(&next.saga)) {
-            self.carry_out(&Order { saga: stored.saga.id, token, effect })?.ok();
+            let portal = Portal::of(&stored.saga.portal);
+            self.carry_out(&Order { portal, saga: stored.saga.id, token, effect })?.ok();
         }
         Ok(())
     }
@@ -164,7 +172,8 @@ impl Life {
                 return Err(Broken::new(Law::I14, format!("{id} is restless")).into());
             }
             Err(HandleError::Store(error)) if !matches!(error, StoreError::SpoolFileMissing { .. }) => {
-                return Err(Broken::new(Law::I13, format!("the store refuses: {error}")).into());
+                self.refused(&error)?;
+                return Ok(Err(HandleError::Store(error)));
             }
             Err(error) => return Ok(Err(error)),
         };
@@ -199,7 +208,8 @@ impl Life {
     fn act(&mut self, saga: &DocumentSaga, effect: Option<Effect>) {
         if let (Some(effect), Some(token)) = (effect, in_flight(saga)) {
             self.running.insert((saga.id, token));
-            self.later(0, Happening::Call(Order { saga: saga.id, token, effect }));
+            let portal = Portal::of(&saga.portal);
+            self.later(0, Happening::Call(Order { portal, saga: saga.id, token, effect }));
         }
     }
 
@@ -218,7 +228,11 @@ impl Life {
             let failure = failure(FailureClass::Transient, FailureKind::Unreachable, "connect");
             event = Event::Failed { token: *token, failure };
         }
-        self.accepted(id, event).await
+        self.accepted(id, event).await?;
+        if self.rests() {
+            self.recover_later(id);
+        }
+        Ok(())
     }
 
     pub async fn tick(&mut self, id: SagaId) -> Result<(), Stop> {
@@ -234,7 +248,8 @@ impl Life {
     async fn accepted(&mut self, id: SagaId, event: Event) -> Result<(), Stop> {
         let name = event.name();
         match self.deliver(id, event, None).await? {
-            Ok(()) => Ok(()),
+            // Its timer stays due.
+            Ok(()) | Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
             Err(error) => Err(Broken::new(Law::I14, format!("{name} for {id}: {error}")).into()),
         }
     }
@@ -245,14 +260,19 @@ impl Life {
     pub async fn call(&mut self, order: Order) -> Result<(), Stop> {
         self.may_die()?;
         if is_for_portal(&order.effect) {
-            if self.budget.payer(self.wall()) == Payer::Me {
-                self.pay_ahead().await?;
+            let mixes = self.sabotage == Some(Sabotage::MixesBudgets);
+            let payer = if mixes { Portal::Main } else { order.portal };
+            let now = self.wall();
+            if self.budget(payer).payer(now) == Payer::Me && !self.pay_ahead(payer).await? {
+                self.later(MINUTE, Happening::Call(order));
+                return Ok(());
             }
-            match self.budget.take(self.wall()) {
+            match self.budget(payer).take(now) {
                 Spend::Granted => {
-                    let level = self.budget.level(self.wall()).map_or(0.0, |level| level.level);
+                    let level = self.budget(payer).level(now).map_or(0.0, |level| level.level);
                     self.trace.note(self.now_ms, format_args!("a request is sent, level {level:.3}"));
-                    self.world.bucket.request(self.now_ms)?;
+                    let now_ms = self.now_ms;
+                    self.world_mut(order.portal).bucket.request(now_ms)?;
                 }
                 Spend::WaitUntil(until) => {
                     self.at_wall(until, Happening::Call(order));
@@ -266,16 +286,25 @@ impl Life {
         Ok(())
     }
 
-    async fn pay_ahead(&mut self) -> Result<(), Stop> {
-        let mut state = self.portal_state.clone();
-        self.budget.write_into(&mut state, self.wall());
+    fn budget(&self, portal: Portal) -> &SharedBudget {
+        &self.sessions[portal as usize].budget
+    }
+
+    /// Whether it is on disk.
+    async fn pay_ahead(&mut self, portal: Portal) -> Result<bool, Stop> {
+        let mut state = self.sessions[portal as usize].state.clone();
+        self.budget(portal).write_into(&mut state, self.wall());
         self.before_write();
-        let written = self.store().put_portal(&portal(), state.clone()).await;
+        let written = self.store().put_portal(&portal.id(), state.clone()).await;
         self.after_write()?;
-        self.budget.paid(&written);
-        written.map_err(|error| Broken::new(Law::I13, format!("the store refuses: {error}")))?;
-        self.portal_state = state;
-        self.may_die()
+        self.budget(portal).paid(&written);
+        if let Err(error) = written {
+            self.refused(&error)?;
+            return Ok(false);
+        }
+        self.sessions[portal as usize].state = state;
+        self.may_die()?;
+        Ok(true)
     }
 
     fn fault(&mut self) -> Option<Fault> {
@@ -348,8 +377,8 @@ impl Life {
     /// Does what is ordered. What the store must be asked for first is asked here, as the effect runner does.
     async fn perform(&mut self, order: &Order) -> Result<Result<Reply, Failure>, Stop> {
         let local = match &order.effect {
-            Effect::ReadItem { item } => Some(self.read_item(item.id).await?),
-            Effect::FetchSource { source, .. } => self.own_copy(source).await?,
+            Effect::ReadItem { item } => Some(self.read_item(order.portal, item.id).await?),
+            Effect::FetchSource { source, .. } => self.own_copy(order.portal, source).await?,
             _ => None,
         };
         match local {
@@ -369,20 +398,21 @@ impl Life {
         if matches!(order.effect, Effect::ReadItem { .. }) {
             return Ok(Err(no_answer()));
         }
-        let done = self.world.perform(order, self.wall())?;
+        let wall = self.wall();
+        let done = self.world_mut(order.portal).perform(order, wall)?;
         let end = done.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "done");
         self.trace.note(self.now_ms, format_args!("{} {} {end}", order.saga.short(), order.effect.name()));
-        for news in std::mem::take(&mut self.world.news) {
-            self.heard(news);
+        for news in std::mem::take(&mut self.world_mut(order.portal).news) {
+            self.heard(order.portal, news);
         }
         Ok(done)
     }
 
-    fn heard(&mut self, news: News) {
+    fn heard(&mut self, portal: Portal, news: News) {
         match news {
             News::Paper(id) => self.paper_appears(id),
-            News::FileAdded(file) => self.file_appears(file),
-            News::ItemChanged(item) => self.item_changes(item),
+            News::FileAdded(file) => self.file_appears(portal, file),
+            News::ItemChanged(item) => self.item_changes(portal, item),
             News::Link(saga, unit) => self.link_arrives(saga, unit),
             News::Sent(id) => self.draft_is_sent(id),
         }
@@ -393,13 +423,13 @@ impl Life {
         Ok(found.map_err(|error| Broken::new(Law::I13, format!("claims cannot be read: {error}")))?)
     }
 
-    async fn read_item(&self, item: u64) -> Result<Answer, Stop> {
+    async fn read_item(&self, portal: Portal, item: u64) -> Result<Answer, Stop> {
         let item = super::plan::deal(item);
         let field = super::plan::FIELD.to_owned();
         let mut files = Vec::new();
-        for file_id in self.world.wanted_files(item.id) {
+        for file_id in self.world(portal).wanted_files(item.id) {
             let source = Source::CrmFile { item, field: field.clone(), file_id };
-            if self.claimed(&source_claim(&portal(), &source)).await?.is_none() {
+            if self.claimed(&source_claim(&portal.id(), &source)).await?.is_none() {
                 files.push(WantedFile { field: field.clone(), file_id });
             }
         }
@@ -412,21 +442,25 @@ impl Life {
     }
 
     /// Our own signed copy is known by its id, its name or its bytes.
-    async fn own_copy(&self, source: &Source) -> Result<Option<Answer>, Stop> {
+    async fn own_copy(&self, portal: Portal, source: &Source) -> Result<Option<Answer>, Stop> {
         let (claims, ours) = match source {
             Source::DriveFile { file_id } => {
-                let Some(file) = self.world.files.get(file_id) else { return Ok(None) };
+                let Some(file) = self.world(portal).files.get(file_id) else { return Ok(None) };
                 let name = normalised_name(&file.name);
-                let echo = Claim::EchoFile { portal: portal(), file_id: *file_id };
+                let echo = Claim::EchoFile { portal: portal.id(), file_id: *file_id };
                 (
-                    vec![echo, Claim::EchoName { portal: portal(), folder_id: FOLDER, name }],
+                    vec![echo, Claim::EchoName { portal: portal.id(), folder_id: FOLDER, name }],
                     file.put_by.is_some(),
                 )
             }
-            Source::CrmFile { item, file_id, .. } => match self.world.ours_in_field(item.id, *file_id) {
-                Some(digest) => (vec![Claim::EchoBytes { portal: portal(), item: *item, digest }], true),
-                None => return Ok(None),
-            },
+            Source::CrmFile { item, file_id, .. } => {
+                match self.world(portal).ours_in_field(item.id, *file_id) {
+                    Some(digest) => {
+                        (vec![Claim::EchoBytes { portal: portal.id(), item: *item, digest }], true)
+                    }
+                    None => return Ok(None),
+                }
+            }
             Source::CrmItem { .. } | Source::Generated { .. } | Source::OfItem { .. } => return Ok(None),
         };
         for claim in claims {
@@ -450,15 +484,22 @@ impl Life {
     /// The answer reaches the process and is committed; or the file that came with it is gone, and it is fetched again.
     pub async fn arrive(&mut self, order: Order, returned: Returned) -> Result<(), Stop> {
         self.may_die()?;
+        let again = returned.clone();
         let mut event = match returned {
             Returned::Failed(failure) => self.failed(order.token, failure),
             Returned::Panicked => Event::Panicked { text: ORDERED_PANIC.to_owned() },
             Returned::Reply(reply) => {
                 let kept = match bytes_of(&reply) {
-                    Some(bytes) => Some(self.keep(bytes).await?),
-                    None => None,
+                    Some(bytes) => match self.keep(bytes).await? {
+                        Some(kept) => Ok(Some(kept)),
+                        None => Err(failure(FailureClass::Transient, FailureKind::Local, "spool")),
+                    },
+                    None => Ok(None),
                 };
-                Event::Answered { token: order.token, answer: answer_of(reply, kept) }
+                match kept {
+                    Ok(kept) => Event::Answered { token: order.token, answer: answer_of(reply, kept) },
+                    Err(failure) => self.failed(order.token, failure),
+                }
             }
         };
         if self.sabotage == Some(Sabotage::IgnoresFences)
@@ -468,6 +509,11 @@ impl Life {
             *token = present;
         }
         let outcome = self.deliver(order.saga, event, None).await?;
+        if let Err(HandleError::Store(StoreError::Unavailable { .. })) = outcome {
+            // An answer in memory only would be an answer lost: it is offered until it is taken.
+            self.later(MINUTE, Happening::Arrive(order, Box::new(again)));
+            return Ok(());
+        }
         self.running.remove(&(order.saga, order.token));
         match outcome {
             Ok(()) => Ok(()),
@@ -490,19 +536,32 @@ impl Life {
         Event::Failed { token, failure }
     }
 
-    /// Puts bytes into the real spool.
-    pub async fn keep(&mut self, bytes: &[u8]) -> Result<SpoolFile, Stop> {
-        let refused =
-            |error: &dyn std::fmt::Display| Broken::new(Law::I13, format!("the spool refuses: {error}"));
-        let mut writer = self.store().spool().create().await.map_err(|error| refused(&error))?;
-        writer.write_all(bytes).await.map_err(|error| refused(&error))?;
-        let kept = writer.finish().await.map_err(|error| refused(&error))?;
-        self.may_die()?;
-        Ok(kept)
+    /// Puts bytes into the real spool; none if the disk refuses them.
+    pub async fn keep(&mut self, bytes: &[u8]) -> Result<Option<SpoolFile>, Stop> {
+        self.ail_at_times();
+        let kept = put(&self.store(), bytes).await;
+        self.after_write()?;
+        match kept {
+            Ok(kept) => {
+                self.may_die()?;
+                Ok(Some(kept))
+            }
+            Err(error) => {
+                let reason = error.text();
+                self.refused(&StoreError::Unavailable { reason })?;
+                Ok(None)
+            }
+        }
     }
 
     /// Whether a file in a field is ours, for the judge.
     pub fn is_ours(file: &FieldFile, saga: SagaId) -> bool {
         matches!(file, FieldFile::Ours(by, _) if *by == saga)
     }
+}
+
+async fn put(store: &Store, bytes: &[u8]) -> Result<SpoolFile, SpoolError> {
+    let mut writer = store.spool().create().await?;
+    writer.write_all(bytes).await?;
+    writer.finish().await
 }

@@ -1,4 +1,5 @@
-//! A disk under a process that may die at any write: from that moment on nothing reaches it.
+//! A disk under a process that may die at any write: from that moment on nothing reaches it. And one that may fail under
+//! a process that lives: the journal and the spool are refused, once or until somebody mends it.
 
 use edobridge::store::disk::{Answer, DiskHook, DiskOp};
 use edobridge::store::faults::{FaultyDisk, Surviving};
@@ -17,6 +18,29 @@ pub enum Death {
     Unsynced,
 }
 
+/// How the disk fails under a living process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ailment {
+    /// 28 ENOSPC, 5 EIO.
+    pub errno: i32,
+    pub at: Organ,
+    pub lasts: Lasts,
+}
+
+/// Which operations fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Organ {
+    /// A write, after so many bytes.
+    Writes(usize),
+    Syncs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    Once,
+    UntilMended,
+}
+
 /// Whether a sync makes anything durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Honesty {
@@ -29,6 +53,7 @@ pub enum Honesty {
 struct Fate {
     dead: bool,
     armed: Option<Death>,
+    ailment: Option<Ailment>,
 }
 
 pub struct MortalDisk {
@@ -57,6 +82,26 @@ impl MortalDisk {
         fate.dead
     }
 
+    /// From now on it fails.
+    pub fn ail(&self, ailment: Ailment) {
+        self.fate().ailment = Some(ailment);
+    }
+
+    /// Takes an ailment back that has not struck and does not last.
+    pub fn recover(&self) {
+        let mut fate = self.fate();
+        fate.ailment = fate.ailment.filter(|ailment| ailment.lasts == Lasts::UntilMended);
+    }
+
+    /// Somebody mends it.
+    pub fn mend(&self) {
+        self.fate().ailment = None;
+    }
+
+    pub fn is_ailing(&self) -> bool {
+        self.fate().ailment.is_some()
+    }
+
     /// Nothing reaches the disk any more.
     pub fn die(&self) {
         self.fate().dead = true;
@@ -77,6 +122,30 @@ fn gone() -> io::Error {
     io::Error::from_raw_os_error(5)
 }
 
+impl Fate {
+    /// What an ailment makes of this operation. The journal and the spool suffer: what the store does on threads of its
+    /// own, whenever it likes, would make another run of a seed.
+    fn suffers(&mut self, op: &DiskOp<'_>) -> Option<Answer> {
+        let ailment = self.ailment?;
+        let failed = || io::Error::from_raw_os_error(ailment.errno);
+        let answer = match (ailment.at, op) {
+            (Organ::Writes(bytes), DiskOp::Write { path, len, .. }) if is_ours(path) => {
+                Answer::Torn(bytes.min(len.saturating_sub(1)), failed())
+            }
+            (Organ::Syncs, DiskOp::Sync { path }) if is_ours(path) => Answer::Fail(failed()),
+            _ => return None,
+        };
+        if ailment.lasts == Lasts::Once {
+            self.ailment = None;
+        }
+        Some(answer)
+    }
+}
+
+fn is_ours(path: &Path) -> bool {
+    is_segment(path) || path.components().any(|part| part.as_os_str() == "spool")
+}
+
 fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "seg")
 }
@@ -86,6 +155,14 @@ impl DiskHook for MortalDisk {
         let mut fate = self.fate();
         if fate.dead {
             return Answer::Fail(gone());
+        }
+        if let Some(answer) = fate.suffers(op) {
+            drop(fate);
+            // So that a power cut knows what was there before.
+            if let Answer::Torn(..) = answer {
+                drop(self.inner.before(op));
+            }
+            return answer;
         }
         match (fate.armed, op) {
             (Some(Death::Unwritten), DiskOp::Write { path, .. })

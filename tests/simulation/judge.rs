@@ -2,9 +2,9 @@
 
 use super::laws::{Broken, Law};
 use super::life::Life;
-use super::plan::{FIELD, Sort, deal, portal};
+use super::plan::{FIELD, Portal, Sort, deal, files_of};
 use super::witness::{About, secret_in};
-use super::world::Card;
+use super::world::{Card, World};
 use edobridge::domain::Timestamp;
 use edobridge::saga::document::effect::comment_mark;
 use edobridge::saga::document::state::Occasion;
@@ -47,8 +47,9 @@ impl Life {
     }
 
     fn judge_signing(&self, saga: &DocumentSaga) -> Result<(), Broken> {
-        let papers = self.world.papers.values().filter(|paper| paper.saga == saga.id).count();
-        let drafts: Vec<_> = self.world.drafts.values().filter(|draft| draft.saga == saga.id).collect();
+        let world = self.world_of(saga);
+        let papers = world.papers.values().filter(|paper| paper.saga == saga.id).count();
+        let drafts: Vec<_> = world.drafts.values().filter(|draft| draft.saga == saga.id).collect();
         let saves: usize = drafts.iter().map(|draft| draft.saves).sum();
         let ended = matches!(saga.step, Step::Delivered | Step::Refused);
         let (made, signed) = if saga.own.is_some() { (drafts.len(), saves) } else { (papers, 1) };
@@ -65,13 +66,17 @@ impl Life {
         Ok(())
     }
 
+    fn world_of(&self, saga: &DocumentSaga) -> &World {
+        self.world(Portal::of(&saga.portal))
+    }
+
     fn card(&self, saga: &DocumentSaga) -> Option<&Card> {
-        saga.crm_item.and_then(|item| self.world.cards.get(&item.id))
+        saga.crm_item.and_then(|item| self.world_of(saga).cards.get(&item.id))
     }
 
     fn judge_delivery(&self, saga: &DocumentSaga) -> Result<(), Broken> {
         let copies: Vec<_> =
-            self.world.files.iter().filter(|(_, file)| file.put_by == Some(saga.id)).collect();
+            self.world_of(saga).files.iter().filter(|(_, file)| file.put_by == Some(saga.id)).collect();
         let in_field = self
             .card(saga)
             .map_or(0, |card| card.files.iter().filter(|(_, file)| Self::is_ours(file, saga.id)).count());
@@ -120,13 +125,13 @@ impl Life {
         if ended && saga.delivery.notify_on.contains(&occasion) {
             for user in &saga.delivery.notify {
                 let tag = format!("edobridge|{}|{user}", saga.id.short());
-                if !self.world.notices.contains_key(&(*user, tag)) {
+                if !self.world_of(saga).notices.contains_key(&(*user, tag)) {
                     return Err(Broken::new(Law::I4, format!("{user} was never told of {}", saga.id)));
                 }
             }
         }
         for robot in saga.robots.iter().filter(|robot| robot.answered_at.is_some()) {
-            let answers = self.world.answered.get(robot.event_token.expose()).map_or(0, Vec::len);
+            let answers = self.world_of(saga).answered.get(robot.event_token.expose()).map_or(0, Vec::len);
             if answers != 1 {
                 return Err(Broken::new(Law::I4, format!("{answers} answers to {}", robot.workflow_id)));
             }
@@ -145,11 +150,14 @@ impl Life {
     }
 
     fn judge_world(&self, sagas: &[DocumentSaga]) -> Result<(), Broken> {
-        for text in &self.world.told {
+        for text in self.worlds().iter().flat_map(|world| &world.told) {
             secret_in("what people were told", text)?;
         }
-        let ours = self.world.files.values().filter_map(|file| file.put_by);
-        for saga in ours.chain(self.world.papers.values().map(|paper| paper.saga)) {
+        let ours = self.worlds().iter().flat_map(|world| {
+            let files = world.files.values().filter_map(|file| file.put_by);
+            files.chain(world.papers.values().map(|paper| paper.saga))
+        });
+        for saga in ours {
             if !sagas.iter().any(|known| known.id == saga) {
                 return Err(Broken::new(Law::I12, format!("{saga} did something and is not known")));
             }
@@ -163,9 +171,9 @@ impl Life {
         for about in &self.witness.acknowledged {
             match about {
                 About::Nothing => {}
-                About::Source(source) => self.judge_source(source, sagas).await?,
+                About::Source(portal, source) => self.judge_source(*portal, source, sagas).await?,
                 About::Verdict(paper) => self.judge_verdict(paper, sagas)?,
-                About::Robot(token) => self.judge_robot(token, sagas)?,
+                About::Robot(portal, token) => self.judge_robot(*portal, token, sagas)?,
             }
         }
         let parked = self.store().parked_notices(None, 1_000).await;
@@ -180,17 +188,20 @@ impl Life {
         Ok(found.map_err(|error| Broken::new(Law::I13, error.to_string()))?.is_some())
     }
 
-    async fn judge_source(&self, source: &Source, sagas: &[DocumentSaga]) -> Result<(), Broken> {
+    async fn judge_source(
+        &self,
+        portal: Portal,
+        source: &Source,
+        sagas: &[DocumentSaga],
+    ) -> Result<(), Broken> {
         let files: Vec<Source> = match source {
             Source::CrmItem { item } => {
-                let cancelled =
-                    sagas.iter().any(|saga| saga.source == *source && saga.step == Step::Cancelled);
-                let wish = self
-                    .plan
-                    .wishes
-                    .iter()
-                    .find(|wish| wish.sort == Sort::OfItem && deal(wish.item) == *item);
-                let count = wish.filter(|_| !cancelled).map_or(0, |wish| 1 + wish.item % 2);
+                let of_item = |saga: &&DocumentSaga| saga.source == *source && saga.portal == portal.id();
+                let cancelled = sagas.iter().filter(of_item).any(|saga| saga.step == Step::Cancelled);
+                let wish = self.plan.wishes.iter().find(|wish| {
+                    wish.sort == Sort::OfItem && wish.portal == portal && deal(wish.item) == *item
+                });
+                let count = wish.filter(|_| !cancelled).map_or(0, |wish| files_of(wish.item));
                 let file = wish.map_or(0, |wish| wish.file);
                 let field = FIELD.to_owned();
                 (0..count)
@@ -200,7 +211,7 @@ impl Life {
             _ => vec![source.clone()],
         };
         for file in files {
-            if !self.is_claimed(&source_claim(&portal(), &file)).await? {
+            if !self.is_claimed(&source_claim(&portal.id(), &file)).await? {
                 return Err(Broken::new(
                     Law::I10,
                     format!("{source:?} was accepted, and {file:?} has no document"),
@@ -211,7 +222,7 @@ impl Life {
     }
 
     fn judge_verdict(&self, paper: &str, sagas: &[DocumentSaga]) -> Result<(), Broken> {
-        let Some(known) = self.world.papers.get(paper) else { return Ok(()) };
+        let Some(known) = self.world(self.portal_of(paper)).papers.get(paper) else { return Ok(()) };
         let saga = sagas.iter().find(|saga| saga.id == known.saga);
         let open = saga.filter(|saga| saga.outcome == Outcome::Open && saga.step != Step::Cancelled);
         match open {
@@ -222,8 +233,8 @@ impl Life {
         }
     }
 
-    fn judge_robot(&self, token: &str, sagas: &[DocumentSaga]) -> Result<(), Broken> {
-        let answers = self.world.answered.get(token).map_or(0, Vec::len);
+    fn judge_robot(&self, portal: Portal, token: &str, sagas: &[DocumentSaga]) -> Result<(), Broken> {
+        let answers = self.world(portal).answered.get(token).map_or(0, Vec::len);
         let given_up = sagas
             .iter()
             .flat_map(|saga| &saga.robots)

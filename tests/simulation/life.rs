@@ -4,9 +4,9 @@
 //! put forward and back.
 
 use super::chance::Chance;
-use super::disk::{Death, Honesty, MortalDisk};
+use super::disk::{Ailment, Death, Honesty, Lasts, MortalDisk, Organ};
 use super::laws::{Broken, Law};
-use super::plan::{DAY, HOUR, MINUTE, Plan, SECOND, START, portal};
+use super::plan::{DAY, HOUR, MINUTE, Plan, Portal, SECOND, START};
 use super::sabotage::Sabotage;
 use super::trace::Trace;
 use super::witness::{About, Witness};
@@ -14,13 +14,15 @@ use super::world::{Order, World};
 use edobridge::actors::portal_session::shared_budget::SharedBudget;
 use edobridge::domain::portal::PortalState;
 use edobridge::domain::{AttemptToken, SagaId, Timestamp};
+use edobridge::providers::bitrix24::budget::LeakyBucket;
 use edobridge::providers::{easydocs, idocs};
 use edobridge::saga::document::DocumentSaga;
 use edobridge::store::disk::{Disk, Host};
-use edobridge::store::{AgendaQuery, DocumentFilter, NoticeKind, Store, StoreOptions};
+use edobridge::store::{AgendaQuery, DocumentFilter, NoticeKind, Readiness, Store, StoreError, StoreOptions};
 use edobridge::telemetry::Metrics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// More than any run needs; a run that needs more turns in a circle.
@@ -46,6 +48,7 @@ impl From<Broken> for Stop {
 /// A notice on its way to our door.
 #[derive(Debug, Clone)]
 pub struct Letter {
+    pub portal: Portal,
     pub kind: NoticeKind,
     pub content_type: &'static str,
     pub body: String,
@@ -71,6 +74,12 @@ pub enum Happening {
     Kill,
     /// An operator does something.
     Meddle,
+    /// The disk refuses everything until it is mended.
+    BreakDown,
+    /// Somebody mends the disk.
+    Mend,
+    /// What was refused by the disk is tried again.
+    LookAgain,
     /// A remote carries out a request whose sender has given up.
     Linger(Order),
     /// The process asks the budget for a call.
@@ -108,6 +117,12 @@ pub struct Tally {
     pub refused: u64,
     /// Seeds in which the portal's bucket was nearly full.
     pub full_buckets: u64,
+    /// Seeds with documents at two portals.
+    pub two_portals: u64,
+    /// What the disk has refused to the living process.
+    pub refusals: u64,
+    /// How often the disk refused everything for a while.
+    pub break_downs: u64,
 }
 
 impl Tally {
@@ -129,6 +144,9 @@ impl Tally {
             delivered,
             refused,
             full_buckets,
+            two_portals,
+            refusals,
+            break_downs,
         } = other;
         self.seeds += seeds;
         self.virtual_ms += virtual_ms;
@@ -146,6 +164,9 @@ impl Tally {
         self.delivered += delivered;
         self.refused += refused;
         self.full_buckets += full_buckets;
+        self.two_portals += two_portals;
+        self.refusals += refusals;
+        self.break_downs += break_downs;
     }
 }
 
@@ -154,6 +175,12 @@ pub struct End {
     pub tally: Tally,
     pub trace: u64,
     pub broken: Option<Broken>,
+}
+
+/// What the process holds of a portal.
+pub struct Session {
+    pub budget: SharedBudget,
+    pub state: PortalState,
 }
 
 /// A run.
@@ -165,7 +192,8 @@ pub struct Life {
     skew_ms: i64,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
-    pub world: World,
+    /// That of each portal.
+    worlds: [World; 2],
     pub witness: Witness,
     pub trace: Trace,
     pub tally: Tally,
@@ -182,9 +210,20 @@ pub struct Life {
     // ---- what dies with the process
     store: Option<Store>,
     pub running: BTreeSet<(SagaId, AttemptToken)>,
-    pub budget: SharedBudget,
-    pub portal_state: PortalState,
+    /// Each portal's.
+    pub sessions: [Session; 2],
     to_recover: Vec<SagaId>,
+    /// Until what was refused is tried again.
+    rests: bool,
+}
+
+/// How long after a refusal by the disk it is tried again.
+const REST_MS: u64 = MINUTE;
+/// How long the store may need, in true time, until it works on a disk that was mended.
+const MENDING: std::time::Duration = std::time::Duration::from_secs(60);
+
+fn fresh_session(bucket: LeakyBucket) -> Session {
+    Session { budget: SharedBudget::new(Some(bucket)), state: PortalState::default() }
 }
 
 /// A directory in memory where there is one: a process that dies loses nothing there either, and power cuts are made by
@@ -200,9 +239,9 @@ impl Life {
         let plan = Plan::of(&mut chance);
         let honesty = if sabotage == Some(Sabotage::DiskLies) { Honesty::Lies } else { Honesty::Honest };
         Self {
-            world: World::new(&plan),
+            worlds: Portal::ALL.map(|portal| World::new(&plan, portal)),
             version: plan.version,
-            budget: SharedBudget::new(Some(plan.bucket)),
+            sessions: plan.buckets.map(fresh_session),
             plan,
             sabotage,
             chance,
@@ -223,8 +262,8 @@ impl Life {
             next_saga: 0,
             store: None,
             running: BTreeSet::new(),
-            portal_state: PortalState::default(),
             to_recover: Vec::new(),
+            rests: false,
         }
     }
 
@@ -232,7 +271,8 @@ impl Life {
     pub async fn lived(mut self) -> End {
         let broken = self.live().await.err();
         self.tally.virtual_ms = self.now_ms;
-        self.tally.full_buckets = u64::from(self.world.bucket.is_nearly_full());
+        self.tally.full_buckets = u64::from(self.worlds.iter().any(|world| world.bucket.is_nearly_full()));
+        self.tally.two_portals = u64::from(self.plan.wishes.iter().any(|wish| wish.portal == Portal::Second));
         self.disk.die();
         self.store = None;
         End { tally: self.tally, trace: self.trace.hash(), broken }
@@ -242,7 +282,7 @@ impl Life {
         self.open().await?;
         self.write_script();
         self.go_on(self.plan.chaos_ms).await?;
-        self.calm_down();
+        self.calm_down().await?;
         self.come_to_an_end().await?;
         self.judge().await
     }
@@ -290,7 +330,7 @@ impl Life {
         self.tally.clock_jumps += 1;
         self.skew_ms += by_ms;
         if by_ms > 0 {
-            self.world.bucket.forgive();
+            self.worlds.iter_mut().for_each(|world| world.bucket.forgive());
         }
         self.trace.note(self.now_ms, format_args!("the wall clock is turned by {by_ms} ms"));
     }
@@ -308,7 +348,8 @@ impl Life {
                 Err(Stop::Broken(broken)) => return Err(broken),
             }
             let queued = self.queue.keys().next().map(|(at, _)| *at);
-            let timer = self.next_timer().await.map(|due| self.when(due));
+            let timer = if self.rests { None } else { self.next_timer().await };
+            let timer = timer.map(|due| self.when(due));
             match queued.into_iter().chain(timer).min() {
                 Some(next) if next <= until_ms => self.now_ms = self.now_ms.max(next),
                 Some(_) | None => {
@@ -331,6 +372,9 @@ impl Life {
     async fn turn(&mut self) -> Result<bool, Stop> {
         if self.has_due() && self.chance.percent(80) {
             return self.happen().await;
+        }
+        if self.rests {
+            return if self.has_due() { self.happen().await } else { Ok(false) };
         }
         if let Some(saga) = self.to_recover.pop() {
             self.recover(saga).await?;
@@ -361,12 +405,38 @@ impl Life {
             Happening::Clock(by_ms) => self.turn_clock(by_ms),
             Happening::Kill => return Err(Stop::Crashed),
             Happening::Meddle => self.meddle().await?,
+            Happening::BreakDown => self.break_down(),
+            Happening::Mend => self.mend_disk().await?,
+            Happening::LookAgain => self.rests = false,
             Happening::Linger(order) => self.linger(&order).await?,
             Happening::Call(order) => self.call(order).await?,
             Happening::Execute(order) => self.execute(order).await?,
             Happening::Arrive(order, returned) => self.arrive(order, *returned).await?,
         }
         Ok(true)
+    }
+
+    // ---- the portals ---------------------------------------------------------------------------------------
+
+    pub fn world(&self, portal: Portal) -> &World {
+        &self.worlds[portal as usize]
+    }
+
+    pub fn world_mut(&mut self, portal: Portal) -> &mut World {
+        &mut self.worlds[portal as usize]
+    }
+
+    pub fn worlds(&self) -> &[World] {
+        &self.worlds
+    }
+
+    /// The portal whose documents this one of a signing service is among.
+    pub fn portal_of(&self, document: &str) -> Portal {
+        let is_there = |portal: &Portal| {
+            let world = self.world(*portal);
+            world.papers.contains_key(document) || world.drafts.contains_key(document)
+        };
+        Portal::ALL.into_iter().find(is_there).unwrap_or(Portal::Main)
     }
 
     // ---- the process ---------------------------------------------------------------------------------------
@@ -395,7 +465,11 @@ impl Life {
 
     /// The next write may be the one in which the process dies.
     pub fn before_write(&mut self) {
-        if self.calm || !self.chance.permille(self.plan.crash_permille) {
+        if self.calm {
+            return;
+        }
+        self.ail_at_times();
+        if !self.chance.permille(self.plan.crash_permille) {
             return;
         }
         let torn = usize::try_from(self.chance.below(900)).expect("small");
@@ -404,9 +478,83 @@ impl Life {
 
     /// Whether it was.
     pub fn after_write(&mut self) -> Result<(), Stop> {
+        self.disk.recover();
         if self.disk.disarm() {
             self.tally.in_commits += 1;
             return Err(Stop::Crashed);
+        }
+        Ok(())
+    }
+
+    // ---- a disk that fails under it -----------------------------------------------------------------------
+
+    fn ailment(&mut self, lasts: Lasts) -> Ailment {
+        let torn = usize::try_from(self.chance.below(900)).expect("small");
+        Ailment {
+            errno: self.chance.pick(&[28, 5]),
+            at: self.chance.pick(&[Organ::Writes(torn), Organ::Syncs]),
+            lasts,
+        }
+    }
+
+    /// The disk may fail at what is written next.
+    pub fn ail_at_times(&mut self) {
+        if !self.calm && self.chance.permille(self.plan.ailing_permille) && !self.disk.is_ailing() {
+            let ailment = self.ailment(Lasts::Once);
+            self.disk.ail(ailment);
+        }
+    }
+
+    /// Whether what was refused waits to be tried again.
+    pub fn rests(&self) -> bool {
+        self.rests
+    }
+
+    pub fn recover_later(&mut self, saga: SagaId) {
+        self.to_recover.push(saga);
+    }
+
+    fn break_down(&mut self) {
+        let ailment = self.ailment(Lasts::UntilMended);
+        self.trace.note(self.now_ms, format_args!("the disk breaks down: {ailment:?}"));
+        self.disk.ail(ailment);
+        self.tally.break_downs += 1;
+    }
+
+    /// Somebody mends the disk; the store finds out by itself, in true time.
+    async fn mend_disk(&mut self) -> Result<(), Broken> {
+        if !self.disk.is_ailing() {
+            return Ok(());
+        }
+        self.disk.mend();
+        self.trace.note(self.now_ms, format_args!("the disk is mended"));
+        let until = Instant::now() + MENDING;
+        while let Readiness::NotReady(reason) = self.store().health().readiness {
+            if Instant::now() > until {
+                return Err(Broken::new(Law::I11, format!("the disk is mended, and still: {}", reason.en)));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        self.witness.refusals_are_certain();
+        Ok(())
+    }
+
+    /// The store has refused something. Where the disk has not failed it must not; where it has, it is tried again.
+    pub fn refused(&mut self, error: &StoreError) -> Result<(), Broken> {
+        let StoreError::Unavailable { reason } = error else {
+            return Err(Broken::new(Law::I13, format!("the store refuses: {error}")));
+        };
+        if self.calm || self.plan.ailing_permille == 0 && !self.disk.is_ailing() {
+            return Err(Broken::new(Law::I13, format!("the store refuses on a sound disk: {}", reason.en)));
+        }
+        self.trace.note(self.now_ms, format_args!("the disk refuses"));
+        self.tally.refusals += 1;
+        if !self.disk.is_ailing() {
+            self.witness.refusals_are_certain();
+        }
+        if !self.rests {
+            self.rests = true;
+            self.later(REST_MS, Happening::LookAgain);
         }
         Ok(())
     }
@@ -425,7 +573,9 @@ impl Life {
         } else {
             self.tally.kills += 1;
         }
+        // A process that dies on a broken disk starts again when it was mended.
         self.disk.revive();
+        self.rests = false;
         if self.chance.percent(30) {
             // The next release: 1, then 2, then the newest.
             self.version = [0, 2, 0][usize::from(self.version)];
@@ -464,11 +614,15 @@ impl Life {
         let (store, _) = opened.map_err(|error| Broken::new(Law::I13, error.to_string()))?;
         store.write_documents_as(self.version);
         self.store = Some(store.clone());
-        self.budget = SharedBudget::new(Some(self.plan.bucket));
+        self.sessions = self.plan.buckets.map(fresh_session);
         let unread = |error| Broken::new(Law::I13, format!("the store does not read: {error}"));
-        self.portal_state = store.portal(&portal()).await.map_err(unread)?.unwrap_or_default();
-        if self.sabotage != Some(Sabotage::ForgetsBudget) {
-            self.budget.recall(&self.portal_state, self.wall());
+        let now = self.wall();
+        for portal in Portal::ALL {
+            let session = &mut self.sessions[portal as usize];
+            session.state = store.portal(&portal.id()).await.map_err(unread)?.unwrap_or_default();
+            if self.sabotage != Some(Sabotage::ForgetsBudget) {
+                session.budget.recall(&session.state, now);
+            }
         }
         let sagas = self.all().await?;
         self.witness.found(&sagas)?;
@@ -504,6 +658,12 @@ impl Life {
             let at = self.chance.below(chaos);
             self.later(at, Happening::Meddle);
         }
+        if self.plan.breaks_down {
+            let at = self.chance.below(chaos / 2);
+            self.later(at, Happening::BreakDown);
+            let pause = self.chance.between(MINUTE, HOUR);
+            self.later(at + pause, Happening::Mend);
+        }
         if self.plan.storm {
             for _ in 0..self.chance.below(4) {
                 let at = self.chance.below(30 * SECOND);
@@ -516,11 +676,16 @@ impl Life {
         }
     }
 
-    fn calm_down(&mut self) {
+    async fn calm_down(&mut self) -> Result<(), Broken> {
+        self.mend_disk().await?;
         self.calm = true;
-        self.queue
-            .retain(|_, what| !matches!(what, Happening::Clock(_) | Happening::Kill | Happening::Meddle));
+        let is_rough = |what: &Happening| {
+            use Happening::{BreakDown, Clock, Kill, Meddle};
+            matches!(what, Clock(_) | Kill | Meddle | BreakDown)
+        };
+        self.queue.retain(|_, what| !is_rough(what));
         self.trace.note(self.now_ms, format_args!("calm"));
+        Ok(())
     }
 
     /// Nothing goes wrong any more, people do their part, and an operator heals what is parked.

@@ -3,7 +3,7 @@
 
 use super::laws::{Broken, Law};
 use super::life::{Happening, Letter, Life, Stop, moment_ms};
-use super::plan::{DAY, HOUR, MINUTE, Sort, Wish, deal, portal};
+use super::plan::{DAY, HOUR, MINUTE, Portal, Sort, Wish, deal};
 use super::sabotage::Sabotage;
 use super::witness::About;
 use super::world::{SECRET, own_word};
@@ -20,24 +20,30 @@ use edobridge::saga::document::{
     Announcement, CallbackStatus, DocumentSaga, Event, EventToken, Mend, OperatorAction, Outcome, RobotOrder,
     RobotWait, RobotWishes, Source, Step,
 };
-use edobridge::store::{Commit, Fate, NewNotice, Notice, NoticeKind};
+use edobridge::store::{Commit, Fate, NewNotice, Notice, NoticeKind, StoreError};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 
-fn letter(kind: NoticeKind, content_type: &'static str, body: String, about: About) -> Letter {
-    Letter { kind, content_type, body, about, tries: 4 }
+fn letter(
+    portal: Portal,
+    kind: NoticeKind,
+    content_type: &'static str,
+    body: String,
+    about: About,
+) -> Letter {
+    Letter { portal, kind, content_type, body, about, tries: 4 }
 }
 
-fn trigger_letter(kind: NoticeKind, source: Source, rule: Option<String>) -> Letter {
+fn trigger_letter(portal: Portal, kind: NoticeKind, source: Source, rule: Option<String>) -> Letter {
     let body = Trigger { source: source.clone(), rule }.encode();
     let body = String::from_utf8(body).expect("a trigger is JSON");
-    letter(kind, trigger::CONTENT_TYPE, body, About::Source(source))
+    letter(portal, kind, trigger::CONTENT_TYPE, body, About::Source(portal, source))
 }
 
-fn event_letter(name: &str, id: u64, about: About) -> Letter {
+fn event_letter(portal: Portal, name: &str, id: u64, about: About) -> Letter {
     let body = format!("event={name}&data[FIELDS][ID]={id}&auth[application_token]={SECRET}-application");
-    letter(NoticeKind::BitrixEvent, FORM, body, about)
+    letter(portal, NoticeKind::BitrixEvent, FORM, body, about)
 }
 
 impl Life {
@@ -55,43 +61,46 @@ impl Life {
     }
 
     fn trigger_of(&mut self, wish: &Wish) -> Letter {
+        let portal = wish.portal;
         match wish.sort {
             Sort::Plain | Sort::Own => {
                 let source = Source::DriveFile { file_id: wish.file };
                 match self.chance.below(3) {
-                    0 => event_letter("ONDISKFILEADD", wish.file, About::Source(source)),
-                    1 => trigger_letter(NoticeKind::FolderFile, source, None),
-                    _ => trigger_letter(NoticeKind::Operator, source, Some(format!("{:?}", wish.sort))),
+                    0 => event_letter(portal, "ONDISKFILEADD", wish.file, About::Source(portal, source)),
+                    1 => trigger_letter(portal, NoticeKind::FolderFile, source, None),
+                    _ => {
+                        trigger_letter(portal, NoticeKind::Operator, source, Some(format!("{:?}", wish.sort)))
+                    }
                 }
             }
             Sort::OfItem => {
                 let source = Source::CrmItem { item: deal(wish.item) };
                 match self.chance.below(2) {
-                    0 => event_letter("ONCRMDEALUPDATE", wish.item, About::Source(source)),
-                    _ => trigger_letter(NoticeKind::Operator, source, None),
+                    0 => event_letter(portal, "ONCRMDEALUPDATE", wish.item, About::Source(portal, source)),
+                    _ => trigger_letter(portal, NoticeKind::Operator, source, None),
                 }
             }
             Sort::OfRobot => {
-                let token = format!("{SECRET}-robot-{}-{}", wish.file, self.chance.below(2));
+                let token = format!("{SECRET}-robot-{portal:?}-{}-{}", wish.file, self.chance.below(2));
                 let body = format!("{token} {} {}", wish.file, wish.item);
-                letter(NoticeKind::Robot, "text/plain", body, About::Robot(token))
+                letter(portal, NoticeKind::Robot, "text/plain", body, About::Robot(portal, token))
             }
         }
     }
 
-    pub fn file_appears(&mut self, file: u64) {
+    pub fn file_appears(&mut self, portal: Portal, file: u64) {
         let source = Source::DriveFile { file_id: file };
         let pause = moment_ms(&mut self.chance);
-        self.later(pause, Happening::Send(event_letter("ONDISKFILEADD", file, About::Nothing)));
+        self.later(pause, Happening::Send(event_letter(portal, "ONDISKFILEADD", file, About::Nothing)));
         let pause = self.chance.below(2 * MINUTE);
-        let mut found = trigger_letter(NoticeKind::FolderFile, source, None);
+        let mut found = trigger_letter(portal, NoticeKind::FolderFile, source, None);
         found.about = About::Nothing;
         self.later(pause, Happening::Send(found));
     }
 
-    pub fn item_changes(&mut self, item: u64) {
+    pub fn item_changes(&mut self, portal: Portal, item: u64) {
         let pause = moment_ms(&mut self.chance);
-        self.later(pause, Happening::Send(event_letter("ONCRMDEALUPDATE", item, About::Nothing)));
+        self.later(pause, Happening::Send(event_letter(portal, "ONCRMDEALUPDATE", item, About::Nothing)));
     }
 
     // ---- EasyDocs ------------------------------------------------------------------------------------------
@@ -108,19 +117,24 @@ impl Life {
     }
 
     fn call_back(&mut self, paper: &str, status: &str, pause_ms: u64, about: About) {
-        let Some(known) = self.world.papers.get(paper) else { return };
+        let portal = self.portal_of(paper);
+        let Some(known) = self.world(portal).papers.get(paper) else { return };
         let ours = format!(r#""external_id":"{}","#, known.external_id);
         let ours = if self.chance.percent(70) { ours } else { String::new() };
         let nonce = self.chance.below(1_000);
         let body = format!(
             r#"{{"event":"document.status_changed","document_id":"{paper}",{ours}"status":"{status}","signed_file_url":"https://easydocs.example/{paper}?token={SECRET}-url","timestamp":"{nonce}"}}"#
         );
-        self.later(pause_ms, Happening::Send(letter(NoticeKind::EasyDocsCallback, JSON, body, about)));
+        self.later(
+            pause_ms,
+            Happening::Send(letter(portal, NoticeKind::EasyDocsCallback, JSON, body, about)),
+        );
     }
 
     pub fn people_decide(&mut self, id: &str) {
         let signed = self.chance.percent(75);
-        let Some(paper) = self.world.papers.get_mut(id) else { return };
+        let portal = self.portal_of(id);
+        let Some(paper) = self.world_mut(portal).papers.get_mut(id) else { return };
         if paper.status == CallbackStatus::Other {
             paper.status = if signed { CallbackStatus::Signed } else { CallbackStatus::Refused };
         }
@@ -138,7 +152,7 @@ impl Life {
         }
         if self.chance.percent(10) {
             let body = r#"{"event":"document.status_changed","document_id":"ed-not-ours","status":"signed"}"#;
-            let foreign = letter(NoticeKind::EasyDocsCallback, JSON, body.to_owned(), About::Nothing);
+            let foreign = letter(portal, NoticeKind::EasyDocsCallback, JSON, body.to_owned(), About::Nothing);
             self.later(0, Happening::Send(foreign));
         }
     }
@@ -158,7 +172,7 @@ impl Life {
         let again = self.insert(MINUTE, Happening::Signs(saga, unit));
         self.may_die()?;
         let bytes = format!("cms {saga} {unit} {}", self.chance.below(2));
-        let cms = self.keep(bytes.as_bytes()).await?;
+        let Some(cms) = self.keep(bytes.as_bytes()).await? else { return Ok(()) };
         let checks = Text::new("Проверено.", "Checked.");
         let given = OwnEvent::SignatureGiven { unit, cms, signer: "CN=Director".into(), checks };
         match self.deliver(saga, Event::Own(given), None).await? {
@@ -166,6 +180,8 @@ impl Life {
                 self.remove(again);
                 Ok(())
             }
+            // He is told so, and tries again.
+            Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
             Err(error) => Err(Broken::new(Law::I14, format!("a signature: {error}")).into()),
         }
     }
@@ -179,7 +195,8 @@ impl Life {
 
     pub fn counterparty_decides(&mut self, id: &str) {
         let signed = self.chance.percent(75);
-        let Some(draft) = self.world.drafts.get_mut(id) else { return };
+        let portal = self.portal_of(id);
+        let Some(draft) = self.world_mut(portal).drafts.get_mut(id) else { return };
         if draft.status == OwnStatus::InWork {
             draft.status = if signed {
                 OwnStatus::Signed
@@ -193,10 +210,11 @@ impl Life {
     }
 
     fn hint(&mut self, id: &str) {
-        let status = self.world.drafts.get(id).map_or("DRAFT", |draft| own_word(&draft.status));
+        let portal = self.portal_of(id);
+        let status = self.world(portal).drafts.get(id).map_or("DRAFT", |draft| own_word(&draft.status));
         let body = format!(r#"{{"documentId":"{id}","documentStatus":"{status}"}}"#);
         let pause = moment_ms(&mut self.chance);
-        let hint = letter(NoticeKind::IdocsCallback, JSON, body, About::Nothing);
+        let hint = letter(portal, NoticeKind::IdocsCallback, JSON, body, About::Nothing);
         self.later(pause, Happening::Send(hint));
     }
 
@@ -218,7 +236,7 @@ impl Life {
         self.may_die()?;
         let notice = NewNotice {
             kind: letter.kind,
-            portal: (letter.kind != NoticeKind::EasyDocsCallback).then(portal),
+            portal: (letter.kind != NoticeKind::EasyDocsCallback).then(|| letter.portal.id()),
             received_at: self.wall(),
             content_type: letter.content_type.to_owned(),
             body: letter.body.clone().into(),
@@ -226,8 +244,17 @@ impl Life {
         self.before_write();
         let accepted = self.store().accept(notice).await;
         self.after_write()?;
-        let accepted =
-            accepted.map_err(|error| Broken::new(Law::I13, format!("a notice is refused: {error}")))?;
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // The sender hears 503.
+                self.refused(&error)?;
+                if self.sabotage == Some(Sabotage::IgnoresRefusals) {
+                    self.acknowledge(&letter, again);
+                }
+                return Ok(());
+            }
+        };
         self.trace.note(self.now_ms, format_args!("notice {} {:?}", accepted.id, letter.kind));
         self.tally.notices += 1;
         self.may_die()?;
@@ -259,6 +286,9 @@ impl Life {
             }
             NoticeKind::FolderFile | NoticeKind::FieldFile | NoticeKind::Operator => {
                 drop(store);
+                if self.sabotage == Some(Sabotage::ForgetsSiblings) && notice.kind == NoticeKind::FieldFile {
+                    return self.settle(notice, Fate::Done).await;
+                }
                 let trigger = Trigger::decode(&notice.body);
                 let trigger =
                     trigger.map_err(|error| Broken::new(Law::I10, format!("a trigger: {error}")))?;
@@ -297,19 +327,25 @@ impl Life {
         }
     }
 
+    /// Where a notice comes from.
+    fn portal_in(&self, notice: &Notice) -> Portal {
+        let said = notice.portal.as_ref().map_or(Portal::Main, Portal::of);
+        if self.sabotage == Some(Sabotage::MixesPortals) { Portal::Main } else { said }
+    }
+
     async fn open_source(
         &mut self,
         notice: &Notice,
         source: Source,
         rule: Option<String>,
     ) -> Result<(), Stop> {
-        let way = notice_way::of_source(&self.store(), &portal(), &source).await;
+        let portal = self.portal_in(notice).id();
+        let way = notice_way::of_source(&self.store(), &portal, &source).await;
         let way = way.map_err(|error| Broken::new(Law::I13, format!("the store does not read: {error}")))?;
         if way != Way::Begin {
             return self.follow(notice, way).await;
         }
-        self.begin(notice, Beginning { portal: portal(), source, rule, robot: None, notice: Some(notice.id) })
-            .await
+        self.begin(notice, Beginning { portal, source, rule, robot: None, notice: Some(notice.id) }).await
     }
 
     async fn begin(&mut self, notice: &Notice, mut beginning: Beginning) -> Result<(), Stop> {
@@ -331,7 +367,7 @@ impl Life {
             // It will be looked at again, and found to be a repeat.
             Err(HandleError::Taken { .. }) => Ok(()),
             outcome => match self.concluded(outcome, Some(notice.id))? {
-                Ok(()) => Ok(()),
+                Ok(()) | Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
                 Err(error) => Err(Broken::new(Law::I14, format!("a beginning: {error}")).into()),
             },
         }
@@ -347,7 +383,7 @@ impl Life {
                     self.overwrite_outcome(saga, &event).await?;
                 }
                 match self.deliver(saga, *event, Some(notice.id)).await? {
-                    Ok(()) => Ok(()),
+                    Ok(()) | Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
                     Err(error) => Err(Broken::new(Law::I14, format!("a callback: {error}")).into()),
                 }
             }
@@ -360,7 +396,9 @@ impl Life {
             self.before_write();
             let settled = self.store().settle(notice.id, fate).await;
             self.after_write()?;
-            settled.map_err(|error| Broken::new(Law::I13, format!("a notice is not settled: {error}")))?;
+            if let Err(error) = settled {
+                return Ok(self.refused(&error)?);
+            }
         }
         self.witness.ended(notice.id);
         Ok(())
@@ -400,20 +438,21 @@ impl Life {
             waits: RobotWait::UntilTheEnd,
             answered_at: None,
         };
-        let owner = self.store().claimed(&source_claim(&portal(), &source)).await;
+        let portal = self.portal_in(notice);
+        let owner = self.store().claimed(&source_claim(&portal.id(), &source)).await;
         let owner = owner.map_err(|error| Broken::new(Law::I13, error.to_string()))?;
         let Some(owner) = owner else {
             let wishes = RobotWishes { item: Some(deal(item)), order: Some(order), ..RobotWishes::default() };
             let rule = Some(format!("{:?}", Sort::OfRobot));
-            let (portal, notice_id) = (portal(), Some(notice.id));
+            let (portal, notice_id) = (portal.id(), Some(notice.id));
             return self
                 .begin(notice, Beginning { portal, source, rule, robot: Some(wishes), notice: notice_id })
                 .await;
         };
         match self.deliver(owner, Event::RobotAsked { order }, Some(notice.id)).await? {
-            Ok(()) => Ok(()),
+            Ok(()) | Err(HandleError::Store(StoreError::Unavailable { .. })) => Ok(()),
             Err(HandleError::Rejected(_)) => {
-                let answers = self.world.answered.entry(token).or_default();
+                let answers = self.world_mut(portal).answered.entry(token).or_default();
                 if answers.is_empty() {
                     answers.push(RobotStatus::Waiting);
                 }
@@ -434,7 +473,7 @@ impl Life {
     async fn order(&mut self, saga: SagaId, event: Event) -> Result<bool, Stop> {
         match self.deliver(saga, event, None).await? {
             Ok(()) => Ok(true),
-            Err(HandleError::Rejected(_)) => Ok(false),
+            Err(HandleError::Rejected(_) | HandleError::Store(StoreError::Unavailable { .. })) => Ok(false),
             Err(error) => Err(Broken::new(Law::I14, format!("an operator's order: {error}")).into()),
         }
     }
@@ -467,7 +506,9 @@ impl Life {
             self.before_write();
             let discarded = self.store().discard_parked(parked.notice.id).await;
             self.after_write()?;
-            discarded.map_err(|error| Broken::new(Law::I13, error.to_string()))?;
+            if let Err(error) = discarded {
+                self.refused(&error)?;
+            }
         }
         Ok(())
     }
@@ -478,7 +519,8 @@ impl Life {
         if self.order(saga.id, Event::Operator(OperatorAction::Retry(Mend::default()))).await? {
             return Ok(());
         }
-        let paper = self.world.papers.iter().find(|(_, paper)| paper.external_id == saga.external_id);
+        let papers = &self.world(Portal::of(&saga.portal)).papers;
+        let paper = papers.iter().find(|(_, paper)| paper.external_id == saga.external_id);
         let action = match paper {
             Some((id, _)) => OperatorAction::Bind { document_id: id.clone() },
             None => OperatorAction::SendAgain,
@@ -510,7 +552,8 @@ impl Life {
             }
             Step::AwaitSignature | Step::FindDocument | Step::Parked => {
                 let ours = |paper: &super::world::Paper| paper.external_id == saga.external_id;
-                let paper = self.world.papers.iter().find(|(_, paper)| ours(paper)).map(|(id, _)| id.clone());
+                let papers = &self.world(Portal::of(&saga.portal)).papers;
+                let paper = papers.iter().find(|(_, paper)| ours(paper)).map(|(id, _)| id.clone());
                 if let Some(id) = paper {
                     self.people_decide(&id);
                 }

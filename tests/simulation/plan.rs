@@ -38,6 +38,7 @@ pub enum Sort {
 #[derive(Debug, Clone, Copy)]
 pub struct Wish {
     pub sort: Sort,
+    pub portal: Portal,
     /// When it begins, milliseconds after the start.
     pub at_ms: u64,
     pub item: u64,
@@ -47,7 +48,8 @@ pub struct Wish {
 /// All of it.
 pub struct Plan {
     pub policy: Policy,
-    pub bucket: LeakyBucket,
+    /// That of each portal.
+    pub buckets: [LeakyBucket; 2],
     pub wishes: Vec<Wish>,
     /// How long the world is rough.
     pub chaos_ms: u64,
@@ -55,6 +57,10 @@ pub struct Plan {
     pub fault_permille: u64,
     /// How often the process dies, at each of the places where it can.
     pub crash_permille: u64,
+    /// How often the disk fails under the living process, at each write.
+    pub ailing_permille: u64,
+    /// Whether the disk fails for a while, until somebody mends it.
+    pub breaks_down: bool,
     /// Whether the signing service answers a repeated create of one id with the first document.
     pub idempotent: bool,
     /// Which release's records are written at first; 0 = the newest.
@@ -63,8 +69,29 @@ pub struct Plan {
     pub storm: bool,
 }
 
-pub fn portal() -> PortalId {
-    PortalId("main".into())
+/// How many files lie in the field of this item.
+pub fn files_of(item: u64) -> u64 {
+    1 + item % 4
+}
+
+/// One of the two portals. Their files and items have the same numbers: only the portal tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Portal {
+    Main,
+    Second,
+}
+
+impl Portal {
+    pub const ALL: [Self; 2] = [Self::Main, Self::Second];
+
+    pub fn id(self) -> PortalId {
+        PortalId(if self == Self::Main { "main" } else { "second" }.into())
+    }
+
+    pub fn of(id: &PortalId) -> Self {
+        let found = Self::ALL.into_iter().find(|portal| portal.id() == *id);
+        found.unwrap_or_else(|| panic!("nobody has made the portal {id:?}"))
+    }
 }
 
 pub fn deal(id: u64) -> CrmItem {
@@ -77,14 +104,23 @@ impl Plan {
         let idempotent = chance.percent(10);
         let storm = chance.percent(25);
         let count = if storm { chance.between(5, 10) } else { chance.between(1, 5) };
-        let wishes = (0..count).map(|n| wish(chance, n, if storm { 4 * SECOND } else { chaos_ms })).collect();
+        // Often all of them are at one portal: a storm there must fill its bucket.
+        let two = chance.percent(50);
+        let within_ms = if storm { 4 * SECOND } else { chaos_ms };
+        let wishes = (0..count).map(|n| {
+            let portal = if two { Portal::ALL[usize::from(n % 2 == 1)] } else { Portal::Main };
+            wish(chance, portal, if two { n / 2 } else { n }, within_ms)
+        });
+        let wishes = wishes.collect();
         Self {
             policy: policy(chance, idempotent),
-            bucket: bucket(chance, storm),
+            buckets: [bucket(chance, storm), bucket(chance, storm)],
             wishes,
             chaos_ms,
             fault_permille: chance.pick(&[0, 50, 150, 350]),
             crash_permille: chance.pick(&[0, 3, 8, 25]),
+            ailing_permille: chance.pick(&[0, 5, 20, 60]),
+            breaks_down: chance.percent(6),
             idempotent,
             version: chance.pick(&[0, 1, 1, 2]),
             storm,
@@ -92,9 +128,10 @@ impl Plan {
     }
 }
 
-fn wish(chance: &mut Chance, n: u64, within_ms: u64) -> Wish {
+/// The numbers begin anew at each portal.
+fn wish(chance: &mut Chance, portal: Portal, n: u64, within_ms: u64) -> Wish {
     let sort = chance.pick(&[Sort::Plain, Sort::Plain, Sort::OfItem, Sort::OfRobot, Sort::Own]);
-    Wish { sort, at_ms: chance.below(within_ms / 2 + 1), item: 500 + n, file: 9_000 + 10 * n }
+    Wish { sort, portal, at_ms: chance.below(within_ms / 2 + 1), item: 500 + n, file: 9_000 + 10 * n }
 }
 
 fn bucket(chance: &mut Chance, storm: bool) -> LeakyBucket {

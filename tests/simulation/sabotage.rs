@@ -27,10 +27,18 @@ pub enum Sabotage {
     StopsTimers,
     /// The disk says that it has synced and has not.
     DiskLies,
+    /// What a failing disk refuses is taken for done.
+    IgnoresRefusals,
+    /// Of the files of one item only the first is followed.
+    ForgetsSiblings,
+    /// Everything is taken to come from the first portal.
+    MixesPortals,
+    /// The calls to both portals are counted by the budget of the first.
+    MixesBudgets,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::ActsBeforeCommit,
         Self::TakesLostForUndone,
         Self::RepeatsUnknown,
@@ -42,6 +50,10 @@ impl Sabotage {
         Self::TellsSecrets,
         Self::StopsTimers,
         Self::DiskLies,
+        Self::IgnoresRefusals,
+        Self::ForgetsSiblings,
+        Self::MixesPortals,
+        Self::MixesBudgets,
     ];
 
     /// The laws that may notice it first.
@@ -56,6 +68,9 @@ impl Sabotage {
             Self::TellsSecrets => &[Law::I9],
             Self::StopsTimers => &[Law::I11],
             Self::DiskLies => &[Law::I12, Law::I10],
+            Self::IgnoresRefusals => &[Law::I5, Law::I10],
+            Self::ForgetsSiblings | Self::MixesPortals => &[Law::I10],
+            Self::MixesBudgets => &[Law::I7],
         }
     }
 }

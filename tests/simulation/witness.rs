@@ -2,6 +2,7 @@
 //! every call and every restart, and over everything at the end.
 
 use super::laws::{Broken, Law};
+use super::plan::Portal;
 use super::world::{Order, SECRET};
 use edobridge::domain::{AttemptToken, NoticeId, SagaId};
 use edobridge::saga::document::own_signature::{OwnAnswer, OwnEffect};
@@ -11,12 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What the sender of a notice wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
-    /// A file or an item is to be looked at.
-    Source(Source),
+    /// A file or an item of a portal is to be looked at.
+    Source(Portal, Source),
     /// People have decided about this document of EasyDocs.
     Verdict(String),
-    /// A workflow waits with this token.
-    Robot(String),
+    /// A workflow of a portal waits with this token.
+    Robot(Portal, String),
     /// Nothing that must have an effect.
     Nothing,
 }
@@ -28,8 +29,8 @@ pub const ORDERED_PANIC: &str = "ordered by the simulation";
 pub struct Witness {
     /// The last record that was acknowledged, or read after a restart.
     pub known: BTreeMap<SagaId, DocumentSaga>,
-    /// Whose commit was under way when the process died.
-    doubt: Option<SagaId>,
+    /// Whose commits were under way when the process died, or were refused by a disk that is not mended yet.
+    doubts: BTreeSet<SagaId>,
     /// Orders that are on disk.
     ordered: BTreeSet<(SagaId, AttemptToken)>,
     /// Orders that a remote has carried out.
@@ -46,12 +47,17 @@ pub struct Witness {
 impl Witness {
     /// A commit of this saga begins.
     pub fn commits(&mut self, saga: SagaId) {
-        self.doubt = Some(saga);
+        self.doubts.insert(saga);
+    }
+
+    /// The disk has refused a commit, and the store works again: what was refused never comes back.
+    pub fn refusals_are_certain(&mut self) {
+        self.doubts.clear();
     }
 
     /// A record is on disk.
     pub fn committed(&mut self, saga: &DocumentSaga, event: Option<&Event>) -> Result<(), Broken> {
-        self.doubt = None;
+        self.doubts.clear();
         if let Some(Event::Answered { token, answer }) = event
             && matches!(answer, Answer::Notified | Answer::Own(OwnAnswer::SignerTold))
         {
@@ -85,7 +91,7 @@ impl Witness {
             let Some(saga) = found.get(id) else {
                 return Err(Broken::new(Law::I12, format!("{id} is gone, it stood at {:?}", known.step)));
             };
-            let doubtful = self.doubt == Some(*id) && saga.revision == known.revision + 1;
+            let doubtful = self.doubts.contains(id) && saga.revision == known.revision + 1;
             if !doubtful && *saga != known {
                 let what =
                     format!("{id} was {:?} {known:?}, is {:?} {saga:?}", known.revision, saga.revision);
@@ -93,12 +99,12 @@ impl Witness {
             }
         }
         for (id, saga) in &found {
-            if !self.known.contains_key(id) && self.doubt != Some(*id) {
+            if !self.known.contains_key(id) && !self.doubts.contains(id) {
                 return Err(Broken::new(Law::I12, format!("{id} is there and was never committed")));
             }
             self.learn(saga)?;
         }
-        self.doubt = None;
+        self.doubts.clear();
         Ok(())
     }
 

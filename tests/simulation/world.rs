@@ -4,7 +4,7 @@
 //! Secrets that the real ones would give us are planted here: see [`SECRET`].
 
 use super::laws::{Broken, Law};
-use super::plan::{self, DAY, FOLDER, Plan, SIGNING, Sort, Wish, deal};
+use super::plan::{self, DAY, FOLDER, Plan, Portal, SIGNING, Sort, Wish, deal};
 use edobridge::domain::{
     AttemptToken, Failure, FailureClass, FailureKind, FileDigest, SagaId, SpoolFile, Text, Timestamp,
 };
@@ -23,6 +23,7 @@ pub const SECRET: &str = "PLANTED-SECRET";
 /// One order on its way.
 #[derive(Debug, Clone)]
 pub struct Order {
+    pub portal: Portal,
     pub saga: SagaId,
     pub token: AttemptToken,
     pub effect: Effect,
@@ -132,6 +133,7 @@ impl PortalBucket {
     }
 }
 
+/// One portal, and what the signing services hold of its documents.
 pub struct World {
     pub files: BTreeMap<u64, DriveFile>,
     pub cards: BTreeMap<u64, Card>,
@@ -165,7 +167,8 @@ fn own(answer: OwnAnswer) -> Result<Reply, Failure> {
 }
 
 impl World {
-    pub fn new(plan: &Plan) -> Self {
+    pub fn new(plan: &Plan, portal: Portal) -> Self {
+        let wishes: Vec<Wish> = plan.wishes.iter().filter(|wish| wish.portal == portal).copied().collect();
         let mut world = Self {
             files: BTreeMap::new(),
             cards: BTreeMap::new(),
@@ -174,14 +177,15 @@ impl World {
             answered: BTreeMap::new(),
             papers: BTreeMap::new(),
             drafts: BTreeMap::new(),
-            bucket: PortalBucket { bucket: plan.bucket, milli: 0, second: 0, highest: 0 },
+            bucket: PortalBucket { bucket: plan.buckets[portal as usize], milli: 0, second: 0, highest: 0 },
             news: Vec::new(),
-            wishes: plan.wishes.clone(),
+            wishes: wishes.clone(),
             idempotent: plan.idempotent,
-            next_id: 100_000,
+            // What the signing services make has one id over all.
+            next_id: 100_000 * (1 + portal as u64),
             pdf_looks: BTreeMap::new(),
         };
-        for wish in &plan.wishes {
+        for wish in &wishes {
             world.lay_out(wish);
         }
         world
@@ -197,7 +201,7 @@ impl World {
                 self.files.insert(wish.file, DriveFile { name, digest: None, bytes, put_by: None });
             }
             Sort::OfItem => {
-                let count = 1 + wish.item % 2;
+                let count = plan::files_of(wish.item);
                 card.files = (0..count).map(|n| (wish.file + n, FieldFile::Original)).collect();
             }
             Sort::OfRobot => {}

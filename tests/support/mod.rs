@@ -3,6 +3,8 @@
 //! Shared by the test executables; each uses a part of it.
 #![allow(dead_code)]
 
+pub mod kazakhstan;
+
 use edobridge::commands::service::Service;
 use edobridge::config::{Config, Environment};
 use edobridge::domain::{Clock, CrmItem};

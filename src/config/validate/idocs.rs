@@ -348,6 +348,7 @@ fn check_times(idocs: &IdocsConfig, report: &mut Report) {
     report.schedule("idocs.poll", &idocs.poll, &long);
     report.schedule("idocs.bulk.poll", &idocs.bulk.poll, &long);
     report.period("idocs.bulk.deadline", idocs.bulk.deadline, long);
+    report.period("idocs.bulk.gather", idocs.bulk.gather, Period::from_ms(1)..=Period::from_secs(60));
     check_reminders("idocs.reminders", &idocs.reminders, ("deadline", idocs.deadline), report);
     let bounds = Period::from_ms(100)..=Period::from_secs(6 * 3_600);
     let times = &idocs.timeouts;
@@ -394,6 +395,10 @@ fn check_limits(idocs: &IdocsConfig, report: &mut Report) {
     }
     report.number("idocs.limits.callback_per_minute", limits.callback_per_minute.into(), 1..=1_000_000);
     report.number("idocs.limits.concurrent_calls", limits.concurrent_calls.into(), 1..=256);
+    match idocs.bulk.from {
+        0 => {}
+        from => report.number("idocs.bulk.from", from.into(), 2..=50),
+    }
     report.number("idocs.query.page_size", idocs.query.page_size.into(), 1..=1_000);
     report.number("idocs.query.pages_max", idocs.query.pages_max.into(), 1..=10_000);
     if limits.content_bytes < idocs.upload.max_bytes {

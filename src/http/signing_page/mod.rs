@@ -30,7 +30,7 @@ use super::source;
 use crate::actors::signing_desk::SigningDesk;
 use crate::config::Network;
 use crate::domain::SignerLanguage;
-use crate::domain::signing::{SignLink, SigningRefusal, SigningTask};
+use crate::domain::signing::{LinkRenewal, SignLink, SigningRefusal, SigningTask};
 use crate::domain::subject_pattern::SubjectPatterns;
 use crate::telemetry::metrics::NoticeSource;
 use actix_web::http::StatusCode;
@@ -229,7 +229,8 @@ pub(super) async fn submit(
     Ok(HttpResponse::Ok().json(answer))
 }
 
-/// `POST /sign/{token}/renew`: sends a new link to the signer, by the way by which the first one came.
+/// `POST /sign/{token}/renew`: sends a new link to the signer, by the way by which the first one came; `sent` is false
+/// where there is no such way and an operator has to hand one on.
 ///
 /// # Errors
 /// 429, 415.
@@ -247,7 +248,10 @@ pub(super) async fn renew(
         return Ok(refused(SigningRefusal::Unknown));
     }
     Ok(match door.desk.renew(&token).await {
-        Ok(()) => HttpResponse::Accepted().json(serde_json::json!({ "sent": true })),
+        Ok(renewal) => {
+            let sent = renewal == LinkRenewal::Sent;
+            HttpResponse::Accepted().json(serde_json::json!({ "sent": sent }))
+        }
         Err(refusal) => refused(refusal),
     })
 }

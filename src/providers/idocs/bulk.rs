@@ -4,9 +4,13 @@
 //! goes with each push; results of many are then asked for at once, by their ids. How long to wait is
 //! [`PollPlan`]'s; whoever waits lives above.
 //!
-//! The flow of a document does not use them. A push whose answer was lost can be told from others by its time at best:
-//! the list of operations shows no data, so that a create or a save would lose what makes it happen once. For what only reads (the download)
-//! a document costs three calls instead of one, and minutes; statuses and print forms have no bulk call at all.
+//! The flow of a document uses one of them, for content to sign, and pushes several at once there: see
+//! [`bulk_contents`](super::bulk_contents). Of the others:
+//! - a create, a route or a save whose push was not answered could not be found again: the list of operations shows no
+//!   data, so that they can be told from others by their time at best, and would lose what makes them happen once;
+//! - a link to an archive names no document, so that each needs a push of its own: three requests instead of the one
+//!   that fetches the archive at once;
+//! - statuses and print forms have no such operation at all.
 
 use super::client::{Call, Client, lacking};
 use super::outbox::{DraftRef, NewDraft, moment};
@@ -37,7 +41,7 @@ pub enum BulkKind {
 }
 
 impl BulkKind {
-    const fn path(self) -> &'static str {
+    pub(super) const fn path(self) -> &'static str {
         match self {
             Self::CreateDraft => "/async/bulk/external/outbox/document/create",
             Self::CreateRoute => "/async/bulk/external/outbox/route/quick-route/create",
@@ -269,6 +273,6 @@ impl Client {
     }
 }
 
-fn operations(value: &Value) -> &[Value] {
+pub(super) fn operations(value: &Value) -> &[Value] {
     value.get("operations").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

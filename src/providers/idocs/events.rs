@@ -61,6 +61,15 @@ pub struct PastStatus {
     pub occurred_on: Option<Timestamp>,
 }
 
+/// A list of past statuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastList {
+    /// How many entries it has.
+    pub entries: usize,
+    /// Those of them that name a document and a status.
+    pub readable: Vec<PastStatus>,
+}
+
 /// Reads a notice.
 ///
 /// # Errors
@@ -115,7 +124,7 @@ impl Client {
     pub async fn history(&self, document: &str) -> Result<Vec<PastStatus>, Failure> {
         let history = self.configured_history(|history| &history.document_path)?;
         let id = ids::document(document)?;
-        let all = self.past(history, &history.document_path.replace("{id}", &id)).await?;
+        let all = self.past(history, &history.document_path.replace("{id}", &id)).await?.readable;
         Ok(all.into_iter().filter(|entry| entry.document_id == id).collect())
     }
 
@@ -124,6 +133,14 @@ impl Client {
     /// # Errors
     /// `no_history_path` if its path is not configured.
     pub async fn events_between(&self, from: Timestamp, to: Timestamp) -> Result<Vec<PastStatus>, Failure> {
+        Ok(self.list_between(from, to).await?.readable)
+    }
+
+    /// The same, with how many entries the list has in all: to see whether the pointers into them are right.
+    ///
+    /// # Errors
+    /// As [`Client::events_between`].
+    pub async fn list_between(&self, from: Timestamp, to: Timestamp) -> Result<PastList, Failure> {
         let history = self.configured_history(|history| &history.period_path)?;
         let path = history.period_path.replace("{from}", &seconds(from).to_string());
         self.past(history, &path.replace("{to}", &seconds(to).to_string())).await
@@ -139,14 +156,15 @@ impl Client {
         })
     }
 
-    async fn past(&self, history: &History, path: &str) -> Result<Vec<PastStatus>, Failure> {
+    async fn past(&self, history: &History, path: &str) -> Result<PastList, Failure> {
         let value = self.get_from(Place::Webhooks, path).await?.into_value();
         let list = match value.pointer(&history.items) {
             Some(Value::Array(list)) => list.as_slice(),
             None | Some(Value::Null) if value.is_null() => &[],
             _ => return Err(lacking("no_list", Nature::Read, &value, &self.redactor)),
         };
-        Ok(list.iter().take(ENTRIES_MAX).filter_map(|entry| self.entry(&history.fields, entry)).collect())
+        let readable = list.iter().take(ENTRIES_MAX).filter_map(|entry| self.entry(&history.fields, entry));
+        Ok(PastList { entries: list.len(), readable: readable.collect() })
     }
 
     fn entry(&self, fields: &EventFields, entry: &Value) -> Option<PastStatus> {

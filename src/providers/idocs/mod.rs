@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod blobs;
 pub mod bulk;
+pub mod bulk_contents;
 pub mod client;
 pub mod content_check;
 pub mod error;

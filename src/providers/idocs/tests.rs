@@ -2,6 +2,7 @@
 //! and every fault has its class.
 
 use super::bulk::{BulkKind, BulkOrder, Operation, OperationResult, OperationState, PollPlan};
+use super::bulk_contents::{ContentOperation, ContentWish};
 use super::events::{self, Unreadable};
 use super::outbox::{DraftRef, NodeState};
 use super::settings::{History, Version};
@@ -981,4 +982,93 @@ fn a_client_shows_its_token_to_nobody_and_refuses_bad_addresses() {
     let odd = Settings { token: Secret::new("a\nb"), ..Settings::default() };
     let error = Client::new(http(), odd).unwrap_err();
     assert_eq!(error.to_string(), "`token` of iDocs cannot be sent in a request");
+}
+
+const OTHER_DOCUMENT: &str = "0a1b2c3d-6a7b-4c8d-9e01-23456789abcd";
+
+fn wish(document: &str) -> ContentWish {
+    ContentWish::new(document, EMPLOYEE).unwrap()
+}
+
+/// An answer about operations: id, status, data, errors.
+fn operations(told: &[(&str, &str, Value, Value)]) -> Reply {
+    let told: Vec<Value> = told
+        .iter()
+        .map(|(id, status, data, errors)| {
+            json!({"operationId": id, "operationStatus": status, "data": data, "operationErrors": errors})
+        })
+        .collect();
+    plain(200, &json!({"operations": told}).to_string())
+}
+
+#[tokio::test]
+async fn content_for_several_documents_goes_with_one_push_whatever_the_order_of_its_answer() {
+    let created = |id| (id, "Created", Value::Null, Value::Null);
+    let (server, client) = serving(vec![
+        operations(&[created(BLOB), created(OPERATION)]),
+        operations(&[]),
+        operations(&[("no id", "Created", Value::Null, json!([{"errorCode": "PERMISSION_ERROR"}]))]),
+    ]);
+    let wishes = [wish(DOCUMENT), wish(&OTHER_DOCUMENT.to_uppercase())];
+    let known = client.push_contents(&wishes).await.unwrap();
+    assert_eq!(known, [BLOB, OPERATION].map(str::to_owned).into());
+    let request = &server.requests()[0];
+    let path = "/api/v3/async/bulk/external/outbox/signature/content-to-sign/generate";
+    assert_eq!(request.line(), format!("POST {path} HTTP/1.1"));
+    let data = |document: &str| json!({"data": {"documentId": document, "signedByEmployeeId": EMPLOYEE}});
+    assert_eq!(request.json(), json!({"operations": [data(DOCUMENT), data(OTHER_DOCUMENT)]}));
+    let nothing = client.push_contents(&wishes).await.unwrap_err();
+    assert_eq!(seen(&nothing), (FailureClass::Transient, "no_operation_id"));
+    let refused = client.push_contents(&wishes).await.unwrap_err();
+    assert_eq!(seen(&refused), (FailureClass::Permanent, "permission_error"));
+    assert_eq!(
+        ContentWish::new("x", EMPLOYEE).unwrap_err().code,
+        "bad_id",
+        "it would spoil the others' push"
+    );
+}
+
+#[tokio::test]
+async fn made_content_belongs_to_the_document_that_it_names_and_to_nobody_if_it_names_none() {
+    let unit = sample("04-content-to-sign-response");
+    let mut nameless = unit.clone();
+    nameless["documentId"] = Value::Null;
+    let refused = json!([{"errorCode": "VALIDATION_ERROR"}]);
+    let ids: Vec<String> = (0..8).map(|n| format!("d3b07384-d9a0-4c9b-8f6e-1d2c3b4a5f6{n}")).collect();
+    let named = json!({"documentId": OTHER_DOCUMENT});
+    let states = [
+        ("CompletedWithOk", unit.clone(), Value::Null),
+        ("CompletedWithOk", nameless, Value::Null),
+        ("InProcessing", Value::Null, Value::Null),
+        ("CompletedWithProcessingError", Value::Null, refused.clone()),
+        ("CompletedWithProcessingError", named.clone(), refused),
+        ("CompletedWithProcessingException", named.clone(), Value::Null),
+        ("NotFound", Value::Null, Value::Null),
+        ("CompletedWithOk", named, Value::Null),
+    ];
+    let told: Vec<_> = ids
+        .iter()
+        .zip(states)
+        .rev()
+        .map(|(id, (status, data, errors))| (id.as_str(), status, data, errors))
+        .collect();
+    let (_server, client) = serving(vec![operations(&told), plain(200, "{}")]);
+    let asked: std::collections::BTreeSet<String> = ids.iter().take(7).cloned().collect();
+    let heard = client.content_operations(&asked).await.unwrap();
+    assert_eq!(heard.len(), 7, "what was not asked for is not listened to");
+    assert!(
+        matches!(&heard[&ids[0]], ContentOperation::Done { document, content } if document == DOCUMENT && content.ticket == TICKET)
+    );
+    assert_eq!((&heard[&ids[1]], &heard[&ids[2]]), (&ContentOperation::Over, &ContentOperation::Running));
+    assert_eq!((&heard[&ids[3]], &heard[&ids[6]]), (&ContentOperation::Over, &ContentOperation::Over));
+    for (id, class, code) in
+        [(&ids[4], FailureClass::Permanent, "validation_error"), (&ids[5], FailureClass::Transient, "errors")]
+    {
+        let state = &heard[id];
+        assert!(
+            matches!(state, ContentOperation::Failed { document, failure } if document == OTHER_DOCUMENT && seen(failure) == (class, code)),
+            "{state:?}"
+        );
+    }
+    assert_eq!(client.content_operations(&asked).await.unwrap_err().code, "no_list");
 }

@@ -365,6 +365,11 @@ pub enum OwnEvent {
     },
     /// The service says that something changed: its status must be read.
     StatusHint,
+    /// The content to sign is being made together with that of others, which may take long.
+    MadeTogether {
+        /// How many others.
+        others: u32,
+    },
 }
 
 impl OwnEvent {
@@ -375,6 +380,7 @@ impl OwnEvent {
             Self::LinkAsked => "link_asked",
             Self::LinkGiven { .. } => "link_given",
             Self::StatusHint => "status_hint",
+            Self::MadeTogether { .. } => "made_together",
         }
     }
 }

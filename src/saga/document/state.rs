@@ -592,6 +592,11 @@ pub struct HistoryEntry {
     pub text: Text,
 }
 
+/// `Kind("name")`: what the first versions wrote, for ever.
+fn lasting(kind: &str, name: &str) -> String {
+    format!("{kind}(\"{}\")", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// A name that belongs to one saga; the store keeps the index, and tells when it is taken.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Claim {
@@ -639,6 +644,24 @@ pub enum Claim {
 }
 
 impl Claim {
+    /// The claim in words that never change: lasting ids are made from them.
+    pub fn lasting_text(&self) -> String {
+        match self {
+            Self::Source(name) => lasting("Source", name),
+            Self::Reading(name) => lasting("Reading", name),
+            Self::External(id) => lasting("External", id),
+            Self::ProviderDocument(id) => lasting("ProviderDocument", id),
+            Self::EchoName { portal, folder_id, name } => {
+                lasting("EchoName", &format!("{portal}/{folder_id}/{name}"))
+            }
+            Self::EchoFile { portal, file_id } => lasting("EchoFile", &format!("{portal}/{file_id}")),
+            Self::EchoBytes { portal, item, digest } => {
+                lasting("EchoBytes", &format!("{portal}/{item}/{}", digest.to_hex()))
+            }
+            Self::Workflow { portal, workflow_id } => lasting("Workflow", &format!("{portal}/{workflow_id}")),
+        }
+    }
+
     /// Whether a second saga must not have it too.
     pub fn is_exclusive(&self) -> bool {
         match self {

@@ -225,6 +225,18 @@ pub fn step(step: Step) -> Text {
     Text::new(ru, en)
 }
 
+/// That the content to sign is made for several documents at once.
+pub fn together(others: u32) -> Text {
+    Text::new(
+        format!(
+            "iDocs готовит содержимое для подписи вместе с другими документами (ещё {others}), это бывает долго"
+        ),
+        format!(
+            "iDocs is making the content to sign together with that of others ({others} more), which may take long"
+        ),
+    )
+}
+
 /// One sentence that answers "why is it standing still?".
 pub fn why(saga: &DocumentSaga, now: Timestamp) -> Text {
     if let Some(dead) = &saga.dead_letter {

@@ -5,6 +5,7 @@
 
 use super::account::fresh_id;
 use super::life::{Step, perform};
+use super::options::BulkNames;
 use super::wire::{Content, Done, Outcome, PageQuery, Refused, page};
 use crate::sandbox::faults::FaultKind;
 use crate::sandbox::front::pause;
@@ -138,11 +139,30 @@ pub(super) fn push(world: &Arc<World>, step: Step, asked: Push) -> Outcome {
 /// Says what became of operations.
 pub(super) fn ask(world: &World, step: Step, asked: Ask) -> Outcome {
     let mut cards: Vec<Value> = world.with_idocs(|account| {
-        asked.operations.iter().map(|one| account.operations.card(&one.operation_id, step)).collect()
+        let mut cards: Vec<Value> =
+            asked.operations.iter().map(|one| account.operations.card(&one.operation_id, step)).collect();
+        rename(&mut cards, account.options.bulk_names);
+        cards
     });
     cards.reverse();
     let note = Note::read().fact("operations", cards.len());
     Ok(Done::new(Content::Bare(json!({"operations": cards})), note))
+}
+
+/// What the cards say of whose they are.
+fn rename(cards: &mut [Value], names: BulkNames) {
+    let mut data: Vec<&mut Value> =
+        cards.iter_mut().filter_map(|card| card.pointer_mut("/data/documentId")).collect();
+    match names {
+        BulkNames::True => {}
+        BulkNames::Missing => data.iter_mut().for_each(|name| **name = Value::Null),
+        BulkNames::Swapped => {
+            for at in 1..data.len() {
+                let (before, after) = data.split_at_mut(at);
+                std::mem::swap(before[at - 1], after[0]);
+            }
+        }
+    }
 }
 
 /// All operations, without their data.

@@ -32,8 +32,8 @@ mod zip;
 pub(crate) use account::Account;
 pub use account::NodeState;
 pub use options::{
-    Company, Employee, IDocsOptions, LinkForm, OlderUnits, Presence, RIGHT_TO_CREATE, RIGHT_TO_SIGN,
-    RepeatedRoute, RepeatedSave, RouteShape, SameNumber, SignatureCheck, StatusForm,
+    BulkNames, Company, Employee, IDocsOptions, LinkForm, OlderUnits, Presence, RIGHT_TO_CREATE,
+    RIGHT_TO_SIGN, RepeatedRoute, RepeatedSave, RouteShape, SameNumber, SignatureCheck, StatusForm,
 };
 pub use views::{IDocsDocument, IDocsFile, IDocsNode, IDocsSignature, IDocsView};
 pub use webhooks::WebhookSpec;

@@ -54,6 +54,8 @@ pub struct IDocsOptions {
     pub archive: Presence,
     /// How long a pushed operation takes, in milliseconds; iDocs says seconds to hours.
     pub bulk_delay_ms: u64,
+    /// Whether finished operations name the document that they are about.
+    pub bulk_names: BulkNames,
     /// How long after a save the counterparty receives the document, in milliseconds.
     pub receipt_delay_ms: u64,
 }
@@ -81,6 +83,7 @@ impl Default for IDocsOptions {
             print_form: Presence::There,
             archive: Presence::There,
             bulk_delay_ms: 50,
+            bulk_names: BulkNames::True,
             receipt_delay_ms: 20,
         }
     }
@@ -260,6 +263,18 @@ pub enum StatusForm {
     Number,
     /// The status call answers a bare number; elsewhere names.
     BareNumber,
+}
+
+/// Whether finished operations name the document that they are about. The snapshot says that they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BulkNames {
+    /// They do.
+    True,
+    /// They name each other's: content of one document goes out under the name of another. A test's control.
+    Swapped,
+    /// They name none.
+    Missing,
 }
 
 /// Whether something can be fetched.

@@ -137,6 +137,34 @@ label_values! {
 }
 
 label_values! {
+    /// What became of a document in an operation on many at iDocs.
+    BulkOutcome {
+        /// It was asked for with others.
+        Pushed = "pushed",
+        /// Its content was made.
+        Done = "done",
+        /// It failed as its single call would.
+        Failed = "failed",
+        /// It asked alone after all.
+        FellBack = "fell_back",
+        /// It was not wanted any more.
+        LeftOut = "left_out",
+    }
+}
+
+label_values! {
+    /// What came of the list of events of an iDocs account.
+    HistoryOutcome {
+        /// It was asked for.
+        Asked = "asked",
+        /// It could not be read.
+        Failed = "failed",
+        /// It told of a status that a document had not been seen in, and the document was looked at.
+        Used = "used",
+    }
+}
+
+label_values! {
     /// The remote system of a call.
     Provider {
         /// A portal.
@@ -257,6 +285,8 @@ label_sets! {
     RequestLabels { portal: String, kind: RequestKind }
     TokenLabels { outcome: TokenOutcome }
     InstallationLabels { status: &'static str }
+    BulkLabels { outcome: BulkOutcome }
+    HistoryLabels { outcome: HistoryOutcome }
     GapLabels { portal: String, channel: HealingChannel, cause: GapCause }
     PortalChannelLabels { portal: String, channel: HealingChannel }
     PortalOutcomeLabels { portal: String, outcome: CallOutcome }

@@ -5,7 +5,8 @@ use crate::commands::doctor::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::commands::wiring_idocs;
 use crate::config::{Config, IdocsConfig, IdocsSigner};
-use crate::domain::{Failure, FailureClass, SigningService, Text};
+use crate::domain::{Failure, FailureClass, SigningService, Text, Timestamp};
+use crate::providers::idocs::events::PastList;
 use crate::providers::idocs::references::{Company, Employee};
 use crate::providers::idocs::{Call, Client};
 use std::future::Future;
@@ -15,6 +16,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Employees that are listed when a signer is not among them.
 const LISTED_MAX: usize = 12;
+/// So far back the list of events is read: a day has some, wherever documents are signed.
+const HISTORY_MS: u64 = 24 * 3_600_000;
 /// Rights that are shown of one person.
 const RIGHTS_SHOWN_MAX: usize = 8;
 
@@ -44,7 +47,10 @@ pub async fn check(examination: &Examination, notes: Notebook) {
         ),
         Some(token) if !token.is_resolved() => notes.add(unread_secret("token")),
         Some(_) => match wiring_idocs::idocs_client(idocs) {
-            Ok(client) => ask(&client, idocs, &notes).await,
+            Ok(client) => {
+                ask(&client, idocs, &notes).await;
+                notes.extend(history(&client, idocs, examination.clock.now()).await);
+            }
             Err(error) => notes.add(Finding::of(Verdict::Problem, "token", error.text())),
         },
     }
@@ -243,6 +249,57 @@ async fn rights(client: &Client, signer: &IdocsSigner, employee: &Employee) -> F
     }
 }
 
+/// Whether the list of events can be read, where somebody has found out its path; nothing where nobody has.
+async fn history(client: &Client, idocs: &IdocsConfig, now: Timestamp) -> Option<Finding> {
+    if idocs.history.period_path.is_empty() {
+        return None;
+    }
+    let from = Timestamp(now.0.saturating_sub_unsigned(HISTORY_MS));
+    let read = match patiently(client.list_between(from, now)).await {
+        Ok(read) => read,
+        Err(finding) => return Some(finding),
+    };
+    Some(judge_history(read, &idocs.history.document_poll.to_string()))
+}
+
+fn judge_history(read: Result<PastList, Failure>, poll: &str) -> Finding {
+    match read {
+        Err(failure) => Finding::problem(
+            "history",
+            format!(
+                "Список событий iDocs не прочитан: о статусах скажут уведомления и редкий опрос (раз в {poll})."
+            ),
+            format!(
+                "The list of iDocs' events could not be read: notices tell of statuses, and rare polling (every {poll})."
+            ),
+        )
+        .because(&failure)
+        .fix(
+            "Исправьте idocs.history.period_path и idocs.history.items или очистите period_path: тогда статусы спрашиваются по idocs.poll.",
+            "Correct idocs.history.period_path and idocs.history.items, or empty period_path: then statuses are asked for by idocs.poll.",
+        ),
+        Ok(PastList { entries: 0, .. }) => Finding::ok(
+            "history",
+            "Список событий iDocs читается; за сутки событий нет, поэтому idocs.history.fields не проверены.",
+            "The list of iDocs' events can be read; there are none of the last day, so idocs.history.fields were not tried.",
+        ),
+        Ok(PastList { entries, readable }) if readable.is_empty() => Finding::problem(
+            "history",
+            format!("В списке событий iDocs записей: {entries}, и ни в одной не нашлось документа и статуса."),
+            format!("The list of iDocs' events has {entries} entries, and no document and status in any of them."),
+        )
+        .fix("Исправьте idocs.history.fields.", "Correct idocs.history.fields."),
+        Ok(PastList { entries, readable }) => {
+            let read = readable.len();
+            Finding::ok(
+                "history",
+                format!("Список событий iDocs читается: за сутки {entries}, понятны {read}."),
+                format!("The list of iDocs' events can be read: {entries} of the last day, {read} are understood."),
+            )
+        }
+    }
+}
+
 fn signers_of_rules(config: &Config, idocs: &IdocsConfig) -> Option<Finding> {
     let used = |signer: &&IdocsSigner| {
         config.rules.iter().any(|rule| rule.service == SigningService::Idocs && rule.signer == signer.name)
@@ -304,6 +361,8 @@ mod tests {
     use super::super::needs::tests::config;
     use super::*;
     use crate::domain::FailureKind;
+    use crate::providers::idocs::events::PastStatus;
+    use crate::providers::idocs::{Status, StatusClass};
 
     const ID: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -351,6 +410,23 @@ mod tests {
         let failure = |class| Failure::new(class, FailureKind::Credentials, "http_401", Text::default());
         assert_eq!(refused_token(&failure(FailureClass::Auth)).verdict, Verdict::Problem);
         assert_eq!(refused_token(&failure(FailureClass::Throttled)).verdict, Verdict::Warning);
+    }
+
+    #[test]
+    fn a_list_of_events_that_cannot_be_read_or_understood_is_a_problem() {
+        let entry = PastStatus {
+            document_id: ID.into(),
+            status: Status { class: StatusClass::Success, raw: "FINISHED".into() },
+            occurred_on: None,
+        };
+        let list = |entries, readable| judge_history(Ok(PastList { entries, readable }), "6h");
+        assert_eq!(list(2, vec![entry]).verdict, Verdict::Ok);
+        assert!(list(0, Vec::new()).text.en.contains("were not tried"));
+        assert!(list(2, Vec::new()).fix.is_some_and(|fix| fix.en.contains("history.fields")));
+        let failure =
+            Failure::new(FailureClass::Permanent, FailureKind::Refused, "http_404", Text::default());
+        let refused = judge_history(Err(failure), "6h");
+        assert!(refused.verdict == Verdict::Problem && refused.text.en.contains("every 6h"), "{refused:?}");
     }
 
     #[test]

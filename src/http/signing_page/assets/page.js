@@ -216,6 +216,8 @@ function conclude(docs, outcomes) {
     const only = docs.length === 1 ? docs[0].outcome.textContent : '';
     if (documents.length === 1) tellAt(documents[0], '', ''); // once is enough
     tell('bad', only || say.partly(signed, docs.length));
+  } else if (open().length > 0) {
+    tell('ok', say.doneSoFar(signed, open().length)); // what was not marked still waits
   } else if (outcomes.length === 1 && docs.length === 1 && outcomes[0].isRepeated) {
     tell('ok', say.doneRepeated);
   } else {
@@ -265,8 +267,8 @@ async function act() {
 async function renew() {
   renewButton.disabled = true;
   try {
-    await postJson(`${base}/renew`, {});
-    tell('ok', say.renewed);
+    const answer = await (await postJson(`${base}/renew`, {})).json();
+    tell(answer.sent ? 'ok' : 'note', answer.sent ? say.renewed : say.renewedByHand);
   } catch (error) {
     explain(error);
     renewButton.disabled = false;

@@ -9,6 +9,7 @@ export const words = {
     again: 'Связь прервалась, пробуем ещё раз…',
     done: 'Готово: документ подписан. Страницу можно закрыть.',
     doneMany: (n) => `Готово, подписано документов: ${n}. Страницу можно закрыть.`,
+    doneSoFar: (n, left) => `Подписано документов: ${n}. Ещё ждут подписи на этой странице: ${left}.`,
     doneRepeated: 'Этой подписью документ уже подписан. Страницу можно закрыть.',
     partly: (n, all) => `Подписано документов: ${n} из ${all}. Что с остальными, сказано у каждого.`,
     choose: 'Отметьте хотя бы один документ.',
@@ -22,6 +23,7 @@ export const words = {
     busy: 'Сервер занят: подождите минуту и попробуйте ещё раз.',
     unexpected: 'Сервер ответил неожиданно: обновите страницу.',
     renewed: 'Новая ссылка отправлена подписанту в Битрикс24.',
+    renewedByHand: 'Просьба записана, но сама ссылка не придёт: у подписанта нет пользователя в Битрикс24. Попросите новую ссылку у того, кто передал вам эту.',
     agent: {
       absent: 'NCALayer не найден. Запустите NCALayer (или KAZTOKEN) на этом компьютере и нажмите «Подписать» ещё раз.',
       permission: 'Браузер не пускает страницу к NCALayer. Нажмите на значок слева от адреса, разрешите доступ к приложениям на этом устройстве и обновите страницу.',
@@ -40,6 +42,7 @@ export const words = {
     again: 'Байланыс үзілді, қайталап көреміз…',
     done: 'Дайын: құжатқа қол қойылды. Бетті жабуға болады.',
     doneMany: (n) => `Дайын, қол қойылған құжаттар: ${n}. Бетті жабуға болады.`,
+    doneSoFar: (n, left) => `Қол қойылған құжаттар: ${n}. Осы бетте қол қоюды күтіп тұрғаны: ${left}.`,
     doneRepeated: 'Құжатқа осы қолтаңба бұрын қойылған. Бетті жабуға болады.',
     partly: (n, all) => `Қол қойылған құжаттар: ${all} ішінен ${n}. Қалғандары туралы әрқайсысының жанында жазылған.`,
     choose: 'Кемінде бір құжатты белгілеңіз.',
@@ -53,6 +56,7 @@ export const words = {
     busy: 'Сервер бос емес: бір минут күтіп, қайталап көріңіз.',
     unexpected: 'Сервер күтпеген жауап берді: бетті жаңартыңыз.',
     renewed: 'Жаңа сілтеме қол қоюшыға Битрикс24-ке жіберілді.',
+    renewedByHand: 'Өтініш жазылды, бірақ сілтеме өздігінен келмейді: қол қоюшының Битрикс24 пайдаланушысы жоқ. Жаңа сілтемені осыны берген адамнан сұраңыз.',
     agent: {
       absent: 'NCALayer табылмады. Осы компьютерде NCALayer (немесе KAZTOKEN) іске қосып, «Қол қою» түймесін қайта басыңыз.',
       permission: 'Браузер бетті NCALayer-ге жібермейді. Мекенжайдың сол жағындағы белгішені басып, осы құрылғыдағы қолданбаларға рұқсат беріп, бетті жаңартыңыз.',
@@ -71,6 +75,7 @@ export const words = {
     again: 'The connection broke, trying again…',
     done: 'Done: the document is signed. You may close this page.',
     doneMany: (n) => `Done, documents signed: ${n}. You may close this page.`,
+    doneSoFar: (n, left) => `Documents signed: ${n}. Still waiting on this page: ${left}.`,
     doneRepeated: 'The document was signed with this signature before. You may close this page.',
     partly: (n, all) => `Documents signed: ${n} of ${all}. What is the matter with the others is said beside each.`,
     choose: 'Mark at least one document.',
@@ -84,6 +89,7 @@ export const words = {
     busy: 'The server is busy: wait a minute and try again.',
     unexpected: 'The server gave an unexpected answer: reload the page.',
     renewed: 'A new link was sent to the signer in Bitrix24.',
+    renewedByHand: 'The request is noted, but no link comes by itself: the signer has no user in Bitrix24. Ask whoever handed you this link for a new one.',
     agent: {
       absent: 'NCALayer was not found. Start NCALayer (or KAZTOKEN) on this computer and press "Sign" again.',
       permission: 'The browser keeps this page from NCALayer. Press the icon to the left of the address, allow access to apps on this device, and reload the page.',

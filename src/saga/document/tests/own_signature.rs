@@ -110,9 +110,38 @@ fn an_expired_link_takes_no_signature_and_a_new_one_kills_it() {
 }
 
 #[test]
+fn a_new_link_for_a_signer_without_a_user_is_left_to_the_operator_and_the_history_says_so() {
+    let mut story = short_lived();
+    let signer = story.saga.delivery.signer.as_deref_mut().expect("one of us signs");
+    signer.user = None;
+    let story = story.after(UNIT_LIFE);
+    let story = story.when(link_asked()).then([Ordered("prepare_content"), Noted("link_wanted")]);
+    let line = &story.last.history.last().expect("a line").text;
+    assert!(line.ru.contains("sign-link") && line.en.contains("sign-link"), "{line:?}");
+    let answer = content_ready(story.now, Holds::Original);
+    story.answers(answer).then([At(Step::AwaitSigner)]);
+}
+
+#[test]
 fn a_link_is_not_made_anew_every_second() {
     let story = short_lived();
     story.when(link_asked()).then([Unchanged]);
+}
+
+#[test]
+fn content_that_is_made_with_that_of_others_is_told_to_the_history_and_changes_nothing_else() {
+    let together = || Event::Own(OwnEvent::MadeTogether { others: 39 });
+    let story = given_own(Step::PrepareContent);
+    let stood = (story.saga.step, story.saga.timer, story.saga.work);
+    let story = story.when(together()).then([Noted("made_together"), NothingOrdered]);
+    let line = story.last.history.last().expect("a line").text.clone();
+    assert!(line.ru.contains("39") && line.en.contains("39 more"), "{line:?}");
+    assert_eq!((story.saga.step, story.saga.timer, story.saga.work), stood, "the attempt goes on");
+    let answer = content_ready(story.now, Holds::Original);
+    story.answers(answer).then([Noted("content_ready")]);
+    for step in [Step::SetRoute, Step::AwaitSigner, Step::SendSignature] {
+        given_own(step).when(together()).then([Unchanged]);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::super::rule::SourceFacts;
 use super::super::state::{Claim, Delivery, Source, Step, TimerKind};
 use super::super::transition::{Context, Spawn, begin, reading_claim, source_claim};
 use super::fixture::{Is::*, *};
-use crate::domain::CrmItem;
+use crate::domain::{CrmItem, PortalId};
 
 fn file(file_id: u64) -> Source {
     Source::CrmFile { item: ITEM, field: "ufCrmContract".into(), file_id }
@@ -155,4 +155,21 @@ fn the_copy_of_a_drive_file_goes_to_its_own_folder_if_the_rule_names_none() {
     let story = story.answers(answer).goes_on().hears(super::super::event::CallbackStatus::Signed).goes_on();
     let order = Effect::ScanFolder { folder_id: 12, wanted_name: "act_signed.pdf".into() };
     assert_eq!(story.order(), order);
+}
+
+#[test]
+fn the_lasting_text_of_a_claim_is_what_it_was_in_the_first_version() {
+    for (claim, text) in [
+        (Claim::Source("main/drive/9043".into()), r#"Source("main/drive/9043")"#),
+        (Claim::Source("main/crm/deal:501/UF_CRM_1/7".into()), r#"Source("main/crm/deal:501/UF_CRM_1/7")"#),
+        (Claim::Reading("b24-\"q\"\\/crm/deal:501".into()), r#"Reading("b24-\"q\"\\/crm/deal:501")"#),
+        (Claim::External("x".into()), r#"External("x")"#),
+        (Claim::ProviderDocument("idocs/y".into()), r#"ProviderDocument("idocs/y")"#),
+    ] {
+        assert_eq!(claim.lasting_text(), text);
+        assert_eq!(format!("{claim:?}"), text, "ids were made from this before");
+    }
+    let portal = PortalId("main".into());
+    let file = Claim::EchoFile { portal, file_id: 7 };
+    assert_eq!(file.lasting_text(), r#"EchoFile("main/7")"#);
 }

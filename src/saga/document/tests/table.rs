@@ -232,6 +232,7 @@ fn events() -> Vec<(String, Make)> {
         Box::new(|_| Event::Own(OwnEvent::LinkGiven { asked_by: "anna".into() })),
     ));
     all.push(("status hint".into(), Box::new(|_| Event::Own(OwnEvent::StatusHint))));
+    all.push(("made together".into(), Box::new(|_| Event::Own(OwnEvent::MadeTogether { others: 39 }))));
     all.push(("panicked".into(), Box::new(|_| Event::Panicked { text: "index out of bounds".into() })));
     for (name, action) in actions() {
         all.push((format!("person: {name}"), Box::new(move |_| Event::Operator(action.clone()))));

@@ -205,6 +205,10 @@ impl Draft<'_> {
             OwnEvent::LinkAsked => self.link_asked(),
             OwnEvent::LinkGiven { asked_by } => self.link_given(asked_by),
             OwnEvent::StatusHint => self.status_hint(),
+            OwnEvent::MadeTogether { others } => {
+                self.made_together(*others);
+                Ok(())
+            }
         }
     }
 

@@ -245,7 +245,15 @@ impl Draft<'_> {
         if fresh {
             return Ok(());
         }
-        self.note("link_asked", "Запрошена новая ссылка", "A new link was asked for");
+        if self.next.saga.delivery.signer.as_deref().is_some_and(|signer| signer.user.is_some()) {
+            self.note("link_asked", "Запрошена новая ссылка", "A new link was asked for");
+        } else {
+            self.note(
+                "link_wanted",
+                "Подписант просит новую ссылку, а пользователя Битрикс24 у него нет: передайте её сами (edobridge documents sign-link)",
+                "The signer asks for a new link and has no user in Bitrix24: hand one on (edobridge documents sign-link)",
+            );
+        }
         self.go(Step::PrepareContent)
     }
 }

@@ -60,6 +60,14 @@ impl Draft<'_> {
         self.go(Step::SetRoute)
     }
 
+    /// For the history alone: the attempt goes on.
+    pub(super) fn made_together(&mut self, others: u32) {
+        if self.next.saga.step == Step::PrepareContent && self.is_in_flight() {
+            let together = words::together(others);
+            self.note("made_together", together.ru, together.en);
+        }
+    }
+
     pub(super) fn content_ready(
         &mut self,
         content: SpoolFile,

@@ -75,10 +75,7 @@ pub fn portal() -> PortalId {
 
 /// The `number`-th document, just triggered at `now`.
 pub fn first(number: u64, now: Timestamp, policy: &Policy) -> Next {
-    let millis = u128::from(now.0.unsigned_abs()) & 0xffff_ffff_ffff;
-    // the low half scatters as random bits would
-    let low = u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63);
-    let id = SagaId::from_u128(millis << 80 | 0x7 << 76 | low);
+    let id = saga_id(number, now);
     let source = Source::DriveFile { file_id: number };
     begin(id, &portal(), source, None, context(now, policy)).expect("a source has what its first step needs")
 }
@@ -87,6 +84,14 @@ pub fn first(number: u64, now: Timestamp, policy: &Policy) -> Next {
 pub fn next(saga: &DocumentSaga, files: Files, now: Timestamp, policy: &Policy) -> Option<Next> {
     let event = next_event(saga, files)?;
     Some(transition(saga, &event, context(now, policy)).expect("the event fits the step"))
+}
+
+/// The id of the `number`-th document, if it was triggered at `now`.
+pub fn saga_id(number: u64, now: Timestamp) -> SagaId {
+    let millis = u128::from(now.0.unsigned_abs()) & 0xffff_ffff_ffff;
+    // the low half scatters as random bits would
+    let low = u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63);
+    SagaId::from_u128(millis << 80 | 0x7 << 76 | low)
 }
 
 fn context(now: Timestamp, policy: &Policy) -> Context<'_> {

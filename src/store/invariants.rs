@@ -432,7 +432,6 @@ mod tests {
     use super::super::notice::NewNotice;
     use super::super::records::encode;
     use super::super::samples::Samples;
-    use super::super::view::Writing;
     use super::*;
     use crate::domain::{AttemptToken, FileDigest, Text, Timestamp};
     use crate::saga::document::state::{SourceFile, TimerKind};
@@ -450,12 +449,11 @@ mod tests {
     }
 
     fn put(view: &View, tree: Tree, key: Vec<u8>, value: Bytes) {
-        view.write(tree, std::iter::once((key.as_slice(), Some(&value))), Writing::Scattered)
-            .expect("written");
+        view.write(tree, std::iter::once((key.as_slice(), Some(&value)))).expect("written");
     }
 
     fn del(view: &View, tree: Tree, key: &[u8]) {
-        view.write(tree, std::iter::once((key, None)), Writing::Scattered).expect("written");
+        view.write(tree, std::iter::once((key, None))).expect("written");
     }
 
     fn raw<R: Record>(record: &R) -> Bytes {
@@ -494,7 +492,9 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory for the test");
             let view = View::open(&dir.path().join("view"), 1 << 20).expect("a fresh view opens");
             let low = Arc::new(AtomicBool::new(false));
-            let spool = Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |_| Ok(true));
+            let spool = Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |_| {
+                Ok(std::collections::HashSet::new())
+            });
             let bench =
                 Self { _dir: dir, view, spool: spool.expect("opened").0, counters: Counters::default() };
             bench.filled()

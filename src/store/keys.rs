@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | 0 | META | `"numbers"` | META: the next notice's number |
 //! | 1 | SAGA | saga (16) | DOCUMENT |
-//! | 2 | HISTORY | saga (16), revision (8), index (2) | HISTORY; the view packs 16 revisions into one entry |
+//! | 2 | HISTORY | saga (16), revision (8), index (2) | HISTORY |
 //! | 3 | TIMER | due ms (8), saga (16) | empty |
 //! | 4 | STEP | step code (1), since ms (8), saga (16) | empty |
 //! | 5 | OUTBOX | saga (16) | OUTBOX: token, since |

@@ -1,11 +1,11 @@
 //! Loaders: the threads that fill an empty view from a snapshot. Nearly all of that time is sled's, which spends it
-//! on copying leaves: so there are two, and who reads and decodes the snapshot is a third.
+//! on copying leaves: so there are two, and who reads, decodes and packs the snapshot is a third.
 //!
-//! A loader takes runs: entries of one tree in the order of their keys. The view packs the history of a saga, reading
-//! what is there: so all history of one saga goes in one run, or a pack would be made by two at once.
+//! What a loader gets is packed already ([`Packer`]): entries of sled, none of which depends on another. So it does not
+//! matter who puts which of them when.
 
 use super::keys::Tree;
-use super::view::{View, ViewError, Writing};
+use super::view::{Packed, Packer, View, ViewError};
 use bytes::Bytes;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -14,20 +14,17 @@ use std::thread::{Scope, ScopedJoinHandle};
 const LOADERS: usize = 2;
 /// How many runs wait for each: some hundred KiB.
 const RUNS_WAITING: usize = 2;
-/// Bytes of a key of HISTORY that tell the saga.
-const SAGA_BYTES: usize = 16;
 
 /// An entry of a snapshot.
 pub(super) type Entry = (Tree, Vec<u8>, Bytes);
 
 /// Runs on their way into the view.
 pub(super) struct Loaders<'s> {
-    ways: Vec<SyncSender<Vec<Entry>>>,
+    ways: Vec<SyncSender<Vec<Packed>>>,
     threads: Vec<ScopedJoinHandle<'s, Result<(), ViewError>>>,
     /// Whose turn it is.
     turn: usize,
-    /// The history of a saga that may go on in the next run.
-    open: Vec<Entry>,
+    packer: Packer,
 }
 
 impl<'s> Loaders<'s> {
@@ -35,27 +32,23 @@ impl<'s> Loaders<'s> {
     pub fn start<'e>(scope: &'s Scope<'s, 'e>, view: &'s View) -> Self {
         let (ways, receivers): (Vec<_>, Vec<_>) = (0..LOADERS).map(|_| sync_channel(RUNS_WAITING)).unzip();
         let threads = receivers.into_iter().map(|runs| scope.spawn(move || load(view, &runs))).collect();
-        Self { ways, threads, turn: 0, open: Vec::new() }
+        Self { ways, threads, turn: 0, packer: Packer::default() }
     }
 
-    /// Takes the next entries of a snapshot.
-    pub fn take(&mut self, entries: Vec<Entry>) {
-        let mut run = std::mem::take(&mut self.open);
-        for entry in entries {
-            if run.first().is_some_and(|first| first.0 != entry.0) {
-                self.send(std::mem::take(&mut run));
-            }
-            run.push(entry);
-        }
-        if let Some((Tree::History, last, _)) = run.last() {
-            let saga = last[..SAGA_BYTES.min(last.len())].to_vec();
-            let begins = run.iter().rposition(|(_, key, _)| !key.starts_with(&saga)).map_or(0, |at| at + 1);
-            self.open = run.split_off(begins);
+    /// Takes the next entries of a snapshot, which come in order.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub fn take(&mut self, entries: Vec<Entry>) -> Result<(), ViewError> {
+        let mut run = Vec::new();
+        for (tree, key, value) in entries {
+            self.packer.push(tree, key, value, &mut run)?;
         }
         self.send(run);
+        Ok(())
     }
 
-    fn send(&mut self, run: Vec<Entry>) {
+    fn send(&mut self, run: Vec<Packed>) {
         if run.is_empty() {
             return;
         }
@@ -69,8 +62,9 @@ impl<'s> Loaders<'s> {
     /// # Errors
     /// What the view said.
     pub fn finish(mut self) -> Result<(), ViewError> {
-        let open = std::mem::take(&mut self.open);
-        self.send(open);
+        let mut run = Vec::new();
+        self.packer.finish(&mut run);
+        self.send(run);
         self.ways.clear();
         self.threads.into_iter().try_for_each(|thread| {
             thread.join().map_err(|_| ViewError::Failed("a loader of the view panicked".into()))?
@@ -78,10 +72,9 @@ impl<'s> Loaders<'s> {
     }
 }
 
-fn load(view: &View, runs: &Receiver<Vec<Entry>>) -> Result<(), ViewError> {
+fn load(view: &View, runs: &Receiver<Vec<Packed>>) -> Result<(), ViewError> {
     while let Ok(run) = runs.recv() {
-        let pairs = run.iter().map(|(_, key, value)| (key.as_slice(), Some(value)));
-        view.write(run[0].0, pairs, Writing::InBulk)?;
+        view.load(&run)?;
     }
     Ok(())
 }
@@ -110,7 +103,7 @@ mod tests {
                 for entries in expected.chunks(piece) {
                     let entry =
                         |(tree, key): &(Tree, Vec<u8>)| (*tree, key.clone(), Bytes::copy_from_slice(key));
-                    loaders.take(entries.iter().map(entry).collect());
+                    loaders.take(entries.iter().map(entry).collect()).expect("in order");
                 }
                 loaders.finish().expect("loaded");
             });
@@ -124,15 +117,19 @@ mod tests {
     }
 
     #[test]
-    fn a_view_that_refuses_is_told() {
+    fn entries_that_no_snapshot_of_ours_has_are_refused() {
         let dir = tempfile::tempdir().expect("a directory for the test");
         let view = View::open(dir.path(), 1 << 20).expect("a fresh view opens");
-        let short = || vec![(Tree::History, vec![1; 20], Bytes::new()), (Tree::Timer, vec![1], Bytes::new())];
-        let outcome = std::thread::scope(|scope| {
-            let mut loaders = Loaders::start(scope, &view);
-            (0..20).for_each(|_| loaders.take(short()));
-            loaders.finish()
-        });
-        assert!(matches!(outcome, Err(ViewError::Failed(_))), "{outcome:?}");
+        let of = |tree, key: &[u8]| vec![(tree, key.to_vec(), Bytes::new())];
+        for refused in [of(Tree::Saga, b"a"), of(Tree::Meta, b"c")] {
+            let outcome = std::thread::scope(|scope| {
+                let mut loaders = Loaders::start(scope, &view);
+                loaders.take(of(Tree::Saga, b"b")).expect("in order");
+                let taken = loaders.take(refused);
+                loaders.finish().expect("the rest is sound");
+                taken
+            });
+            assert!(matches!(outcome, Err(ViewError::Failed(_))), "{outcome:?}");
+        }
     }
 }

@@ -31,6 +31,7 @@ mod applier;
 pub mod backup;
 mod backup_manifest;
 pub mod backup_restore;
+mod bucket;
 mod command;
 pub mod commit;
 mod decide;

@@ -38,14 +38,15 @@ use super::snapshot_end;
 use super::spool::Spool;
 use super::state::{Range, State};
 use super::upgrade;
-use super::view::{View, ViewError, remove_leftovers};
+use super::view::{Owner, View, ViewError, remove_leftovers};
 use super::writer::{OVERLAY_BYTES_CALL, Writer};
 use super::{Handle, Store};
-use crate::domain::Text;
+use crate::domain::{FileDigest, Text};
 use crate::saga::document::Step;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -427,15 +428,24 @@ impl Opening<'_> {
             }
             Err(error @ ViewError::Failed(_)) => return Ok(Err(because(&error))),
         };
-        let (store, applied) = match (view.store(), view.applied()) {
-            (Ok(store), Ok(applied)) => (store, applied),
+        let (owner, applied) = match (view.owner(), view.applied()) {
+            (Ok(owner), Ok(applied)) => (owner, applied),
             (Err(error), _) | (_, Err(error)) => return Ok(Err(because(&error))),
         };
         if self.age == Age::New {
             view.set_store(&self.format.store).map_err(view_error)?;
             return Ok(Ok(view));
         }
-        if store.as_deref() != Some(&self.format.store[..]) || applied < checkpoint {
+        if owner == Owner::OtherVersion {
+            view.close();
+            // Nothing is wrong with it, so nobody wants to look at it later.
+            self.layout.remove_view().map_err(io("removing", &self.layout.view()))?;
+            return Ok(Err(Text::new(
+                "представление записано другой версией программы",
+                "the view was written by another version of the program",
+            )));
+        }
+        if owner != Owner::Store(self.format.store) || applied < checkpoint {
             view.close();
             return Ok(Err(Text::new(
                 "представление отсутствует или неполно",
@@ -549,9 +559,7 @@ impl Opening<'_> {
         let next_notice = next_notice(&state).map_err(state_error)?;
         state.overlay_mut().reached(last, counters);
         let disk_low = Arc::new(AtomicBool::new(false));
-        let referenced = |digest: crate::domain::FileDigest| {
-            Ok(!state.range(None, Tree::SpoolRef, Range::prefix(&digest.0), 1)?.is_empty())
-        };
+        let referenced = |shard| referenced_files(&state, shard);
         let spool = Spool::open(
             &layout.spool(),
             host.disk.clone(),
@@ -639,7 +647,8 @@ fn gauges(
 /// Counts the indexes, and notes which notices are known: once, here.
 fn count(state: &State) -> Result<(Counters, Inbox), StoreError> {
     let (mut counters, mut inbox) = (Counters::default(), Inbox::default());
-    each(state, Tree::Step, COUNT_CHUNK, |key, _| {
+    // One for each document there is.
+    state.each_small(Tree::Step, &mut |key| {
         if let Some((step, _, _)) = keys::parse_step(key) {
             counters.sagas[usize::from(Step::code(step))] += 1;
         }
@@ -659,6 +668,19 @@ fn count(state: &State) -> Result<(Counters, Inbox), StoreError> {
     })?;
     each(state, Tree::Outbox, COUNT_CHUNK, |_, _| counters.in_flight += 1)?;
     Ok((counters, inbox))
+}
+
+/// The files that records name and whose digests begin with this byte.
+fn referenced_files(state: &State, shard: u8) -> Result<HashSet<FileDigest>, StoreError> {
+    let (mut digests, mut range) = (HashSet::new(), Range::prefix(&[shard]));
+    loop {
+        let pairs = state.range(None, Tree::SpoolRef, range.clone(), COUNT_CHUNK)?;
+        digests.extend(pairs.iter().filter_map(|(key, _)| Some(keys::parse_spool_ref(key)?.0)));
+        match pairs.last() {
+            Some((last, _)) if pairs.len() == COUNT_CHUNK => range.from = Bound::Excluded(last.clone()),
+            Some(_) | None => return Ok(digests),
+        }
+    }
 }
 
 fn each(

@@ -149,8 +149,7 @@ fn load_snapshot(
                 }
                 let loaders = loaders.as_mut();
                 let loaders = loaders.ok_or_else(|| SnapshotError::Damaged("entries after frames".into()))?;
-                loaders.take(entries);
-                Ok(())
+                loaders.take(entries).map_err(failed)
             }
             Item::Frame { first, count, payload } => {
                 loaders.take().map_or(Ok(()), Loaders::finish).map_err(failed)?;

@@ -18,7 +18,7 @@ use super::error::{SpoolError, StoreError};
 use crate::domain::{FileDigest, SpoolFile};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,9 @@ const FRESH_FOR: Duration = Duration::from_secs(5);
 /// How long a finished file is kept that no commit has named: longer than any pause between fetching a file and
 /// committing it, a full disk mended by a person included.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many shards are counted at the same time when the spool is opened.
+const STOCK_TAKERS: usize = 2;
 
 /// Every finished file of the spool in `dir`, which need not be open. Blocking.
 pub(super) fn files_in(dir: &Path) -> io::Result<Vec<(FileDigest, PathBuf)>> {
@@ -151,14 +154,14 @@ fn weight(bytes: &Bytes) -> usize {
 }
 
 impl Spool {
-    /// Opens the spool in `dir`, removes what was being written when the process died, and every file for which
-    /// `is_referenced` says no. Returns how many of the latter. Blocking.
+    /// Opens the spool in `dir`, removes what was being written when the process died, and every file that is not among
+    /// what `referenced` says of its shard. Returns how many of the latter. Blocking.
     pub(super) fn open(
         dir: &Path,
         disk: Disk,
         bytes_max: u64,
         disk_low: Arc<AtomicBool>,
-        is_referenced: impl Fn(FileDigest) -> Result<bool, StoreError>,
+        referenced: impl Fn(u8) -> Result<HashSet<FileDigest>, StoreError> + Sync,
     ) -> io::Result<(Self, u64)> {
         let inner = Inner {
             dir: dir.to_owned(),
@@ -175,21 +178,30 @@ impl Spool {
             inner.disk.remove(&path)?;
         }
         let spool = Self(Arc::new(inner));
-        let swept = spool.take_stock(is_referenced)?;
+        let swept = spool.take_stock(&referenced)?;
         Ok((spool, swept))
     }
 
-    fn take_stock(&self, is_referenced: impl Fn(FileDigest) -> Result<bool, StoreError>) -> io::Result<u64> {
-        let mut swept = 0;
-        for (digest, path) in self.files()? {
-            if is_referenced(digest).map_err(|e| io::Error::other(e.to_string()))? {
-                self.0.ledger().held += path.metadata()?.len();
-            } else {
-                self.0.disk.remove(&path)?;
-                swept += 1;
-            }
-        }
-        Ok(swept)
+    /// A file of each document that waits lies here: shard by shard, several at a time.
+    fn take_stock(
+        &self,
+        referenced: &(impl Fn(u8) -> Result<HashSet<FileDigest>, StoreError> + Sync),
+    ) -> io::Result<u64> {
+        let mut shards = list_dir(&self.0.dir)?;
+        shards.retain(|path| path.is_dir() && !path.ends_with(TEMP_DIR));
+        let share = shards.len().div_ceil(STOCK_TAKERS).max(1);
+        let stocks = std::thread::scope(|scope| {
+            let count =
+                |part: &[PathBuf]| part.iter().map(|shard| self.0.count_shard(shard, referenced)).sum();
+            let takers =
+                shards.chunks(share).map(|part| scope.spawn(move || count(part))).collect::<Vec<_>>();
+            let outcome = |taker: std::thread::ScopedJoinHandle<'_, io::Result<Stock>>| {
+                taker.join().map_err(|_| io::Error::other("counting the spool panicked"))?
+            };
+            takers.into_iter().map(outcome).sum::<io::Result<Stock>>()
+        })?;
+        self.0.ledger().held += stocks.held;
+        Ok(stocks.swept)
     }
 
     /// Every finished file. Blocking.
@@ -301,7 +313,50 @@ impl Spool {
     }
 }
 
+/// What was found in the spool.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stock {
+    /// Bytes of files that are needed.
+    held: u64,
+    /// How many were removed because they are not.
+    swept: u64,
+}
+
+impl std::iter::Sum for Stock {
+    fn sum<I: Iterator<Item = Self>>(stocks: I) -> Self {
+        stocks.fold(Self::default(), |a, b| Self { held: a.held + b.held, swept: a.swept + b.swept })
+    }
+}
+
 impl Inner {
+    /// Counts the files of one shard, and removes those that nobody needs.
+    fn count_shard(
+        &self,
+        shard: &Path,
+        referenced: impl Fn(u8) -> Result<HashSet<FileDigest>, StoreError>,
+    ) -> io::Result<Stock> {
+        let mut stock = Stock::default();
+        let mut known: Option<(u8, HashSet<FileDigest>)> = None;
+        for path in list_dir(shard)? {
+            let Some(digest) = digest_of(&path) else { continue };
+            let begin = digest.0[0];
+            let needed = match &known {
+                Some((of, needed)) if *of == begin => needed,
+                Some(_) | None => {
+                    let asked = referenced(begin).map_err(|e| io::Error::other(e.to_string()))?;
+                    &known.insert((begin, asked)).1
+                }
+            };
+            if needed.contains(&digest) {
+                stock.held += path.metadata()?.len();
+            } else {
+                self.disk.remove(&path)?;
+                stock.swept += 1;
+            }
+        }
+        Ok(stock)
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -603,7 +658,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory for the test");
         let low = Arc::new(AtomicBool::new(false));
         let opened =
-            Spool::open(&dir.path().join("spool"), Disk::real(), bytes_max, Arc::clone(&low), |_| Ok(true));
+            Spool::open(&dir.path().join("spool"), Disk::real(), bytes_max, Arc::clone(&low), |_| {
+                Ok(HashSet::new())
+            });
         (dir, opened.expect("it opens").0, low)
     }
 
@@ -696,7 +753,7 @@ mod tests {
             (keep(&spool, b"kept").await.expect("kept"), keep(&spool, b"other").await.expect("kept"));
         std::fs::write(spool.0.temp_dir().join("99"), b"half").expect("planted");
         let again =
-            Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |d| Ok(d == kept.digest));
+            Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |_| Ok([kept.digest].into()));
         let (again, swept) = again.expect("it opens");
         assert_eq!((swept, again.bytes()), (1, 4));
         assert!(again.path(kept.digest).is_file() && !again.path(other.digest).exists());

@@ -195,6 +195,25 @@ impl State {
         Ok(found)
     }
 
+    /// Gives every key of an index to `visit`, in no order. For when nothing changes. Blocking.
+    pub fn each_small(&self, tree: Tree, visit: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+        let overlay = self.overlay();
+        for (place, layer) in overlay.layers().enumerate() {
+            for (key, slot) in layer.tree(tree) {
+                let is_hidden = overlay.layers().take(place).any(|above| above.get(tree, key).is_some());
+                if slot.value.is_some() && !is_hidden {
+                    visit(key);
+                }
+            }
+        }
+        let below = |key: &[u8], _: &[u8]| {
+            if overlay.get(tree, key).is_none() {
+                visit(key)
+            }
+        };
+        self.view()?.each_small(tree, &mut { below }).map_err(|e| self.view_failed(e))
+    }
+
     /// What the layers say of the beginning of the range, and how far that goes (`None` = to its end).
     ///
     /// Looks at up to `chunk` entries of each layer.

@@ -4,9 +4,9 @@
 //! it takes changes, answers reads, and flushes when told.
 //!
 //! # What was measured on sled 0.34.7, and what follows
-//! * A leaf holds 8 to 16 entries whatever their size, and each page costs about 200 bytes of memory for ever.
-//!   So the fewer entries the better: the history of a saga, which would be half of all entries, is packed,
-//!   sixteen revisions to an entry (100,000 waiting documents: 41 MiB after opening instead of 59).
+//! * A leaf holds 8 to 16 entries whatever their size, and each page costs 200 to 500 bytes of memory for ever.
+//!   So the fewer entries the better: what every document has is packed into buckets ([`bucket`]), some thirty pairs of
+//!   an index, or some records, to an entry. See [`Form`]. An entry that is written costs some 12 us whatever its size.
 //! * The cache's bound counts only accesses that have gone through a shard's queue; a queue is looked at when
 //!   its 64 places are full, and there are 256 shards. So up to 16,000 leaves lie in memory uncounted (20,000
 //!   random reads: 45 MiB more, with a cache of 1 MiB as with one of 16). Reading a key [`TOUCHES`] times fills
@@ -17,6 +17,7 @@
 //! * A panic or an error inside leaves it in an unknown state: every call is caught, and the caller must throw
 //!   the view away and open it again.
 
+use super::bucket::{self, Builder, Damaged, Edit, Items, contains};
 use super::disk::{Disk, list_dir};
 use super::keys::{TREES, Tree};
 use super::overlay::Layer;
@@ -32,15 +33,22 @@ const TOUCHES: usize = 4;
 const TOUCHES_HEAVY: usize = 16;
 /// The same when a tree with large leaves is read from end to end, where each leaf comes once.
 const TOUCHES_SCAN: usize = 32;
-/// How many revisions of one saga share an entry.
-const PACK_BITS: u32 = 4;
-/// Bytes of a packed history key: saga, revision without its last bits.
-const PACKED_KEY_BYTES: usize = 24;
-/// Bytes before each value in a pack: last bits of the revision, index, length.
-const PACK_ITEM_BYTES: usize = 7;
+/// About how many bytes a bucket has at most: an edit writes all of it, and the fewer there are the less memory and time
+/// they take.
+const BUCKET_BYTES: usize = 1 << 10;
+/// The same where pairs are larger.
+const BUCKET_BYTES_HEAVY: usize = 2 << 10;
+/// How much larger buckets are that are loaded from a snapshot: most of them are not changed for long, and the first
+/// edit cuts them.
+const LOADED: usize = 2;
+/// The version of how pairs lie in the view; that of before it was written was 1. A view of another version is made anew,
+/// by older programs as well.
+const VERSION: u8 = 2;
 
 /// Key and value.
 pub(super) type Pair = (Vec<u8>, Bytes);
+/// Takes a bucket and the key of the next one; false when it has enough.
+type Visit<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<bool, Damaged> + 'a;
 /// Bounds of a scan.
 pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
@@ -49,15 +57,6 @@ pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 pub(super) enum Direction {
     Forward,
     Backward,
-}
-
-/// How the keys lie that are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Writing {
-    /// Here and there: each leaf must be made to count.
-    Scattered,
-    /// One after the other, everything: each leaf is touched by each of its keys anyway.
-    InBulk,
 }
 
 /// The view failed; it must not be used any more.
@@ -81,8 +80,47 @@ pub(super) struct View {
 
 /// The sequence up to which everything is in, in sled's own default tree.
 const APPLIED: &[u8] = b"applied";
-/// Whose view this is; written when it is complete.
+/// Whose view this is, and its [`VERSION`]; written when it is complete. Version 1 wrote no version, and takes what is
+/// longer than an id for the view of another store.
 const STORE: &[u8] = b"store";
+
+/// Whose view it is that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Of the store with this id, and complete.
+    Store([u8; 16]),
+    /// It was written by a program that lays pairs out otherwise.
+    OtherVersion,
+    /// It was not completed.
+    Nobody,
+}
+
+/// How the pairs of a tree lie in sled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Each is an entry.
+    Plain,
+    /// Many to an entry, of about so many bytes.
+    Buckets(usize),
+}
+
+/// What every document has is in buckets. What is gone again within seconds, and what there are few of, is not.
+const fn form(tree: Tree) -> Form {
+    match tree {
+        Tree::Saga | Tree::History => Form::Buckets(BUCKET_BYTES_HEAVY),
+        Tree::Timer | Tree::Step | Tree::Claim | Tree::SagaClaims | Tree::SpoolRef => {
+            Form::Buckets(BUCKET_BYTES)
+        }
+        Tree::Meta
+        | Tree::Outbox
+        | Tree::Notice
+        | Tree::Parked
+        | Tree::Lookup
+        | Tree::Portal
+        | Tree::Cursor
+        | Tree::Installation => Form::Plain,
+    }
+}
 
 impl View {
     /// Opens or makes the view in `dir`. On a thread of its own, because sled panics on some damage.
@@ -98,14 +136,20 @@ impl View {
         Ok(Self { db: Some(db), trees, dir: dir.to_owned() })
     }
 
-    /// Whose view this is; none if it was not completed.
-    pub fn store(&self) -> Result<Option<Bytes>, ViewError> {
-        guarded(|| Ok(self.db().get(STORE)?.map(bytes)))
+    /// Whose view this is.
+    pub fn owner(&self) -> Result<Owner, ViewError> {
+        let value = guarded(|| self.db().get(STORE))?;
+        Ok(match value.as_deref() {
+            None => Owner::Nobody,
+            Some([id @ .., VERSION]) => id.try_into().map_or(Owner::OtherVersion, Owner::Store),
+            Some(_) => Owner::OtherVersion,
+        })
     }
 
     /// Marks the view as complete and as belonging to this store.
     pub fn set_store(&self, id: &[u8; 16]) -> Result<(), ViewError> {
-        guarded(|| self.db().insert(STORE, &id[..]).map(drop))
+        let value = [&id[..], &[VERSION]].concat();
+        guarded(|| self.db().insert(STORE, value).map(drop))
     }
 
     /// Everything up to this entry is in, and perhaps some of what follows.
@@ -116,16 +160,19 @@ impl View {
 
     /// The value of a key.
     pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, ViewError> {
-        if tree == Tree::History {
-            let wanted =
-                self.scan(tree, (Bound::Included(key), Bound::Included(key)), Direction::Forward, 1)?;
-            return Ok(wanted.into_iter().next().map(|(_, value)| value));
+        let sled = &self.trees[tree.index()];
+        match form(tree) {
+            Form::Plain => guarded(|| {
+                touch(sled, tree, key)?;
+                Ok(sled.get(key)?.map(bytes))
+            }),
+            Form::Buckets(_) => {
+                let found = guarded(|| bucket_of(sled, key))?;
+                let Some((first, bucket)) = found else { return Ok(None) };
+                guarded(|| touch(sled, tree, &first))?;
+                Ok(bucket::find(&bucket, key).map_err(damaged)?.map(Bytes::copy_from_slice))
+            }
         }
-        guarded(|| {
-            let sled = &self.trees[tree.index()];
-            touch(sled, tree, key)?;
-            Ok(sled.get(key)?.map(bytes))
-        })
     }
 
     /// Up to `limit` pairs within `bounds`.
@@ -139,9 +186,22 @@ impl View {
         if is_empty(bounds) {
             return Ok(Vec::new());
         }
-        if tree == Tree::History {
-            return self.scan_packed(bounds, direction, limit);
+        match form(tree) {
+            Form::Plain => self.scan_plain(tree, bounds, direction, limit),
+            Form::Buckets(_) => match direction {
+                Direction::Forward => self.scan_buckets(tree, bounds, limit),
+                Direction::Backward => self.scan_buckets_backward(tree, bounds, limit),
+            },
         }
+    }
+
+    fn scan_plain(
+        &self,
+        tree: Tree,
+        bounds: Bounds<'_>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Pair>, ViewError> {
         let sled = &self.trees[tree.index()];
         let pairs = guarded(|| collect(sled.range::<&[u8], _>(bounds), direction, limit))?;
         let pairs: Vec<Pair> = pairs.into_iter().map(|(k, v)| (k.to_vec(), bytes(v))).collect();
@@ -151,42 +211,99 @@ impl View {
         Ok(pairs)
     }
 
-    fn scan_packed(
+    fn scan_buckets(&self, tree: Tree, bounds: Bounds<'_>, limit: usize) -> Result<Vec<Pair>, ViewError> {
+        let mut pairs = Vec::new();
+        self.each_bucket(tree, bounds, &mut |bucket, end| {
+            let mut items = Items::of(bucket);
+            while let Some(value) = items.next()? {
+                if pairs.len() == limit || end.is_some_and(|end| items.key() >= end) {
+                    break;
+                }
+                if contains(bounds, items.key()) {
+                    pairs.push((items.key().to_vec(), Bytes::copy_from_slice(value)));
+                }
+            }
+            Ok(pairs.len() < limit)
+        })?;
+        Ok(pairs)
+    }
+
+    /// Gives every pair of a tree in buckets to `visit`, in order.
+    pub fn each_small(&self, tree: Tree, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), ViewError> {
+        debug_assert!(matches!(form(tree), Form::Buckets(_)));
+        self.each_bucket(tree, (Bound::Unbounded, Bound::Unbounded), &mut |bucket, end| {
+            let mut items = Items::of(bucket);
+            while let Some(value) = items.next()? {
+                if end.is_some_and(|end| items.key() >= end) {
+                    break;
+                }
+                visit(items.key(), value);
+            }
+            Ok(true)
+        })
+    }
+
+    /// Gives the buckets that may hold keys within the bounds to `visit`, each with the key of the next one, at which it
+    /// ends, until `visit` says that it has enough.
+    fn each_bucket(&self, tree: Tree, bounds: Bounds<'_>, visit: &mut Visit<'_>) -> Result<(), ViewError> {
+        let sled = &self.trees[tree.index()];
+        let from = guarded(|| first_bucket(sled, bounds.0))?;
+        let mut iter = guarded(|| Ok(sled.range::<&[u8], _>((from.as_ref().map(AsRef::as_ref), bounds.1))))?;
+        let (mut held, mut seen): (Option<sled::IVec>, usize) = (None, 0);
+        loop {
+            let next = guarded(|| iter.next().transpose())?;
+            if let Some(bucket) = held
+                && !visit(&bucket, next.as_ref().map(|(key, _)| key.as_ref())).map_err(damaged)?
+            {
+                return Ok(());
+            }
+            let Some((key, bucket)) = next else { return Ok(()) };
+            self.touch_scanned(tree, &key, &mut seen)?;
+            held = Some(bucket);
+        }
+    }
+
+    fn scan_buckets_backward(
         &self,
+        tree: Tree,
         bounds: Bounds<'_>,
-        direction: Direction,
         limit: usize,
     ) -> Result<Vec<Pair>, ViewError> {
-        let sled = &self.trees[Tree::History.index()];
-        let packed = (packed_bound(bounds.0), packed_bound(bounds.1));
-        let (mut pairs, mut packs) = (Vec::new(), 0);
-        let mut iter = guarded(|| Ok(sled.range::<Vec<u8>, _>(packed)))?;
+        let sled = &self.trees[tree.index()];
+        let from = guarded(|| first_bucket(sled, bounds.0))?;
+        let mut iter = guarded(|| Ok(sled.range::<&[u8], _>((from.as_ref().map(AsRef::as_ref), bounds.1))))?;
+        let (mut pairs, mut end, mut seen) = (Vec::new(), None::<sled::IVec>, 0);
         while pairs.len() < limit {
-            let next = guarded(|| match direction {
-                Direction::Forward => iter.next().transpose(),
-                Direction::Backward => iter.next_back().transpose(),
-            })?;
-            let Some((key, pack)) = next else { break };
-            if packs % 4 == 0 {
-                guarded(|| touch_times(sled, &key, TOUCHES_SCAN))?;
+            let Some((key, bucket)) = guarded(|| iter.next_back().transpose())? else { break };
+            self.touch_scanned(tree, &key, &mut seen)?;
+            let (mut items, before) = (Items::of(&bucket), pairs.len());
+            while let Some(value) = items.next().map_err(damaged)? {
+                let is_own = end.as_ref().is_none_or(|end| items.key() < end.as_ref());
+                if is_own && contains(bounds, items.key()) {
+                    pairs.push((items.key().to_vec(), Bytes::copy_from_slice(value)));
+                }
             }
-            packs += 1;
-            let mut items = unpack(&key, &pack)?;
-            items.retain(|(key, _)| contains(bounds, key));
-            if direction == Direction::Backward {
-                items.reverse();
-            }
-            pairs.extend(items);
+            pairs[before..].reverse();
+            end = Some(key);
         }
         pairs.truncate(limit);
         Ok(pairs)
+    }
+
+    /// Counts the leaves that a scan reads: about one bucket of each.
+    fn touch_scanned(&self, tree: Tree, key: &[u8], seen: &mut usize) -> Result<(), ViewError> {
+        *seen += 1;
+        if *seen % 4 != 1 {
+            return Ok(());
+        }
+        guarded(|| touch_times(&self.trees[tree.index()], key, TOUCHES_SCAN))
     }
 
     /// Carries a layer in and notes how far it goes.
     pub fn apply(&self, layer: &Layer) -> Result<(), ViewError> {
         for tree in Tree::ALL {
             let entries = layer.tree(tree).iter().map(|(key, slot)| (key.as_slice(), slot.value.as_ref()));
-            self.write(tree, entries, Writing::Scattered)?;
+            self.write(tree, entries)?;
         }
         self.set_applied(layer.complete())
     }
@@ -201,43 +318,79 @@ impl View {
         &self,
         tree: Tree,
         entries: impl Iterator<Item = (&'a [u8], Option<&'a Bytes>)>,
-        writing: Writing,
     ) -> Result<(), ViewError> {
-        if tree == Tree::History {
-            return self.write_packed(entries, writing);
+        if let Form::Buckets(room) = form(tree) {
+            return self.write_buckets(tree, room, entries);
         }
         let sled = &self.trees[tree.index()];
         for (key, value) in entries {
-            guarded(|| put(sled, tree, key, value.map(AsRef::as_ref), writing))?;
+            guarded(|| put(sled, tree, key, value.map(AsRef::as_ref)))?;
         }
         Ok(())
     }
 
-    fn write_packed<'a>(
+    fn write_buckets<'a>(
         &self,
-        entries: impl Iterator<Item = (&'a [u8], Option<&'a Bytes>)>,
-        writing: Writing,
+        tree: Tree,
+        room: usize,
+        entries: impl Iterator<Item = Edit<'a>>,
     ) -> Result<(), ViewError> {
-        let mut group: Option<(Vec<u8>, Vec<Change<'a>>)> = None;
-        for (key, value) in entries {
-            let (packed, suffix) = split_history(key)?;
-            match &mut group {
-                Some((open, changes)) if *open == packed => changes.push((suffix, value)),
-                Some(_) | None => {
-                    if let Some((done, changes)) = group.replace((packed, vec![(suffix, value)])) {
-                        self.write_pack(&done, &changes, writing)?;
-                    }
-                }
+        let sled = &self.trees[tree.index()];
+        let mut entries = entries.peekable();
+        while let Some((key, _)) = entries.peek() {
+            let place = guarded(|| place_of(sled, key))?;
+            let mut edits = Vec::new();
+            let is_here = |edit: &Edit<'_>| place.end.as_ref().is_none_or(|end| edit.0 < end.as_ref());
+            while let Some(edit) = entries.next_if(is_here) {
+                edits.push(edit);
             }
+            self.edit_bucket(tree, room, &place, &edits)?;
         }
-        group.map_or(Ok(()), |(packed, changes)| self.write_pack(&packed, &changes, writing))
+        Ok(())
     }
 
-    fn write_pack(&self, packed: &[u8], changes: &[Change<'_>], writing: Writing) -> Result<(), ViewError> {
-        let sled = &self.trees[Tree::History.index()];
-        let old = guarded(|| sled.get(packed))?;
-        let pack = repack(packed, old.as_deref(), changes)?;
-        guarded(|| put(sled, Tree::History, packed, (!pack.is_empty()).then_some(&pack), writing))
+    fn edit_bucket(
+        &self,
+        tree: Tree,
+        room: usize,
+        place: &Place,
+        edits: &[Edit<'_>],
+    ) -> Result<(), ViewError> {
+        let sled = &self.trees[tree.index()];
+        let pieces = bucket::edited(&place.bucket, place.end.as_deref(), edits, room);
+        let pieces = pieces.map_err(damaged)?;
+        let Some((head, rest)) = pieces.split_first() else { return self.remove_bucket(tree, &place.first) };
+        // The last first, and the head at the end: so at each moment every item lies in exactly one bucket that counts.
+        for piece in rest.iter().rev() {
+            guarded(|| put(sled, tree, &piece.first, Some(&piece.bytes)))?;
+        }
+        if head.bytes == place.bucket.as_ref() {
+            return Ok(());
+        }
+        guarded(|| put(sled, tree, &place.first, Some(&head.bytes)))
+    }
+
+    /// The bucket before it takes its place: what a kill in the middle of a cut has left there beyond its end would
+    /// count again, so that goes first.
+    fn remove_bucket(&self, tree: Tree, first: &[u8]) -> Result<(), ViewError> {
+        let sled = &self.trees[tree.index()];
+        let before = guarded(|| sled.range::<&[u8], _>(..first).next_back().transpose())?;
+        if let Some((key, bucket)) = before {
+            let own = bucket::edited(&bucket, Some(first), &[], usize::MAX).map_err(damaged)?;
+            let own = own.first().map_or(&[][..], |piece| &piece.bytes);
+            if own != bucket.as_ref() {
+                guarded(|| put(sled, tree, &key, Some(own)))?;
+            }
+        }
+        guarded(|| put(sled, tree, first, None))
+    }
+
+    /// Puts what a [`Packer`] has packed into an empty view.
+    pub fn load(&self, packed: &[Packed]) -> Result<(), ViewError> {
+        packed.iter().try_for_each(|entry| {
+            let sled = &self.trees[entry.tree.index()];
+            guarded(|| sled.insert(&entry.key, entry.value.as_ref()).map(drop))
+        })
     }
 
     /// Makes everything that was applied durable: sled's flush reaches only the kernel (it never calls
@@ -282,6 +435,39 @@ fn open_here(dir: &Path, cache_bytes: u64) -> sled::Result<(sled::Db, Vec<sled::
     Ok((db, trees))
 }
 
+/// A bucket, and where it lies.
+struct Place {
+    /// Its key in sled; all its keys are this or above.
+    first: sled::IVec,
+    bucket: sled::IVec,
+    /// The key of the next one, from which on keys are not its own.
+    end: Option<sled::IVec>,
+}
+
+/// The bucket in which a key lies if it is there.
+fn bucket_of(sled: &sled::Tree, key: &[u8]) -> sled::Result<Option<(sled::IVec, sled::IVec)>> {
+    sled.range::<&[u8], _>(..=key).next_back().transpose()
+}
+
+/// The same for writing: what lies below all buckets belongs to the one whose key is empty, which may have to be made.
+fn place_of(sled: &sled::Tree, key: &[u8]) -> sled::Result<Place> {
+    let (first, bucket) = bucket_of(sled, key)?.unwrap_or_default();
+    let after = (Bound::Excluded(first.as_ref()), Bound::Unbounded);
+    let next = sled.range::<&[u8], _>(after).next().transpose()?;
+    Ok(Place { end: next.map(|(key, _)| key), first, bucket })
+}
+
+/// Where the buckets begin that may hold keys above this bound.
+fn first_bucket(sled: &sled::Tree, from: Bound<&[u8]>) -> sled::Result<Bound<sled::IVec>> {
+    let (Bound::Included(key) | Bound::Excluded(key)) = from else { return Ok(Bound::Unbounded) };
+    let found = bucket_of(sled, key)?;
+    Ok(found.map_or(Bound::Unbounded, |(first, _)| Bound::Included(first)))
+}
+
+fn damaged(error: Damaged) -> ViewError {
+    ViewError::Failed(error.to_string())
+}
+
 /// Removes what a kill during an earlier opening left behind: sled takes `snap.<n>.generating` for a snapshot and
 /// refuses to open for ever after (reproduced 3 of 3; nothing is lost by the removal). Returns how many.
 pub(super) fn remove_leftovers(disk: &Disk, dir: &Path) -> io::Result<u32> {
@@ -314,18 +500,16 @@ fn sync_files(disk: &Disk, dir: &Path) -> io::Result<()> {
 /// Whether the leaves of a tree are large.
 fn is_heavy(tree: Tree) -> bool {
     match tree {
-        Tree::Saga | Tree::History | Tree::Notice | Tree::Parked => true,
-        Tree::Meta
+        Tree::Saga
+        | Tree::History
+        | Tree::Notice
+        | Tree::Parked
         | Tree::Timer
         | Tree::Step
-        | Tree::Outbox
         | Tree::Claim
         | Tree::SagaClaims
-        | Tree::Lookup
-        | Tree::Portal
-        | Tree::Cursor
-        | Tree::SpoolRef
-        | Tree::Installation => false,
+        | Tree::SpoolRef => true,
+        Tree::Meta | Tree::Outbox | Tree::Lookup | Tree::Portal | Tree::Cursor | Tree::Installation => false,
     }
 }
 
@@ -341,21 +525,14 @@ fn touch_times(sled: &sled::Tree, key: &[u8], times: usize) -> sled::Result<()> 
     Ok(())
 }
 
-fn put(
-    sled: &sled::Tree,
-    tree: Tree,
-    key: &[u8],
-    value: Option<&[u8]>,
-    writing: Writing,
-) -> sled::Result<()> {
+fn put(sled: &sled::Tree, tree: Tree, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
+    #[cfg(test)]
+    stop::here()?;
     match value {
         Some(value) => sled.insert(key, value)?,
         None => sled.remove(key)?,
     };
-    match writing {
-        Writing::Scattered => touch(sled, tree, key),
-        Writing::InBulk => Ok(()),
-    }
+    touch(sled, tree, key)
 }
 
 fn collect(
@@ -407,91 +584,73 @@ fn is_empty((from, to): Bounds<'_>) -> bool {
     }
 }
 
-fn contains((from, to): Bounds<'_>, key: &[u8]) -> bool {
-    let above = match from {
-        Bound::Included(from) => key >= from,
-        Bound::Excluded(from) => key > from,
-        Bound::Unbounded => true,
-    };
-    above
-        && match to {
-            Bound::Included(to) => key <= to,
-            Bound::Excluded(to) => key < to,
-            Bound::Unbounded => true,
+// --- loading --------------------------------------------------------------------------------------------------
+
+/// An entry of sled, ready to be put into an empty view.
+#[derive(Debug)]
+pub(super) struct Packed {
+    tree: Tree,
+    key: Vec<u8>,
+    value: Bytes,
+}
+
+/// Makes entries of sled out of pairs that come in the order of trees and keys, as full as they may be: nothing has to
+/// be read, and nothing written twice.
+#[derive(Default)]
+pub(super) struct Packer {
+    /// What came last.
+    last: Option<(Tree, Vec<u8>)>,
+    /// The bucket that is being filled, and whether another of this tree was before it.
+    bucket: Builder,
+    is_later: bool,
+}
+
+impl Packer {
+    /// Takes the next pair; what is complete goes to `out`.
+    ///
+    /// # Errors
+    /// [`ViewError::Failed`] if it is not above the pair before.
+    pub fn push(
+        &mut self,
+        tree: Tree,
+        key: Vec<u8>,
+        value: Bytes,
+        out: &mut Vec<Packed>,
+    ) -> Result<(), ViewError> {
+        match &self.last {
+            Some((last, _)) if tree.index() > last.index() => self.finish(out),
+            Some((last, before)) if tree == *last && key > *before => {}
+            Some(_) => return Err(ViewError::Failed("entries of a snapshot are not in order".into())),
+            None => {}
         }
-}
-
-// --- packed history -------------------------------------------------------------------------------------------
-
-/// One change inside a pack: what follows the packed key, and the value.
-type Change<'a> = ([u8; 3], Option<&'a Bytes>);
-
-/// The packed key and the rest of a key of HISTORY (saga 16, revision 8, index 2).
-fn split_history(key: &[u8]) -> Result<(Vec<u8>, [u8; 3]), ViewError> {
-    let key: &[u8; 26] =
-        key.try_into().map_err(|_| ViewError::Failed("a history key of another length".into()))?;
-    let (packed, low) = pack_key(key[..24].try_into().expect("24 of 26 bytes"));
-    Ok((packed.to_vec(), [low, key[24], key[25]]))
-}
-
-fn pack_key(saga_and_revision: [u8; 24]) -> ([u8; PACKED_KEY_BYTES], u8) {
-    let mut packed = saga_and_revision;
-    let mut revision = [0; 8];
-    revision.copy_from_slice(&packed[16..]);
-    let revision = u64::from_be_bytes(revision);
-    packed[16..].copy_from_slice(&(revision >> PACK_BITS).to_be_bytes());
-    let low = u8::try_from(revision & ((1 << PACK_BITS) - 1)).expect("PACK_BITS are fewer than eight");
-    (packed, low)
-}
-
-/// The bound of the packs that may hold keys within the bound. Both sides include their pack.
-fn packed_bound(bound: Bound<&[u8]>) -> Bound<Vec<u8>> {
-    let (Bound::Included(key) | Bound::Excluded(key)) = bound else { return Bound::Unbounded };
-    let Some(head) = key.first_chunk::<24>() else { return Bound::Included(key.to_vec()) };
-    Bound::Included(pack_key(*head).0.to_vec())
-}
-
-fn unpack(packed: &[u8], mut pack: &[u8]) -> Result<Vec<Pair>, ViewError> {
-    let damaged = || ViewError::Failed("a pack of history is damaged".into());
-    let head: &[u8; PACKED_KEY_BYTES] = packed.try_into().map_err(|_| damaged())?;
-    let mut group = [0; 8];
-    group.copy_from_slice(&head[16..]);
-    let group = u64::from_be_bytes(group) << PACK_BITS;
-    let mut items = Vec::new();
-    while !pack.is_empty() {
-        let (item, rest) = pack.split_first_chunk::<PACK_ITEM_BYTES>().ok_or_else(damaged)?;
-        let len = u32::from_le_bytes([item[3], item[4], item[5], item[6]]) as usize;
-        let value = rest.get(..len).ok_or_else(damaged)?;
-        let revision = group | u64::from(item[0]);
-        let key = [&head[..16], &revision.to_be_bytes(), &item[1..3]].concat();
-        items.push((key, Bytes::copy_from_slice(value)));
-        pack = &rest[len..];
+        match form(tree) {
+            Form::Plain => out.push(Packed { tree, key: key.clone(), value }),
+            Form::Buckets(room) => {
+                if !self.bucket.has_room(LOADED * room, &key, &value) {
+                    self.end_bucket(tree, out);
+                }
+                self.bucket.push(&key, &value);
+            }
+        }
+        self.last = Some((tree, key));
+        Ok(())
     }
-    Ok(items)
-}
 
-/// The pack after the changes; empty if nothing is left.
-fn repack(packed: &[u8], old: Option<&[u8]>, changes: &[Change<'_>]) -> Result<Vec<u8>, ViewError> {
-    let old = old.map_or(Ok(Vec::new()), |old| unpack(packed, old))?;
-    let mut items: std::collections::BTreeMap<[u8; 3], Bytes> = std::collections::BTreeMap::new();
-    for (key, value) in old {
-        items.insert(split_history(&key)?.1, value);
+    /// Gives out what is not complete.
+    pub fn finish(&mut self, out: &mut Vec<Packed>) {
+        if let Some((tree, _)) = self.last.take() {
+            self.end_bucket(tree, out);
+        }
+        self.is_later = false;
     }
-    for (suffix, value) in changes {
-        match value {
-            Some(value) => items.insert(*suffix, (*value).clone()),
-            None => items.remove(suffix),
-        };
+
+    fn end_bucket(&mut self, tree: Tree, out: &mut Vec<Packed>) {
+        if let Some(piece) = self.bucket.take() {
+            // The first bucket holds whatever lies below the others.
+            let key = if std::mem::replace(&mut self.is_later, true) { piece.first } else { Vec::new() };
+            out.push(Packed { tree, key, value: piece.bytes.into() });
+        }
     }
-    let mut pack = Vec::new();
-    for (suffix, value) in items {
-        let len = u32::try_from(value.len())
-            .map_err(|_| ViewError::Failed("a history line is too large".into()))?;
-        pack.extend_from_slice(&suffix);
-        pack.extend_from_slice(&len.to_le_bytes());
-        pack.extend_from_slice(&value);
-    }
-    Ok(pack)
 }
 
 #[cfg(test)]
@@ -548,7 +707,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_the_last_line_of_a_pack_removes_the_pack() {
+    fn removing_the_last_line_of_a_bucket_removes_the_bucket() {
         let (_dir, view) = opened();
         let key = keys::history(SagaId::from_u128(1), 3, 0);
         view.apply(&layer(&[(Tree::History, key.clone(), line("x"))])).expect("applied");
@@ -570,5 +729,35 @@ mod tests {
         assert_eq!(remove_leftovers(&Disk::real(), dir.path()).expect("removed"), 1);
         let view = View::open(dir.path(), 1 << 20).expect("it opens again");
         assert_eq!(view.get(Tree::Saga, &[1]).expect("read"), line("x"));
+    }
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod packed_tests;
+
+/// Lets a test cut a write in the middle.
+#[cfg(test)]
+mod stop {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// So many entries are still written on this thread; `None` = all.
+    pub fn after(writes: Option<u32>) {
+        LEFT.set(writes);
+    }
+
+    pub fn here() -> sled::Result<()> {
+        match LEFT.get() {
+            Some(0) => Err(sled::Error::Unsupported("stopped by a test".into())),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }

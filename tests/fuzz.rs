@@ -666,7 +666,8 @@ fn mutated_callbacks_and_events_with_a_right_proof_never_break_the_service() {
     wait_for("the document is done", || stage.world.all_notices().len() == 1);
     assert_eq!(stage.world.documents().len(), 1);
     let report = service.ask(|engine| async move { engine.store().check_invariants().await });
-    assert!(report.expect("the store can be checked").is_clean());
+    let report = report.expect("the store can be checked");
+    assert!(report.is_clean(), "{report:?}");
 }
 
 // --- through the doors of an application and of iDocs ------------------------------------------------------------------
@@ -822,7 +823,8 @@ fn mutated_robots_frames_and_hints_with_a_right_proof_never_break_the_service() 
         let sagas = engine.store().list(DocumentFilter::default(), None, 1_000).await;
         (engine.store().check_invariants().await, sagas)
     });
-    assert!(report.expect("the store can be checked").is_clean());
+    let report = report.expect("the store can be checked");
+    assert!(report.is_clean(), "{report:?}");
     let sagas = sagas.expect("the store lists").items;
     let panicked: Vec<_> = sagas.iter().filter_map(|saga| saga.dead_letter.as_ref()).collect();
     assert!(panicked.iter().all(|letter| letter.code != "panic"), "{panicked:#?}");

@@ -555,6 +555,35 @@ async fn a_file_lives_as_long_as_an_unfinished_saga_names_it() {
     assert_sound(&store).await;
 }
 
+/// The check reads the view, in which a document may live whose end is on its way there; its files must stay meanwhile.
+#[tokio::test]
+async fn a_check_misses_no_file_of_documents_that_end_while_it_looks() {
+    let bench = Bench::new();
+    let (store, _) = bench.open();
+    let ending = store.clone();
+    let work = tokio::spawn(async move {
+        for round in 0..40_u128 {
+            // Several live at any moment, so that a check always has files to look for.
+            let mut live = Vec::new();
+            for number in round * 20..round * 20 + 20 {
+                let bytes = keep(&ending, format!("document {number}").as_bytes()).await;
+                let mut commit = created(number);
+                commit.saga.file =
+                    Some(SourceFile { name: "Contract.pdf".into(), folder_id: None, version: None, bytes });
+                live.push(ending.commit(commit).await.expect("created"));
+            }
+            for saga in live {
+                let commit = Commit::new(Some(saga.clone()), moved(&saga, Step::Delivered));
+                ending.commit(commit).await.expect("finished");
+            }
+        }
+    });
+    while !work.is_finished() {
+        assert_sound(&store).await;
+    }
+    work.await.expect("all documents came and went");
+}
+
 // --- the end of a process --------------------------------------------------------------------------------------
 
 #[tokio::test]

@@ -152,14 +152,27 @@ impl Applier {
         let Ok(view) = self.shared.state.view() else {
             return self.reopen(&ViewError::Failed("it was not opened again yet".into()));
         };
+        let began = Instant::now();
         if self.is_apply_due() {
             self.apply(&view, Carry::Rest)?;
         }
         if self.is_checkpoint_due() {
             self.checkpoint(&view)?;
         }
-        self.take_snapshot_step(&view)?;
+        self.take_snapshot_steps(&view, began.elapsed())?;
         self.take_job(&view)
+    }
+
+    /// Works on the snapshot for as long as the other work of this turn took, one step at least. With one step a turn
+    /// a snapshot would stand still under a load that keeps the applier busy, and the journal would grow meanwhile.
+    fn take_snapshot_steps(&mut self, view: &View, share: Duration) -> Result<(), ViewError> {
+        let began = Instant::now();
+        loop {
+            self.take_snapshot_step(view)?;
+            if self.taking.is_none() || began.elapsed() >= share {
+                return Ok(());
+            }
+        }
     }
 
     fn is_apply_due(&self) -> bool {
@@ -332,9 +345,12 @@ impl Applier {
         let job = self.shared.jobs().as_mut().and_then(std::collections::VecDeque::pop_front);
         match job {
             Some(Job::Check { reply }) => {
+                // A document that ends while the view is being read would take its files away under the check.
+                let hold = self.shared.spool.hold();
                 let applied = self.apply_all(view);
                 let failed = |error| self.shared.state.view_failed(error);
                 let _ = reply.send(applied.clone().map_err(failed).and_then(|_| self.check(view)));
+                drop(hold);
                 applied?;
             }
             Some(Job::Backup { target, progress, hold, reply }) => {

@@ -294,6 +294,11 @@ impl Spool {
         for digest in self.0.take_candidates(Instant::now()) {
             // Under the lock: nobody can begin to need the file between the question and the removal.
             let mut ledger = self.0.ledger();
+            if ledger.holds > 0 {
+                // A hold that came while these were being looked at.
+                ledger.candidates.push(digest);
+                continue;
+            }
             if ledger.pins.contains_key(&digest) || ledger.leases.contains_key(&digest) {
                 continue;
             }
@@ -306,7 +311,7 @@ impl Spool {
         swept
     }
 
-    /// Removes nothing until the hold is dropped; for a backup that copies files.
+    /// Removes nothing until the hold is dropped; for a backup that copies files, and a check that looks for them.
     pub(super) fn hold(&self) -> SpoolHold {
         self.0.ledger().holds += 1;
         SpoolHold(Arc::clone(&self.0))

@@ -99,6 +99,8 @@ fn doctor_makes_no_store_where_there_is_none() {
 #[test]
 fn a_backup_of_the_running_service_is_verified_restored_and_goes_on_without_doubles() {
     let stage = Stage::new(&Setting::default());
+    // The echo of our own upload may overtake the upload's answer; it then stays on record as ignored, and would be counted.
+    stage.world.set_echo(edobridge::sandbox::Echo::Off);
     let service = Binary::start(&stage);
     stage.drop_file("contract.pdf", pdf(1, 2_000));
     wait_for("the signed copy", || stage.signed_copies().len() == 1);

@@ -90,13 +90,19 @@ fn backup_by_library(stage: &Stage, name: &str) -> BackupReport {
     report
 }
 
-/// The files of the spool of a stopped service.
+/// The files of the spool of a stopped service that have a file of their own: all of them after a backup.
 fn spool_files(stage: &Stage) -> Vec<PathBuf> {
     let spool = stage.data_dir().join("store/spool");
     let shards = std::fs::read_dir(&spool).expect("a spool").map(|e| e.expect("an entry").path());
-    let shards = shards.filter(|path| !path.ends_with("tmp"));
+    let shards = shards.filter(|path| !path.ends_with("tmp") && !path.ends_with("landing"));
     let files = shards.flat_map(|shard| std::fs::read_dir(shard).expect("a shard"));
     files.map(|e| e.expect("an entry").path()).collect()
+}
+
+/// Where a small file landed it can be found again until the place is used anew: a backup has given it a file of its own,
+/// and that shall be all there is.
+fn forget_landed(stage: &Stage) {
+    std::fs::remove_file(stage.data_dir().join("store/spool/landing/0")).expect("removed");
 }
 
 #[test]
@@ -149,6 +155,8 @@ fn every_kind_of_damage_to_a_backup_is_found_and_nothing_is_left_behind() {
 #[test]
 fn files_that_are_lost_or_rotten_on_the_disk_are_named_and_spoil_no_backup() {
     let stage = stage_with_waiting_documents(3);
+    backup_by_library(&stage, "sound.backup");
+    forget_landed(&stage);
     let files = spool_files(&stage);
     let [lost, rotten, _] = files.as_slice() else { panic!("three files: {files:?}") };
     let mut bytes = std::fs::read(rotten).expect("read");
@@ -172,6 +180,20 @@ fn files_that_are_lost_or_rotten_on_the_disk_are_named_and_spoil_no_backup() {
 }
 
 #[test]
+fn a_file_that_rots_where_it_landed_takes_no_other_with_it() {
+    let stage = stage_with_waiting_documents(3);
+    let slot = stage.data_dir().join("store/spool/landing/0");
+    let mut bytes = std::fs::read(&slot).expect("small files land in the first slot");
+    bytes[5_000] ^= 1;
+    std::fs::write(&slot, bytes).expect("planted");
+    let path = text(&stage.dir.path().join("rotten.backup"));
+    expect(edobridge(&stage, &["backup", "create", "--to", &path]), 0);
+    let verified = json_of(&expect(edobridge(&stage, &["backup", "verify", "--json", &path]), 1));
+    assert_eq!(verified["store_check"]["violation_count"], 1, "{verified:#}");
+    assert_eq!(verified["hashed_files"], 2, "{verified:#}");
+}
+
+#[test]
 fn a_plan_keeps_as_many_backups_as_it_says_and_none_goes_before_the_new_one_is_good() {
     let stage = stage_with_waiting_documents(1);
     let dir = stage.dir.path().join("plan");
@@ -188,6 +210,7 @@ fn a_plan_keeps_as_many_backups_as_it_says_and_none_goes_before_the_new_one_is_g
     assert_eq!(left.len(), 3, "{left:?}");
     assert!(left.contains(&"by-hand.backup".to_owned()) && left[1].contains("20200104"), "{left:?}");
     // A backup that is not good takes nothing with it.
+    forget_landed(&stage);
     std::fs::remove_file(&spool_files(&stage)[0]).expect("removed");
     let spoiled = expect(edobridge(&stage, &plan), 1);
     assert_eq!(json_of(&spoiled)["removed"], json!([]), "{}", said(&spoiled));

@@ -320,7 +320,7 @@ impl EffectRunner {
             route_id: route_id.to_owned(),
             external_id: external_id.to_owned(),
             callback_url: self.parts.callback_url.clone(),
-            source: spooled(self.parts.store.spool(), file.bytes),
+            source: spooled(self.parts.store.spool(), file.bytes).await?,
         };
         let created = self.easydocs.create(&request).await?;
         Ok(Answer::Created {
@@ -578,7 +578,7 @@ impl PortalWork<'_> {
 
     async fn upload(&self, folder_id: u64, name: &str, bytes: &SpoolFile) -> Result<Answer, Failure> {
         let pass = self.pass(Transfer::Upload).await?;
-        let source = spooled(self.parts.store.spool(), *bytes);
+        let source = spooled(self.parts.store.spool(), *bytes).await?;
         let uploaded = if bytes.size_bytes <= self.parts.small_upload_bytes_max {
             let uploaded = transfer::upload_small(&pass.client, folder_id, name, &source).await;
             let succeeded = uploaded.result.is_ok();
@@ -695,8 +695,15 @@ fn unknown_portal(portal: &PortalId) -> Failure {
 }
 
 /// A file of the spool, to be sent; with its bytes, if it came in a moment ago.
-pub(super) fn spooled(spool: &Spool, file: SpoolFile) -> FileSource {
-    FileSource::new(spool.path(file.digest), file).at_hand(spool.take_fresh(file.digest))
+///
+/// # Errors
+/// The disk does not give it.
+pub(super) async fn spooled(spool: &Spool, file: SpoolFile) -> Result<FileSource, Failure> {
+    let bytes = match spool.take_fresh(file.digest) {
+        Some(bytes) => Some(bytes),
+        None => spool.small(file.digest).await.map_err(|error| spool_failed(error.into()))?,
+    };
+    Ok(FileSource::new(spool.path(file.digest), file).at_hand(bytes))
 }
 
 fn unread(error: &StoreError) -> Failure {

@@ -97,9 +97,9 @@ impl IdocsWork<'_> {
             OwnEffect::PrepareContent { document_id, employee_id, original } => {
                 self.prepare_content(document_id, employee_id, *original).await?
             }
-            OwnEffect::SendSignature { cms } => {
-                OwnAnswer::SignatureStored { blob_id: client.upload_signature(&self.source(*cms)).await? }
-            }
+            OwnEffect::SendSignature { cms } => OwnAnswer::SignatureStored {
+                blob_id: client.upload_signature(&self.source(*cms).await?).await?,
+            },
             OwnEffect::SaveSignature { document_id, employee_id, blob_id, ticket } => {
                 client.save_signature(document_id, employee_id, blob_id, ticket.expose()).await?;
                 OwnAnswer::SignatureSaved
@@ -112,7 +112,7 @@ impl IdocsWork<'_> {
                 OwnAnswer::Archive(self.fetch(Part::Archive, document_id).await?)
             }
             OwnEffect::SendSigned(order) => {
-                OwnAnswer::Sent { process: client.send_signed(&self.signed(order)).await? }
+                OwnAnswer::Sent { process: client.send_signed(&self.signed(order).await?).await? }
             }
             OwnEffect::ReadProcess { key } => OwnAnswer::ProcessRead(match client.process(key).await? {
                 v1::Process::NotYet => Process::Running,
@@ -123,12 +123,12 @@ impl IdocsWork<'_> {
         })
     }
 
-    fn source(&self, file: SpoolFile) -> FileSource {
-        spooled(self.spool, file)
+    async fn source(&self, file: SpoolFile) -> Result<FileSource, Failure> {
+        spooled(self.spool, file).await
     }
 
     async fn upload(&self, file: &SourceFile) -> Result<String, Failure> {
-        self.idocs.client.upload_blob(&self.source(file.bytes), &file.name).await
+        self.idocs.client.upload_blob(&self.source(file.bytes).await?, &file.name).await
     }
 
     async fn create_draft(&self, order: &DraftOrder) -> Result<OwnAnswer, Failure> {
@@ -144,17 +144,17 @@ impl IdocsWork<'_> {
         Ok(OwnAnswer::DraftMade { document_id: made.document_id, raw_status: word(made.status) })
     }
 
-    fn signed(&self, order: &SignedOrder) -> v1::SignedDocument {
-        v1::SignedDocument {
+    async fn signed(&self, order: &SignedOrder) -> Result<v1::SignedDocument, Failure> {
+        Ok(v1::SignedDocument {
             name: order.name.clone(),
             number: order.number.clone(),
             group: order.group.clone(),
             counterparty: addressee(&order.counterparty),
-            file: self.source(order.file.bytes),
+            file: self.source(order.file.bytes).await?,
             file_name: order.file.name.clone(),
             employee: order.employee_id.clone(),
-            cms: self.source(order.cms),
-        }
+            cms: self.source(order.cms).await?,
+        })
     }
 
     /// A route that stands is not set again: a person may have set it in the cabinet.
@@ -196,9 +196,8 @@ impl IdocsWork<'_> {
     }
 
     async fn look_inside(&self, content: SpoolFile, original: FileDigest) -> std::io::Result<ContentCheck> {
-        let size_bytes = tokio::fs::metadata(self.spool.path(original)).await?.len();
-        let ours = SpoolFile { digest: original, size_bytes };
-        content_check::content_holds(self.spool.path(content.digest), ours).await
+        let ours = SpoolFile { digest: original, size_bytes: self.spool.size_of(original)? };
+        content_check::content_holds(self.spool.readable(content.digest).await?, ours).await
     }
 
     async fn read_status(&self, document: &str) -> Result<OwnAnswer, Failure> {
@@ -520,7 +519,7 @@ mod tests {
                 panic!("no content")
             };
             assert_eq!((holds, ticket.expose(), expires_at), (expected, "t", Timestamp(9_000)));
-            assert!(stage.store.spool().path(content.digest).exists());
+            assert_eq!(stage.store.spool().size_of(content.digest).unwrap(), content.size_bytes);
         }
         let effect = OwnEffect::PrepareContent {
             document_id: DOCUMENT.into(),
@@ -583,7 +582,10 @@ mod tests {
         let OwnAnswer::PrintForm(Some(form)) = stage.perform(&print).await.unwrap() else {
             panic!("no form")
         };
-        assert_eq!(std::fs::read(stage.store.spool().path(form.digest)).unwrap(), b"%PDF-1.7");
+        assert_eq!(
+            std::fs::read(stage.store.spool().readable(form.digest).await.unwrap()).unwrap(),
+            b"%PDF-1.7"
+        );
         assert_eq!(stage.perform(&print).await.unwrap(), OwnAnswer::PrintForm(None));
         let archive = OwnEffect::FetchArchive { document_id: DOCUMENT.into() };
         let OwnAnswer::Archive(Some(file)) = stage.perform(&archive).await.unwrap() else { panic!("none") };

@@ -42,7 +42,7 @@ impl PortalWork<'_> {
     ) -> Result<Answer, Failure> {
         let state = self.field_state(item, field).await?;
         let pass = self.pass(Transfer::FieldFile).await?;
-        let source = self.file_source(file.bytes);
+        let source = self.file_source(file.bytes).await?;
         let written = item_fields::attach(&self.items, &pass.client, item, &state, &file.name, &source).await;
         let attached = self.learned(written).await?;
         self.remember_change(item, attached.change).await?;
@@ -103,8 +103,8 @@ impl PortalWork<'_> {
         kept.map_err(|error| Failure::new(FailureClass::Ambiguous, FailureKind::Local, "store", error.text()))
     }
 
-    fn file_source(&self, bytes: SpoolFile) -> FileSource {
-        spooled(self.parts.store.spool(), bytes)
+    async fn file_source(&self, bytes: SpoolFile) -> Result<FileSource, Failure> {
+        spooled(self.parts.store.spool(), bytes).await
     }
 
     async fn learned<T>(&self, written: Written<T>) -> Result<T, Failure> {
@@ -127,9 +127,11 @@ impl PortalWork<'_> {
             return Ok(Answer::Commented { comment_id });
         }
         let pass = self.pass(Transfer::CommentFile).await?;
-        let files: Vec<(&str, FileSource)> =
-            files.iter().map(|file| (file.name.as_str(), self.file_source(file.bytes))).collect();
-        let written = item_fields::comment_with_files(&pass.client, item, text, &files).await;
+        let mut sources = Vec::with_capacity(files.len());
+        for file in files {
+            sources.push((file.name.as_str(), self.file_source(file.bytes).await?));
+        }
+        let written = item_fields::comment_with_files(&pass.client, item, text, &sources).await;
         let comment_id = self.learned(written).await?;
         Ok(Answer::Commented { comment_id })
     }

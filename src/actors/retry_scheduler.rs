@@ -193,14 +193,14 @@ impl RetryScheduler {
 
     fn take_up(&mut self, agenda: Agenda, ctx: &mut Context<Self>) -> Pause {
         let Agenda { notices, more_notices, due, next_due } = agenda;
-        let much = notices.len() >= limits::LOOK_MUCH;
+        let found = !notices.is_empty();
         let all = self.take_notices(notices, ctx);
         if all && more_notices && self.page() > 0 {
             self.parts.work_arrived.notify_one();
         }
         self.fire(due.into_iter().map(|(_, id)| id).collect(), ctx);
         Pause {
-            at_least: Duration::from_millis(if much { limits::LOOK_PAUSE_MS } else { 0 }),
+            at_least: Duration::from_millis(if found { limits::LOOK_PAUSE_MS } else { 0 }),
             at_most: until_next(next_due, self.parts.clock.now()),
         }
     }

@@ -12,6 +12,7 @@ use crate::domain::SagaId;
 use crate::domain::signing::{LinkRenewal, SignatureAccepted, SignedDocument, SigningRefusal, SigningTask};
 use crate::providers::spool_io::FileSource;
 use futures_util::future::LocalBoxFuture;
+use std::io;
 
 /// What the signing page needs of what is behind it.
 pub trait SigningDesk: Send + Sync + 'static {
@@ -26,7 +27,10 @@ pub trait SigningDesk: Send + Sync + 'static {
     fn open<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<Vec<SigningTask>, SigningRefusal>>;
 
     /// Where the bytes of a task lie. The file may be gone once the document has moved on.
-    fn content(&self, task: &SigningTask) -> FileSource;
+    ///
+    /// # Errors
+    /// The disk does not give it.
+    fn content(&self, task: &SigningTask) -> LocalBoxFuture<'_, io::Result<FileSource>>;
 
     /// Stores signatures that have passed the checks. One answer for each, in the same order. A document that the
     /// link does not open, or another unit of it, is `Unknown`.

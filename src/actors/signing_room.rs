@@ -18,6 +18,7 @@ use crate::saga::document::{DocumentSaga as Record, Step};
 use crate::store::list::DocumentFilter;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use std::collections::BTreeMap;
+use std::io;
 use tokio::io::AsyncWriteExt as _;
 
 /// How many waiting documents are looked through for others of the same signer.
@@ -228,9 +229,13 @@ impl SigningDesk for SigningRoom {
         self.opened(token).boxed_local()
     }
 
-    fn content(&self, task: &SigningTask) -> FileSource {
+    fn content(&self, task: &SigningTask) -> LocalBoxFuture<'_, io::Result<FileSource>> {
         let facts = task.unit.content;
-        FileSource::new(self.engine.store().spool().path(facts.digest), facts)
+        let found = async move {
+            let path = self.engine.store().spool().readable(facts.digest).await?;
+            Ok(FileSource::new(path, facts))
+        };
+        found.boxed_local()
     }
 
     fn submit<'a>(

@@ -40,10 +40,11 @@ pub struct Agenda {
 
 /// Reads it. Blocking.
 pub(super) fn read(state: &State, query: AgendaQuery) -> Result<Agenda, StoreError> {
-    let due = queries::due(state, query.now, query.due_max)?;
-    let next_due = match due.first() {
-        Some((first, _)) => Some(*first),
-        None => queries::due(state, Timestamp(i64::MAX), 1)?.first().map(|(first, _)| *first),
+    // As a rule nothing is due: the first timer of all tells that alone.
+    let next_due = queries::due(state, Timestamp(i64::MAX), 1)?.first().map(|(first, _)| *first);
+    let due = match next_due {
+        Some(first) if first <= query.now => queries::due(state, query.now, query.due_max)?,
+        Some(_) | None => Vec::new(),
     };
     let mut agenda = Agenda { notices: Vec::new(), more_notices: query.notices_max > 0, due, next_due };
     let (mut after, mut bytes) = (query.after.map(keys::notice), 0);

@@ -260,7 +260,7 @@ impl Check<'_> {
             if !self.is_there(Tree::SpoolRef, &keys::spool_ref(digest, saga.id))? {
                 self.violation(Rule::Spool, Some(saga.id), format!("file {digest:?} is not referenced"));
             }
-            let size = self.spool.path(digest).metadata().map(|m| m.len());
+            let size = self.spool.size_of(digest);
             if size.as_ref().ok() != Some(&size_bytes) {
                 let detail = format!("file {digest:?} has {size:?}, the record says {size_bytes} bytes");
                 self.violation(Rule::Spool, Some(saga.id), detail);
@@ -492,11 +492,10 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory for the test");
             let view = View::open(&dir.path().join("view"), 1 << 20).expect("a fresh view opens");
             let low = Arc::new(AtomicBool::new(false));
-            let spool = Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |_| {
-                Ok(std::collections::HashSet::new())
-            });
-            let bench =
-                Self { _dir: dir, view, spool: spool.expect("opened").0, counters: Counters::default() };
+            let spool =
+                Spool::open(&dir.path().join("spool"), [1; 16], Disk::real(), 1 << 20, low).expect("opened");
+            spool.note_counted(0, Vec::new());
+            let bench = Self { _dir: dir, view, spool, counters: Counters::default() };
             bench.filled()
         }
 

@@ -21,6 +21,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         low = watch_disk(shared, low);
         prepare_segments(shared);
         sweep(shared);
+        shared.spool.tidy_landing();
         shared.keeper.sleep(TICK);
     }
 }
@@ -60,7 +61,8 @@ fn prepare_segments(shared: &Shared) {
     shared.gauges.journal_on_disk.store(files as u64 * shared.options.segment_bytes, Ordering::Relaxed);
 }
 
-fn sweep(shared: &Shared) {
+/// Removes the files that nobody needs any more; returns how many.
+pub(super) fn sweep(shared: &Shared) -> u64 {
     let swept = shared.spool.sweep(|digest: FileDigest| {
         let found = shared.state.range(None, Tree::SpoolRef, Range::prefix(&digest.0), 1)?;
         Ok(!found.is_empty())
@@ -68,4 +70,5 @@ fn sweep(shared: &Shared) {
     if swept > 0 {
         tracing::debug!(swept, "files that nobody needs were removed");
     }
+    swept
 }

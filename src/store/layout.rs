@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 
 /// The newest layout of a store that we know.
 pub(super) const FORMAT: u32 = 1;
+/// The landing of the spool, as FORMAT tells of it: not a record, but as unreadable to a program that does not know it.
+/// Its number is that of no record, and its version.
+const LANDING: (u16, u16) = (26, 1);
 /// How many views that were set aside are kept, for whoever wants to know why.
 const BROKEN_VIEWS_MAX: usize = 2;
 
@@ -122,6 +125,11 @@ pub(super) struct Format {
     pub kinds: Vec<(u16, u16)>,
 }
 
+/// Everything that a store of ours may hold, with its newest version.
+fn known_kinds() -> impl Iterator<Item = (u16, u16)> {
+    Kind::ALL.into_iter().map(|(kind, version)| (kind.code(), version)).chain([LANDING])
+}
+
 /// A format that this program cannot work with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FormatError {
@@ -132,7 +140,7 @@ pub(super) enum FormatError {
 impl Format {
     /// That of a new store with this id.
     pub fn new(store: [u8; 16]) -> Self {
-        Self { store, kinds: Kind::ALL.map(|(kind, version)| (kind.code(), version)).to_vec() }
+        Self { store, kinds: known_kinds().collect() }
     }
 
     /// The text of the file: lines of words, the last with the checksum of what precedes it.
@@ -175,7 +183,7 @@ impl Format {
             ["kind", kind, version] => {
                 let (kind, version): (u16, u16) =
                     (kind.parse().map_err(|_| bad())?, version.parse().map_err(|_| bad())?);
-                let known = Kind::ALL.iter().find(|(k, _)| k.code() == kind).map_or(0, |(_, v)| *v);
+                let known = known_kinds().find(|(known, _)| *known == kind).map_or(0, |(_, version)| version);
                 newer(&format!("records of kind {kind}"), version.into(), known.into())?;
                 self.kinds.push((kind, version));
                 Ok(())

@@ -78,6 +78,7 @@ mod shared;
 mod snapshot;
 mod snapshot_end;
 pub mod spool;
+mod spool_stock;
 mod state;
 pub mod upgrade;
 mod view;

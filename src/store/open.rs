@@ -35,20 +35,21 @@ use super::records::MetaV1;
 use super::segment;
 use super::shared::{Conditions, Deathwatch, Gauges, Shared, Stop};
 use super::snapshot_end;
-use super::spool::Spool;
+use super::spool::{self, Spool};
+use super::spool_stock;
 use super::state::{Range, State};
 use super::upgrade;
 use super::view::{Owner, View, ViewError, remove_leftovers};
 use super::writer::{OVERLAY_BYTES_CALL, Writer};
 use super::{Handle, Store};
-use crate::domain::{FileDigest, Text};
+use crate::domain::Text;
 use crate::saga::document::Step;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -113,8 +114,8 @@ pub struct OpenReport {
     pub abandoned_frames: u64,
     /// Leftovers of an interrupted start (`snap.*.generating`) that were removed.
     pub leftovers_removed: u32,
-    /// Files of the spool that no record names and that were removed.
-    pub spool_swept: u64,
+    /// Files of the spool that no record names and that were removed; none if they are still being counted.
+    pub spool_swept: Option<u64>,
     /// How long the opening took.
     pub took: Duration,
 }
@@ -559,15 +560,14 @@ impl Opening<'_> {
         let next_notice = next_notice(&state).map_err(state_error)?;
         state.overlay_mut().reached(last, counters);
         let disk_low = Arc::new(AtomicBool::new(false));
-        let referenced = |shard| referenced_files(&state, shard);
         let spool = Spool::open(
             &layout.spool(),
+            format.store,
             host.disk.clone(),
             options.spool_bytes_max,
             Arc::clone(&disk_low),
-            referenced,
         );
-        let (spool, spool_swept) = spool.map_err(io("opening", &layout.spool()))?;
+        let spool = spool.map_err(io("opening", &layout.spool()))?;
         let queue = Queue::new(options.queue_max);
         let gauges = gauges(&journal, last, applied, counters, &layout, since_snapshot)?;
         gauges.note_checkpoint(checkpoint);
@@ -582,6 +582,7 @@ impl Opening<'_> {
             spool,
             applier: Bell::default(),
             keeper: Bell::default(),
+            stock: Bell::default(),
             room: Bell::default(),
             jobs: Mutex::new(Some(VecDeque::new())),
             stop: Stop::default(),
@@ -591,12 +592,20 @@ impl Opening<'_> {
             disk_low,
         });
         keeper::watch_disk(&shared, false);
-        let threads = Threads::start(&shared, journal, next_notice, inbox)?;
+        let (threads, counted) = Threads::start(&shared, journal, next_notice, inbox)?;
         let readers = Readers::start(&shared).map_err(|error| {
             shared.stop.abandon();
             shared.queue.close(Closing::Abandon);
             io("starting threads for", &shared.layout.dir)(error)
         })?;
+        let spool_swept = match counted.recv_timeout(spool_stock::PATIENCE) {
+            Ok(removed) => Some(removed),
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::info!("the spool is large: it is counted meanwhile, and new files wait for that");
+                None
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+        };
         let took = began.elapsed();
         let report = OpenReport {
             view: fate,
@@ -670,19 +679,6 @@ fn count(state: &State) -> Result<(Counters, Inbox), StoreError> {
     Ok((counters, inbox))
 }
 
-/// The files that records name and whose digests begin with this byte.
-fn referenced_files(state: &State, shard: u8) -> Result<HashSet<FileDigest>, StoreError> {
-    let (mut digests, mut range) = (HashSet::new(), Range::prefix(&[shard]));
-    loop {
-        let pairs = state.range(None, Tree::SpoolRef, range.clone(), COUNT_CHUNK)?;
-        digests.extend(pairs.iter().filter_map(|(key, _)| Some(keys::parse_spool_ref(key)?.0)));
-        match pairs.last() {
-            Some((last, _)) if pairs.len() == COUNT_CHUNK => range.from = Bound::Excluded(last.clone()),
-            Some(_) | None => return Ok(digests),
-        }
-    }
-}
-
 fn each(
     state: &State,
     tree: Tree,
@@ -727,6 +723,8 @@ pub(super) struct Threads {
     writer: JoinHandle<()>,
     applier: JoinHandle<Result<(), StoreError>>,
     keeper: JoinHandle<()>,
+    stock: JoinHandle<()>,
+    landing: JoinHandle<()>,
 }
 
 impl Threads {
@@ -735,20 +733,26 @@ impl Threads {
         journal: Journal,
         next_notice: u64,
         inbox: Inbox,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Receiver<u64>), OpenError> {
         let failed = io("starting threads for", &shared.layout.dir);
         let writer = Writer::new(Arc::clone(shared), journal, next_notice, inbox);
         let applier = Applier::new(Arc::clone(shared), shared.gauges.applied.load(Ordering::Acquire));
-        let watched = Arc::clone(shared);
+        let (kept, counted) = (Arc::clone(shared), Arc::clone(shared));
+        let (outcome, heard) = mpsc::channel();
+        let spool = shared.spool.clone();
+        spool.open_landing();
         let spawn = || -> io::Result<Self> {
             Ok(Self {
-                keeper: watch(shared, "store-keeper", move || keeper::run(&watched))?,
+                keeper: watch(shared, "store-keeper", move || keeper::run(&kept))?,
+                stock: watch(shared, "store-stock", move || spool_stock::run(&counted, outcome))?,
+                landing: watch(shared, "store-landing", move || spool::take_in(&spool))?,
                 applier: watch(shared, "store-applier", move || applier.run())?,
                 writer: watch(shared, "store-writer", move || writer.run())?,
             })
         };
-        spawn().map_err(|error| {
+        spawn().map(|threads| (threads, heard)).map_err(|error| {
             shared.stop.abandon();
+            shared.spool.close_landing();
             failed(error)
         })
     }
@@ -762,9 +766,11 @@ impl Threads {
         shared.stop.finish();
         shared.applier.ring();
         shared.keeper.ring();
+        shared.stock.ring();
+        shared.spool.close_landing();
         let applier = self.applier.join();
-        let keeper = self.keeper.join();
-        writer.and(keeper).map_err(|_| died())?;
+        let others = [self.keeper.join(), self.stock.join(), self.landing.join()];
+        others.into_iter().fold(writer, Result::and).map_err(|_| died())?;
         applier.map_err(|_| died())?
     }
 }

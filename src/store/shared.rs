@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub applier: Bell,
     /// Wakes the keeper.
     pub keeper: Bell,
+    /// Wakes whoever counts the spool.
+    pub stock: Bell,
     /// Wakes the writer when the overlay has room again.
     pub room: Bell,
     /// Work for the applier; none once it has ended.
@@ -136,6 +138,8 @@ pub(super) struct Conditions {
     pub disk: Option<Text>,
     /// No segment could be prepared for what comes.
     pub spare: Option<Text>,
+    /// The files that are there cannot be counted.
+    pub spool: Option<Text>,
     /// The store is stopping.
     pub closing: Option<Text>,
     /// A thread of the store has died: nothing goes on without a restart.
@@ -144,7 +148,7 @@ pub(super) struct Conditions {
 
 impl Conditions {
     fn first(&self) -> Option<Text> {
-        let all = [&self.dead, &self.closing, &self.journal, &self.disk, &self.spare];
+        let all = [&self.dead, &self.closing, &self.journal, &self.disk, &self.spare, &self.spool];
         all.into_iter().flatten().next().cloned()
     }
     fn intake_refusal(&self) -> Option<Text> {
@@ -320,6 +324,18 @@ pub(super) fn spare_trouble(error: &std::io::Error) -> Text {
         ),
         format!(
             "Room for the journal cannot be prepared ({error}): nothing new is accepted, what was begun goes on. Free some space on the disk."
+        ),
+    )
+}
+
+/// The sentence for a spool whose files cannot be looked at.
+pub(super) fn spool_trouble(error: &std::io::Error) -> Text {
+    Text::new(
+        format!(
+            "Файлы документов не удаётся просмотреть ({error}): новые файлы не принимаются. Проверьте диск; работа продолжится сама."
+        ),
+        format!(
+            "The files of documents cannot be looked through ({error}): no new files are taken. Check the disk; the work then goes on by itself."
         ),
     )
 }

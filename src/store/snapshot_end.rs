@@ -129,7 +129,8 @@ fn end_backup(
     let damaged =
         |error: SnapshotError| BackupError::Damaged { path: tmp.clone(), detail: error.to_string() };
     add_frames(shared, &mut writer, from, to).map_err(damaged)?;
-    let mut damaged_files = 0;
+    let mut damaged_files =
+        shared.spool.move_all_out().map_err(io("moving files of", &shared.layout.spool()))?;
     for (digest, path) in shared.spool.files().map_err(io("listing", &shared.layout.spool()))? {
         check_course(shared).map_err(|_| StoreError::Closed)?;
         // A file that the disk does not give back as it was is of no use to anybody, and would make the whole backup

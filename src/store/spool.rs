@@ -3,22 +3,29 @@
 //! ```text
 //! spool/tmp/17         being written; removed when its writer is dropped, and at opening
 //! spool/ab/ab34…       whole, durable, named by what it is
+//! spool/landing/3      small ones, many to a file: see [`landing`]
 //! ```
 //! It deliberately does not know sagas: who needs a file is told by the references in the state, and asked for
 //! when a file is a candidate for removal.
 //!
+//! What it holds is counted by [`spool_stock`](super::spool_stock) after the opening. Until that is done nothing is
+//! begun and nothing is removed.
+//!
 //! # Invariants
-//! * **SP-1** A file under its digest is whole and durable.
+//! * **SP-1** A file under its digest, and one that has landed, is whole and durable.
 //! * **SP-2** A file is removed only when no record names it, no commit that is under way names it, and a day has
 //!   passed since it was finished if none ever did.
 //! * **SP-3** The spool never holds more than its bound.
 
+mod landing;
+
+use self::landing::{Arrival, Landing, LetGo};
 use super::disk::{Disk, DiskFile, list_dir};
 use super::error::{SpoolError, StoreError};
 use crate::domain::{FileDigest, SpoolFile};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,7 +35,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+
+pub(super) use self::landing::run as take_in;
 
 /// How much is gathered before it is given to the disk: large enough that an ordinary contract costs one hand-over
 /// and a 100 MB file few, small enough that many files at once do not fill the memory.
@@ -37,9 +47,11 @@ const BUFFER_BYTES: usize = 256 << 10;
 const BUFFER_BYTES_FIRST: usize = 128 << 10;
 /// Where files are while they are being written.
 const TEMP_DIR: &str = "tmp";
+/// Where small files arrive.
+const LANDING_DIR: &str = "landing";
 /// How many bytes of files that were just finished are kept in memory as well: some sixty ordinary contracts, which is
 /// what thirty documents at one time need whose two files are both under way.
-const FRESH_BYTES_MAX: usize = 8 << 20;
+const FRESH_BYTES_MAX: usize = 16 << 20;
 /// What each of them counts beside its bytes: bounds their number.
 const FRESH_PLACE_BYTES: usize = 1 << 10;
 /// For how long. What comes in is as a rule sent on at once; what is not waits for long, and is read from the disk.
@@ -48,19 +60,21 @@ const FRESH_FOR: Duration = Duration::from_secs(5);
 /// committing it, a full disk mended by a person included.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many shards are counted at the same time when the spool is opened.
-const STOCK_TAKERS: usize = 2;
-
-/// Every finished file of the spool in `dir`, which need not be open. Blocking.
+/// Every finished file of the spool in `dir` that is a file of its own; it need not be open. Blocking.
 pub(super) fn files_in(dir: &Path) -> io::Result<Vec<(FileDigest, PathBuf)>> {
     let mut files = Vec::new();
-    for shard in list_dir(dir)? {
-        if shard.is_dir() && !shard.ends_with(TEMP_DIR) {
-            let paths = list_dir(&shard)?;
-            files.extend(paths.into_iter().filter_map(|path| Some((digest_of(&path)?, path))));
-        }
+    for shard in shards_in(dir)? {
+        let paths = list_dir(&shard)?;
+        files.extend(paths.into_iter().filter_map(|path| Some((digest_of(&path)?, path))));
     }
     Ok(files)
+}
+
+/// The directories of finished files.
+fn shards_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut shards = list_dir(dir)?;
+    shards.retain(|path| !path.ends_with(TEMP_DIR) && !path.ends_with(LANDING_DIR) && path.is_dir());
+    Ok(shards)
 }
 
 /// The SHA-256 of the bytes that the disk gives now, and how many there are. Blocking.
@@ -88,11 +102,22 @@ struct Inner {
     bytes_max: u64,
     /// Set by the watch over the disk.
     disk_low: Arc<AtomicBool>,
+    counted: watch::Sender<Counted>,
     next_temp: AtomicU64,
     ledger: Mutex<Ledger>,
     fresh: Mutex<Fresh>,
+    landing: Landing,
     /// Directories of finished files whose own names are known to be durable.
     durable_shards: Mutex<BTreeSet<PathBuf>>,
+}
+
+/// Whether it is known what the spool holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Counted {
+    NotYet,
+    /// It could not be looked through, for this reason; it is tried again.
+    Failed(String),
+    Whole,
 }
 
 /// Who needs what, beside the references in the state.
@@ -154,20 +179,22 @@ fn weight(bytes: &Bytes) -> usize {
 }
 
 impl Spool {
-    /// Opens the spool in `dir`, removes what was being written when the process died, and every file that is not among
-    /// what `referenced` says of its shard. Returns how many of the latter. Blocking.
+    /// Opens the spool in `dir` of the store with this id, and removes what was being written when the process died.
+    /// Blocking.
     pub(super) fn open(
         dir: &Path,
+        store: [u8; 16],
         disk: Disk,
         bytes_max: u64,
         disk_low: Arc<AtomicBool>,
-        referenced: impl Fn(u8) -> Result<HashSet<FileDigest>, StoreError> + Sync,
-    ) -> io::Result<(Self, u64)> {
+    ) -> io::Result<Self> {
         let inner = Inner {
             dir: dir.to_owned(),
+            landing: Landing::open(dir.join(LANDING_DIR), disk.clone(), store)?,
             disk,
             bytes_max,
             disk_low,
+            counted: watch::Sender::new(Counted::NotYet),
             next_temp: AtomicU64::new(1),
             ledger: Mutex::default(),
             fresh: Mutex::default(),
@@ -177,51 +204,72 @@ impl Spool {
         for path in list_dir(&inner.temp_dir())? {
             inner.disk.remove(&path)?;
         }
-        let spool = Self(Arc::new(inner));
-        let swept = spool.take_stock(&referenced)?;
-        Ok((spool, swept))
+        inner.forget_moved()?;
+        Ok(Self(Arc::new(inner)))
     }
 
-    /// A file of each document that waits lies here: shard by shard, several at a time.
-    fn take_stock(
-        &self,
-        referenced: &(impl Fn(u8) -> Result<HashSet<FileDigest>, StoreError> + Sync),
-    ) -> io::Result<u64> {
-        let mut shards = list_dir(&self.0.dir)?;
-        shards.retain(|path| path.is_dir() && !path.ends_with(TEMP_DIR));
-        let share = shards.len().div_ceil(STOCK_TAKERS).max(1);
-        let stocks = std::thread::scope(|scope| {
-            let count =
-                |part: &[PathBuf]| part.iter().map(|shard| self.0.count_shard(shard, referenced)).sum();
-            let takers =
-                shards.chunks(share).map(|part| scope.spawn(move || count(part))).collect::<Vec<_>>();
-            let outcome = |taker: std::thread::ScopedJoinHandle<'_, io::Result<Stock>>| {
-                taker.join().map_err(|_| io::Error::other("counting the spool panicked"))?
-            };
-            takers.into_iter().map(outcome).sum::<io::Result<Stock>>()
-        })?;
-        self.0.ledger().held += stocks.held;
-        Ok(stocks.swept)
+    /// The directories of finished files.
+    pub(super) fn shards(&self) -> io::Result<Vec<PathBuf>> {
+        shards_in(&self.0.dir)
     }
 
-    /// Every finished file. Blocking.
+    /// What has landed, with its size.
+    pub(super) fn landed(&self) -> Vec<(FileDigest, u64)> {
+        self.0.landing.files()
+    }
+
+    /// From now on small files land; somebody must [`take_in`] what comes.
+    pub(super) fn open_landing(&self) {
+        self.0.landing.open_door();
+    }
+
+    /// Nothing lands any more.
+    pub(super) fn close_landing(&self) {
+        self.0.landing.close_door();
+    }
+
+    /// The spool was looked through: from now on files are begun and removed.
+    pub(super) fn note_counted(&self, held: u64, unneeded: Vec<FileDigest>) {
+        self.0.ledger().held = held;
+        self.suspect(unneeded);
+        self.0.counted.send_replace(Counted::Whole);
+    }
+
+    /// The spool could not be looked through.
+    pub(super) fn note_uncounted(&self, error: &io::Error) {
+        self.0.counted.send_replace(Counted::Failed(error.to_string()));
+    }
+
+    /// Waits until it is known what the spool holds, or that this cannot be known now.
+    async fn counted(&self) -> Result<(), SpoolError> {
+        let mut news = self.0.counted.subscribe();
+        let is_known = |counted: &Counted| *counted != Counted::NotYet;
+        let counted = news.wait_for(is_known).await.map_err(io::Error::other)?;
+        match &*counted {
+            Counted::Failed(why) => Err(SpoolError::Io(io::Error::other(why.clone()))),
+            Counted::Whole | Counted::NotYet => Ok(()),
+        }
+    }
+
+    /// Every finished file that is a file of its own. Blocking.
     pub(super) fn files(&self) -> io::Result<Vec<(FileDigest, PathBuf)>> {
         files_in(&self.0.dir)
     }
 
-    /// Begins a file. The disk is not touched before the buffer is full or the file is finished.
+    /// Begins a file. The disk is not touched before the buffer is full or the file is finished. Waits after a start
+    /// until the files that are there are counted: with a million of them some seconds.
     ///
     /// # Errors
-    /// [`SpoolError::Full`] and [`SpoolError::DiskLow`] when nothing more is taken.
+    /// [`SpoolError::Full`] and [`SpoolError::DiskLow`] when nothing more is taken, [`SpoolError::Io`] while the files
+    /// that are there cannot be counted.
     pub async fn create(&self) -> Result<SpoolWriter, SpoolError> {
+        self.counted().await?;
         self.0.check_room(0)?;
         Ok(SpoolWriter { spool: self.clone(), work: Work::Idle(None, Vec::new()) })
     }
 
     pub(super) fn create_blocking(&self) -> Result<SpoolSink, SpoolError> {
-        let number = self.0.next_temp.fetch_add(1, Ordering::Relaxed);
-        let path = self.0.temp_dir().join(number.to_string());
-        let file = self.0.disk.create(&path)?;
+        let file = self.0.disk.create(&self.0.next_temp_path())?;
         let sink = SpoolSink {
             inner: Arc::clone(&self.0),
             file,
@@ -231,6 +279,26 @@ impl Spool {
         };
         self.0.check_room(0)?;
         Ok(sink)
+    }
+
+    /// Keeps a small file: in the landing, or where nobody takes it in as a file of its own.
+    async fn keep_small(&self, bytes: Bytes) -> Result<SpoolFile, SpoolError> {
+        if self.0.landing.is_open() {
+            self.0.check_room(bytes.len() as u64)?;
+            let (reply, answer) = oneshot::channel();
+            let gone = || io::Error::other("the store is closed");
+            if self.0.landing.give(Arrival { bytes, reply }) {
+                return answer.await.map_err(|_| gone())?;
+            }
+            return Err(gone().into());
+        }
+        let spool = self.clone();
+        blocking(move || {
+            let file = spool.written(None, &bytes)?.finish()?;
+            spool.0.fresh().keep(file.digest, bytes);
+            Ok(file)
+        })
+        .await?
     }
 
     /// The file, begun if it was not yet, with these bytes at its end.
@@ -245,9 +313,47 @@ impl Spool {
         Ok(sink)
     }
 
-    /// Where the file with this digest lies, whether or not it is there.
+    /// Where the file with this digest lies when it is a file of its own, whether or not it is there.
     pub fn path(&self, digest: FileDigest) -> PathBuf {
         self.0.path(digest)
+    }
+
+    /// Where the file with this digest can be read, which may have to be made a file of its own for that; if there is
+    /// none, where it would be.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn readable(&self, digest: FileDigest) -> io::Result<PathBuf> {
+        if self.0.landing.size_of(digest).is_some() {
+            let spool = self.clone();
+            blocking(move || spool.move_out(digest)).await??;
+        }
+        Ok(self.path(digest))
+    }
+
+    /// The bytes of a small file that has no file of its own; they are what its digest says. Of any other none: it can be
+    /// read at its [`Spool::path`].
+    ///
+    /// # Errors
+    /// What the disk says; other bytes than were written.
+    pub async fn small(&self, digest: FileDigest) -> io::Result<Option<Bytes>> {
+        if self.0.landing.size_of(digest).is_none() {
+            return Ok(None);
+        }
+        let spool = self.clone();
+        blocking(move || spool.0.landing.read(digest)).await?
+    }
+
+    /// The size of the file with this digest.
+    ///
+    /// # Errors
+    /// What the disk says; it is not there.
+    pub fn size_of(&self, digest: FileDigest) -> io::Result<u64> {
+        match self.0.landing.size_of(digest) {
+            Some(size) => Ok(size),
+            // It may have got a file of its own this very moment: then that is there by now.
+            None => Ok(self.0.path(digest).metadata()?.len()),
+        }
     }
 
     /// The bytes of a file that came in a moment ago, for whoever sends it on; once. They are those that were hashed for
@@ -270,7 +376,7 @@ impl Spool {
         let mut ledger = self.0.ledger();
         for digest in digests {
             let known = ledger.pins.contains_key(digest) || ledger.leases.contains_key(digest);
-            if !known && !self.0.path(*digest).is_file() {
+            if !known && self.size_of(*digest).is_err() {
                 drop(ledger);
                 return Err(StoreError::SpoolFileMissing { digest: *digest });
             }
@@ -290,6 +396,9 @@ impl Spool {
     /// removed. Blocking.
     pub(super) fn sweep(&self, is_referenced: impl Fn(FileDigest) -> Result<bool, StoreError>) -> u64 {
         self.0.fresh().forget_old(Instant::now());
+        if *self.0.counted.borrow() != Counted::Whole {
+            return 0;
+        }
         let mut swept = 0;
         for digest in self.0.take_candidates(Instant::now()) {
             // Under the lock: nobody can begin to need the file between the question and the removal.
@@ -318,50 +427,7 @@ impl Spool {
     }
 }
 
-/// What was found in the spool.
-#[derive(Debug, Clone, Copy, Default)]
-struct Stock {
-    /// Bytes of files that are needed.
-    held: u64,
-    /// How many were removed because they are not.
-    swept: u64,
-}
-
-impl std::iter::Sum for Stock {
-    fn sum<I: Iterator<Item = Self>>(stocks: I) -> Self {
-        stocks.fold(Self::default(), |a, b| Self { held: a.held + b.held, swept: a.swept + b.swept })
-    }
-}
-
 impl Inner {
-    /// Counts the files of one shard, and removes those that nobody needs.
-    fn count_shard(
-        &self,
-        shard: &Path,
-        referenced: impl Fn(u8) -> Result<HashSet<FileDigest>, StoreError>,
-    ) -> io::Result<Stock> {
-        let mut stock = Stock::default();
-        let mut known: Option<(u8, HashSet<FileDigest>)> = None;
-        for path in list_dir(shard)? {
-            let Some(digest) = digest_of(&path) else { continue };
-            let begin = digest.0[0];
-            let needed = match &known {
-                Some((of, needed)) if *of == begin => needed,
-                Some(_) | None => {
-                    let asked = referenced(begin).map_err(|e| io::Error::other(e.to_string()))?;
-                    &known.insert((begin, asked)).1
-                }
-            };
-            if needed.contains(&digest) {
-                stock.held += path.metadata()?.len();
-            } else {
-                self.disk.remove(&path)?;
-                stock.swept += 1;
-            }
-        }
-        Ok(stock)
-    }
-
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -370,6 +436,10 @@ impl Inner {
     }
     fn temp_dir(&self) -> PathBuf {
         self.dir.join(TEMP_DIR)
+    }
+    fn next_temp_path(&self) -> PathBuf {
+        let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
+        self.temp_dir().join(number.to_string())
     }
     fn path(&self, digest: FileDigest) -> PathBuf {
         let hex = digest.to_hex();
@@ -418,6 +488,17 @@ impl Inner {
     }
 
     fn remove(&self, ledger: &mut Ledger, digest: FileDigest) -> u64 {
+        match self.landing.let_go(digest) {
+            LetGo::Gone(size) => {
+                ledger.held = ledger.held.saturating_sub(size);
+                return 1;
+            }
+            LetGo::NotNow => {
+                ledger.candidates.push(digest);
+                return 0;
+            }
+            LetGo::Elsewhere => {}
+        }
         let path = self.path(digest);
         let size = path.metadata().map_or(0, |m| m.len());
         match self.disk.remove(&path) {
@@ -434,7 +515,7 @@ impl Inner {
 }
 
 /// The digest that a file's name says.
-fn digest_of(path: &Path) -> Option<FileDigest> {
+pub(super) fn digest_of(path: &Path) -> Option<FileDigest> {
     let name = path.file_name()?.to_str()?;
     if name.len() != 64 || !name.is_ascii() {
         return None;
@@ -589,16 +670,11 @@ impl SpoolWriter {
         let Work::Idle(sink, mut buffer) = std::mem::replace(&mut self.work, Work::Failed) else {
             return Err(failed_before().into());
         };
-        let is_whole = sink.is_none();
-        blocking(move || {
-            let file = self.spool.written(sink, &buffer)?.finish()?;
-            if is_whole {
-                buffer.shrink_to_fit();
-                self.spool.0.fresh().keep(file.digest, buffer.into());
-            }
-            Ok(file)
-        })
-        .await?
+        if sink.is_none() {
+            buffer.shrink_to_fit();
+            return self.spool.keep_small(buffer.into()).await;
+        }
+        blocking(move || self.spool.written(sink, &buffer)?.finish()).await?
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -655,7 +731,7 @@ impl AsyncWrite for SpoolWriter {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
 
@@ -663,13 +739,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory for the test");
         let low = Arc::new(AtomicBool::new(false));
         let opened =
-            Spool::open(&dir.path().join("spool"), Disk::real(), bytes_max, Arc::clone(&low), |_| {
-                Ok(HashSet::new())
-            });
-        (dir, opened.expect("it opens").0, low)
+            Spool::open(&dir.path().join("spool"), [1; 16], Disk::real(), bytes_max, Arc::clone(&low));
+        let spool = opened.expect("it opens");
+        spool.note_counted(0, Vec::new());
+        (dir, spool, low)
     }
 
-    async fn keep(spool: &Spool, bytes: &[u8]) -> Result<SpoolFile, SpoolError> {
+    pub(in crate::store) async fn keep(spool: &Spool, bytes: &[u8]) -> Result<SpoolFile, SpoolError> {
         let mut writer = spool.create().await?;
         writer.write_all(bytes).await?;
         writer.finish().await
@@ -752,16 +828,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn opening_removes_what_nobody_needs() {
+    async fn opening_removes_what_was_being_written() {
         let (dir, spool, low) = opened(1 << 20);
-        let (kept, other) =
-            (keep(&spool, b"kept").await.expect("kept"), keep(&spool, b"other").await.expect("kept"));
         std::fs::write(spool.0.temp_dir().join("99"), b"half").expect("planted");
         let again =
-            Spool::open(&dir.path().join("spool"), Disk::real(), 1 << 20, low, |_| Ok([kept.digest].into()));
-        let (again, swept) = again.expect("it opens");
-        assert_eq!((swept, again.bytes()), (1, 4));
-        assert!(again.path(kept.digest).is_file() && !again.path(other.digest).exists());
+            Spool::open(&dir.path().join("spool"), [1; 16], Disk::real(), 1 << 20, low).expect("it opens");
         assert_eq!(list_dir(&again.0.temp_dir()).expect("listed"), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_begun_or_removed_before_it_is_known_what_is_there() {
+        let (dir, spool, low) = opened(1 << 20);
+        let file = keep(&spool, b"kept").await.expect("kept");
+        let again =
+            Spool::open(&dir.path().join("spool"), [1; 16], Disk::real(), 1 << 20, low).expect("it opens");
+        let mut begun = Box::pin(again.create());
+        assert!(futures_util::poll!(begun.as_mut()).is_pending());
+        again.suspect(vec![file.digest]);
+        assert_eq!(again.sweep(|_| Ok(false)), 0);
+        again.note_uncounted(&io::Error::other("the disk is broken"));
+        let refused = begun.await.map(drop);
+        assert!(matches!(&refused, Err(SpoolError::Io(why)) if why.to_string().contains("broken")));
+        again.note_counted(4, Vec::new());
+        assert!(again.create().await.is_ok());
+        assert_eq!((again.sweep(|_| Ok(false)), again.bytes()), (1, 0));
     }
 }

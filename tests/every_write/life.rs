@@ -545,7 +545,8 @@ pub async fn facts_in(store: &Store, deeds: &[Deed]) -> Result<BTreeSet<String>,
             store.history(saga.id, 1_000).await?.into_iter().map(|entry| entry.what).collect();
         facts.insert(format!("history of {number}: {history:?}"));
         if let (Some(file), true) = (&saga.file, saga.step.is_live()) {
-            let bytes = std::fs::read(store.spool().path(file.bytes.digest)).unwrap_or_default();
+            let bytes =
+                store.spool().readable(file.bytes.digest).await.and_then(std::fs::read).unwrap_or_default();
             let found = SpoolFile { digest: digest(&bytes), size_bytes: bytes.len() as u64 };
             facts.insert(file_fact(&found));
         }

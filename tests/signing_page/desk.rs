@@ -10,6 +10,7 @@ use edobridge::domain::{FileDigest, SagaId, SpoolFile, Timestamp};
 use edobridge::providers::spool_io::FileSource;
 use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
 use sha2::{Digest as _, Sha256};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tempfile::TempDir;
@@ -83,7 +84,10 @@ impl MemoryDesk {
     }
     /// The document has moved on, and its file with it.
     pub fn drop_content(&self, task: &SigningTask) {
-        std::fs::remove_file(self.content(task).path).expect("the content was there");
+        std::fs::remove_file(self.content_path(task)).expect("the content was there");
+    }
+    fn content_path(&self, task: &SigningTask) -> PathBuf {
+        self.dir.path().join(task.unit.content.digest.to_hex())
     }
     pub fn set_now(&self, now: Timestamp) {
         *self.now.lock().unwrap() = now;
@@ -156,9 +160,8 @@ impl SigningDesk for MemoryDesk {
         ready(self.look(token)).boxed_local()
     }
 
-    fn content(&self, task: &SigningTask) -> FileSource {
-        let facts = task.unit.content;
-        FileSource::new(self.dir.path().join(facts.digest.to_hex()), facts)
+    fn content(&self, task: &SigningTask) -> LocalBoxFuture<'_, std::io::Result<FileSource>> {
+        ready(Ok(FileSource::new(self.content_path(task), task.unit.content))).boxed_local()
     }
 
     fn submit<'a>(

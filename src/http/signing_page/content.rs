@@ -36,8 +36,11 @@ pub(in super::super) async fn content(
     let Some(task) = tasks.iter().find(|task| Some(task.unit.document) == document) else {
         return Ok(refused(SigningRefusal::Unknown));
     };
-    let source = door.desk.content(task);
-    let file = match tokio::fs::File::open(&source.path).await {
+    let opened = match door.desk.content(task).await {
+        Ok(source) => tokio::fs::File::open(&source.path).await,
+        Err(error) => Err(error),
+    };
+    let file = match opened {
         Ok(file) => file,
         Err(error) => {
             tracing::warn!(saga.id = %task.unit.document, %error, "the content to sign cannot be read");

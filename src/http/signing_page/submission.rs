@@ -167,7 +167,11 @@ async fn store(door: &Door, token: &str, fitting: Vec<(usize, SignedDocument)>, 
 
 /// Checks one signature against its document, off the threads that serve.
 pub(super) async fn look(door: &Door, task: &SigningTask, sent: Vec<u8>) -> Result<Looked, Unfit> {
-    let (task, source) = (task.clone(), door.desk.content(task));
+    let source = door.desk.content(task).await.map_err(|error| {
+        tracing::warn!(saga.id = %task.unit.document, %error, "the content that was signed cannot be read");
+        Unfit::Refused(SigningRefusal::Busy)
+    })?;
+    let task = task.clone();
     let patterns = door.settings.patterns.clone();
     let document = task.unit.document;
     let looked = web::block(move || look_at(&task, &source, &patterns, &sent)).await;

@@ -100,7 +100,7 @@ fn prepare(stage: &Stage, documents: u64) {
     }
 }
 
-/// Files of the spool never change, so they are linked; everything else is copied.
+/// Files of the spool never change where each is one of the disk, so they are linked; everything else is copied.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("the directory can be made");
     for entry in std::fs::read_dir(from).expect("the store can be listed") {
@@ -108,6 +108,12 @@ fn copy(from: &Path, to: &Path) {
         let way = if path.ends_with("spool") { "-al" } else { "-a" };
         let status = Command::new("cp").arg(way).arg(&path).arg(to).status();
         assert!(status.is_ok_and(|status| status.success()), "{} cannot be copied", path.display());
+    }
+    let (from, to) = (from.join("spool/landing"), to.join("spool/landing"));
+    for entry in std::fs::read_dir(&from).expect("the landing can be listed") {
+        let slot = entry.expect("the landing can be listed").file_name();
+        std::fs::remove_file(to.join(&slot)).expect("a link can be removed");
+        std::fs::copy(from.join(&slot), to.join(&slot)).expect("a slot can be copied");
     }
 }
 

@@ -10,7 +10,8 @@ pub struct FileDigest(pub [u8; 32]);
 impl FileDigest {
     /// Lower-case hex, 64 digits: also the file's name in the spool.
     pub fn to_hex(self) -> String {
-        self.0.iter().map(|b| format!("{b:02x}")).collect()
+        let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use super::state::Range;
 use crate::domain::FileDigest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often it looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -16,12 +16,21 @@ const RECOVERY_SHARE: u64 = 20;
 
 /// Works until told to stop.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut low = false;
+    let (mut low, mut ticked, mut segment) = (false, None::<Instant>, 0);
     while shared.stop.course() == Course::Run {
-        low = watch_disk(shared, low);
-        prepare_segments(shared);
+        let is_tick = ticked.is_none_or(|at| at.elapsed() >= TICK);
+        let written = shared.gauges.segment.load(Ordering::Acquire);
+        if is_tick {
+            low = watch_disk(shared, low);
+            ticked = Some(Instant::now());
+        }
+        // It is woken for each document that ends: then there is only a file to be removed.
+        if is_tick || written != segment {
+            prepare_segments(shared);
+            shared.spool.tidy_landing();
+            segment = written;
+        }
         sweep(shared);
-        shared.spool.tidy_landing();
         shared.keeper.sleep(TICK);
     }
 }

@@ -3,12 +3,12 @@
 //! ```text
 //! spool/tmp/17         being written; removed when its writer is dropped, and at opening
 //! spool/ab/ab34…       whole, durable, named by what it is
-//! spool/landing/3      small ones, many to a file: see [`landing`]
+//! spool/landing/3      small ones, many to a file: see `landing`
 //! ```
 //! It deliberately does not know sagas: who needs a file is told by the references in the state, and asked for
 //! when a file is a candidate for removal.
 //!
-//! What it holds is counted by [`spool_stock`](super::spool_stock) after the opening. Until that is done nothing is
+//! What it holds is counted by `spool_stock` after the opening. Until that is done nothing is
 //! begun and nothing is removed.
 //!
 //! # Invariants
@@ -49,9 +49,9 @@ const BUFFER_BYTES_FIRST: usize = 128 << 10;
 const TEMP_DIR: &str = "tmp";
 /// Where small files arrive.
 const LANDING_DIR: &str = "landing";
-/// How many bytes of files that were just finished are kept in memory as well: some sixty ordinary contracts, which is
-/// what thirty documents at one time need whose two files are both under way.
-const FRESH_BYTES_MAX: usize = 16 << 20;
+/// How many bytes of files that were just finished are kept in memory as well: some three hundred ordinary contracts, as
+/// many as come in while the commits that name them wait in a storm.
+const FRESH_BYTES_MAX: usize = 32 << 20;
 /// What each of them counts beside its bytes: bounds their number.
 const FRESH_PLACE_BYTES: usize = 1 << 10;
 /// For how long. What comes in is as a rule sent on at once; what is not waits for long, and is read from the disk.
@@ -287,10 +287,12 @@ impl Spool {
             self.0.check_room(bytes.len() as u64)?;
             let (reply, answer) = oneshot::channel();
             let gone = || io::Error::other("the store is closed");
-            if self.0.landing.give(Arrival { bytes, reply }) {
-                return answer.await.map_err(|_| gone())?;
+            let size = bytes.len() as u64;
+            if !self.0.landing.give(Arrival { bytes, reply }) {
+                self.0.give_back(size);
+                return Err(gone().into());
             }
-            return Err(gone().into());
+            return answer.await.map_err(|_| gone())?;
         }
         let spool = self.clone();
         blocking(move || {
@@ -458,6 +460,12 @@ impl Inner {
         }
         ledger.held = held;
         Ok(())
+    }
+
+    /// Gives back room that was taken.
+    fn give_back(&self, bytes: u64) {
+        let mut ledger = self.ledger();
+        ledger.held = ledger.held.saturating_sub(bytes);
     }
 
     /// Makes the directory of a finished file, durable with its name. Each once: somebody else who is making it may

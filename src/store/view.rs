@@ -11,7 +11,7 @@
 //!   its 64 places are full, and there are 256 shards. So up to 16,000 leaves lie in memory uncounted (20,000
 //!   random reads: 45 MiB more, with a cache of 1 MiB as with one of 16). Reading a key [`TOUCHES`] times fills
 //!   the queue of its leaf's shard that much sooner: the same reads then cost 4 MiB. How often
-//!   depends on how large the leaves of a tree are.
+//!   depends on how large the leaves of a tree are. Only where the view is [`LARGE`].
 //! * `apply_batch` pegs the log and rolls the buffer twice per tree; we need no atomicity here (replaying the
 //!   journal is idempotent), so changes go in one by one: the same speed, 30 MiB less memory while filling.
 //! * A panic or an error inside leaves it in an unknown state: every call is caught, and the caller must throw
@@ -26,6 +26,7 @@ use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How often a key is read when it is read or written once. See the header.
 const TOUCHES: usize = 4;
@@ -33,6 +34,9 @@ const TOUCHES: usize = 4;
 const TOUCHES_HEAVY: usize = 16;
 /// The same when a tree with large leaves is read from end to end, where each leaf comes once.
 const TOUCHES_SCAN: usize = 32;
+/// A view of so many bytes on disk is large. A smaller one may lie in memory as a whole, and nothing of it is read more
+/// often than it is asked for: that was a twelfth of the processor time of a document.
+const LARGE: u64 = 8 << 20;
 /// About how many bytes a bucket has at most: an edit writes all of it, and the fewer there are the less memory and time
 /// they take.
 const BUCKET_BYTES: usize = 1 << 10;
@@ -76,6 +80,8 @@ pub(super) struct View {
     db: Option<sled::Db>,
     trees: Vec<sled::Tree>,
     dir: PathBuf,
+    /// Whether it would be felt if all of it lay in memory.
+    is_large: AtomicBool,
 }
 
 /// The sequence up to which everything is in, in sled's own default tree.
@@ -133,7 +139,9 @@ impl View {
             .join()
             .map_err(|panic| ViewError::Failed(format!("it panicked: {}", words(panic.as_ref()))))?;
         let (db, trees) = opened.map_err(classify)?;
-        Ok(Self { db: Some(db), trees, dir: dir.to_owned() })
+        let view = Self { db: Some(db), trees, dir: dir.to_owned(), is_large: AtomicBool::new(true) };
+        view.measure();
+        Ok(view)
     }
 
     /// Whose view this is.
@@ -163,13 +171,13 @@ impl View {
         let sled = &self.trees[tree.index()];
         match form(tree) {
             Form::Plain => guarded(|| {
-                touch(sled, tree, key)?;
+                self.touch(tree, key)?;
                 Ok(sled.get(key)?.map(bytes))
             }),
             Form::Buckets(_) => {
                 let found = guarded(|| bucket_of(sled, key))?;
                 let Some((first, bucket)) = found else { return Ok(None) };
-                guarded(|| touch(sled, tree, &first))?;
+                guarded(|| self.touch(tree, &first))?;
                 Ok(bucket::find(&bucket, key).map_err(damaged)?.map(Bytes::copy_from_slice))
             }
         }
@@ -207,7 +215,7 @@ impl View {
         let pairs: Vec<Pair> = pairs.into_iter().map(|(k, v)| (k.to_vec(), bytes(v))).collect();
         let times = if is_heavy(tree) { TOUCHES_SCAN } else { TOUCHES };
         // One key of every leaf, about: enough to count the leaves.
-        guarded(|| pairs.iter().step_by(8).try_for_each(|(key, _)| touch_times(sled, key, times)))?;
+        guarded(|| pairs.iter().step_by(8).try_for_each(|(key, _)| self.touch_times(tree, key, times)))?;
         Ok(pairs)
     }
 
@@ -246,9 +254,7 @@ impl View {
     /// Gives the buckets that may hold keys within the bounds to `visit`, each with the key of the next one, at which it
     /// ends, until `visit` says that it has enough.
     fn each_bucket(&self, tree: Tree, bounds: Bounds<'_>, visit: &mut Visit<'_>) -> Result<(), ViewError> {
-        let sled = &self.trees[tree.index()];
-        let from = guarded(|| first_bucket(sled, bounds.0))?;
-        let mut iter = guarded(|| Ok(sled.range::<&[u8], _>((from.as_ref().map(AsRef::as_ref), bounds.1))))?;
+        let mut iter = self.buckets(tree, bounds)?;
         let (mut held, mut seen): (Option<sled::IVec>, usize) = (None, 0);
         loop {
             let next = guarded(|| iter.next().transpose())?;
@@ -269,9 +275,7 @@ impl View {
         bounds: Bounds<'_>,
         limit: usize,
     ) -> Result<Vec<Pair>, ViewError> {
-        let sled = &self.trees[tree.index()];
-        let from = guarded(|| first_bucket(sled, bounds.0))?;
-        let mut iter = guarded(|| Ok(sled.range::<&[u8], _>((from.as_ref().map(AsRef::as_ref), bounds.1))))?;
+        let mut iter = self.buckets(tree, bounds)?;
         let (mut pairs, mut end, mut seen) = (Vec::new(), None::<sled::IVec>, 0);
         while pairs.len() < limit {
             let Some((key, bucket)) = guarded(|| iter.next_back().transpose())? else { break };
@@ -290,13 +294,20 @@ impl View {
         Ok(pairs)
     }
 
+    /// The buckets that may hold keys within the bounds.
+    fn buckets(&self, tree: Tree, bounds: Bounds<'_>) -> Result<sled::Iter, ViewError> {
+        let sled = &self.trees[tree.index()];
+        let from = guarded(|| first_bucket(sled, bounds.0))?;
+        guarded(|| Ok(sled.range::<&[u8], _>((from.as_ref().map(AsRef::as_ref), bounds.1))))
+    }
+
     /// Counts the leaves that a scan reads: about one bucket of each.
     fn touch_scanned(&self, tree: Tree, key: &[u8], seen: &mut usize) -> Result<(), ViewError> {
         *seen += 1;
         if *seen % 4 != 1 {
             return Ok(());
         }
-        guarded(|| touch_times(&self.trees[tree.index()], key, TOUCHES_SCAN))
+        guarded(|| self.touch_times(tree, key, TOUCHES_SCAN))
     }
 
     /// Carries a layer in and notes how far it goes.
@@ -322,9 +333,8 @@ impl View {
         if let Form::Buckets(room) = form(tree) {
             return self.write_buckets(tree, room, entries);
         }
-        let sled = &self.trees[tree.index()];
         for (key, value) in entries {
-            guarded(|| put(sled, tree, key, value.map(AsRef::as_ref)))?;
+            guarded(|| self.put(tree, key, value.map(AsRef::as_ref)))?;
         }
         Ok(())
     }
@@ -356,18 +366,17 @@ impl View {
         place: &Place,
         edits: &[Edit<'_>],
     ) -> Result<(), ViewError> {
-        let sled = &self.trees[tree.index()];
         let pieces = bucket::edited(&place.bucket, place.end.as_deref(), edits, room);
         let pieces = pieces.map_err(damaged)?;
         let Some((head, rest)) = pieces.split_first() else { return self.remove_bucket(tree, &place.first) };
         // The last first, and the head at the end: so at each moment every item lies in exactly one bucket that counts.
         for piece in rest.iter().rev() {
-            guarded(|| put(sled, tree, &piece.first, Some(&piece.bytes)))?;
+            guarded(|| self.put(tree, &piece.first, Some(&piece.bytes)))?;
         }
         if head.bytes == place.bucket.as_ref() {
             return Ok(());
         }
-        guarded(|| put(sled, tree, &place.first, Some(&head.bytes)))
+        guarded(|| self.put(tree, &place.first, Some(&head.bytes)))
     }
 
     /// The bucket before it takes its place: what a kill in the middle of a cut has left there beyond its end would
@@ -379,10 +388,34 @@ impl View {
             let own = bucket::edited(&bucket, Some(first), &[], usize::MAX).map_err(damaged)?;
             let own = own.first().map_or(&[][..], |piece| &piece.bytes);
             if own != bucket.as_ref() {
-                guarded(|| put(sled, tree, &key, Some(own)))?;
+                guarded(|| self.put(tree, &key, Some(own)))?;
             }
         }
-        guarded(|| put(sled, tree, first, None))
+        guarded(|| self.put(tree, first, None))
+    }
+
+    fn put(&self, tree: Tree, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
+        #[cfg(test)]
+        stop::here()?;
+        let sled = &self.trees[tree.index()];
+        match value {
+            Some(value) => sled.insert(key, value)?,
+            None => sled.remove(key)?,
+        };
+        self.touch(tree, key)
+    }
+
+    /// Fills the access queue of the key's leaf; see the header.
+    fn touch(&self, tree: Tree, key: &[u8]) -> sled::Result<()> {
+        self.touch_times(tree, key, if is_heavy(tree) { TOUCHES_HEAVY } else { TOUCHES })
+    }
+
+    fn touch_times(&self, tree: Tree, key: &[u8], times: usize) -> sled::Result<()> {
+        if !self.is_large.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let sled = &self.trees[tree.index()];
+        (1..times).try_for_each(|_| sled.get(key).map(drop))
     }
 
     /// Puts what a [`Packer`] has packed into an empty view.
@@ -397,7 +430,12 @@ impl View {
     /// fdatasync), so its files and directories are synced here.
     pub fn flush(&self, disk: &Disk) -> Result<(), ViewError> {
         guarded(|| self.db().flush().map(drop))?;
+        self.measure();
         sync_files(disk, &self.dir).map_err(|e| classify(sled::Error::Io(e)))
+    }
+
+    fn measure(&self) {
+        self.is_large.store(self.size_on_disk() >= LARGE, Ordering::Relaxed);
     }
 
     /// Closes it.
@@ -511,28 +549,6 @@ fn is_heavy(tree: Tree) -> bool {
         | Tree::SpoolRef => true,
         Tree::Meta | Tree::Outbox | Tree::Lookup | Tree::Portal | Tree::Cursor | Tree::Installation => false,
     }
-}
-
-/// Fills the access queue of the key's leaf; see the header.
-fn touch(sled: &sled::Tree, tree: Tree, key: &[u8]) -> sled::Result<()> {
-    touch_times(sled, key, if is_heavy(tree) { TOUCHES_HEAVY } else { TOUCHES })
-}
-
-fn touch_times(sled: &sled::Tree, key: &[u8], times: usize) -> sled::Result<()> {
-    for _ in 1..times {
-        sled.get(key)?;
-    }
-    Ok(())
-}
-
-fn put(sled: &sled::Tree, tree: Tree, key: &[u8], value: Option<&[u8]>) -> sled::Result<()> {
-    #[cfg(test)]
-    stop::here()?;
-    match value {
-        Some(value) => sled.insert(key, value)?,
-        None => sled.remove(key)?,
-    };
-    touch(sled, tree, key)
 }
 
 fn collect(

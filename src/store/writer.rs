@@ -33,9 +33,9 @@ use std::time::{Duration, Instant};
 /// How long after a failure the journal is tried again.
 const MEND_EVERY: Duration = Duration::from_secs(1);
 /// How large the overlay's upper layer may grow before the writer waits for the applier.
-pub(super) const OVERLAY_BYTES_MAX: usize = 6 << 20;
+pub(super) const OVERLAY_BYTES_MAX: usize = 12 << 20;
 /// How large it is when the applier is called at once.
-pub(super) const OVERLAY_BYTES_CALL: usize = 2 << 20;
+pub(super) const OVERLAY_BYTES_CALL: usize = 6 << 20;
 /// The largest group, whatever the options say.
 const GROUP_BYTES_MAX: usize = 3 << 20;
 /// How long the writer waits for the applier before it says that it is stuck.

@@ -10,7 +10,8 @@
 //! ```
 //! A slot is filled once from its beginning to its end. When nothing in it is needed any more it is filled anew, under the
 //! next generation. What is needed for long in a slot that is full gets a file of its own, as does whatever somebody
-//! wants to read who has not got the bytes at hand.
+//! wants to read at a path. What was let go can be read in its slot, by the service's own user, until its place is
+//! filled anew.
 //!
 //! # Invariants
 //! * **SL-1** Nobody hears that a file is kept before its entry is durable.
@@ -34,7 +35,7 @@ use tokio::sync::oneshot;
 /// How large a slot grows.
 const SLOT_BYTES: u64 = 8 << 20;
 /// How many there are at most: what is full before its files are let go waits here for that.
-const SLOTS_MAX: usize = 16;
+const SLOTS_MAX: usize = 64;
 /// Where entries begin.
 const PAGE: u64 = 4_096;
 /// How long the files of a full slot may stay in it.
@@ -552,12 +553,13 @@ impl Inner {
             return Ok(false);
         }
         lease(&mut ledger, file.digest);
-        ledger.held = ledger.held.saturating_sub(file.size_bytes);
         drop(ledger);
         if !has_landed {
             // Whoever gave it its name may have died before that was durable.
             self.disk.sync_dir(path.parent().unwrap_or(&self.dir))?;
         }
+        // It counts once.
+        self.give_back(file.size_bytes);
         Ok(true)
     }
 
@@ -574,8 +576,7 @@ impl Inner {
     /// Gives back the room that was taken for a file that is not kept.
     fn answer(&self, arrival: Arrival, outcome: Result<SpoolFile, SpoolError>) {
         if outcome.is_err() {
-            let mut ledger = self.ledger();
-            ledger.held = ledger.held.saturating_sub(arrival.bytes.len() as u64);
+            self.give_back(arrival.bytes.len() as u64);
         }
         // Whoever does not wait any more finds the file by its lease's end.
         let _ = arrival.reply.send(outcome);
@@ -609,9 +610,7 @@ impl Inner {
             return Err(error);
         }
         // One of the same digest and another size is damaged: ours takes its place.
-        let mut ledger = self.ledger();
-        ledger.held = ledger.held.saturating_sub(old.unwrap_or(0));
-        drop(ledger);
+        self.give_back(old.unwrap_or(0));
         self.disk.sync_dir(shard)
     }
 

@@ -1,9 +1,10 @@
 //! The keeper: one thread that watches the free space, prepares segments ahead of the writer, and removes files
 //! that nobody needs any more.
 
+use super::error::StoreError;
 use super::keys::Tree;
 use super::shared::{Course, Shared, disk_trouble, spare_trouble};
-use super::state::Range;
+use super::state::{Range, State};
 use crate::domain::FileDigest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,12 +71,15 @@ fn prepare_segments(shared: &Shared) {
     shared.gauges.journal_on_disk.store(files as u64 * shared.options.segment_bytes, Ordering::Relaxed);
 }
 
+/// Whether a record names the file.
+pub(super) fn is_named(state: &State, digest: FileDigest) -> Result<bool, StoreError> {
+    let found = state.range(None, Tree::SpoolRef, Range::prefix(&digest.0), 1)?;
+    Ok(!found.is_empty())
+}
+
 /// Removes the files that nobody needs any more; returns how many.
 pub(super) fn sweep(shared: &Shared) -> u64 {
-    let swept = shared.spool.sweep(|digest: FileDigest| {
-        let found = shared.state.range(None, Tree::SpoolRef, Range::prefix(&digest.0), 1)?;
-        Ok(!found.is_empty())
-    });
+    let swept = shared.spool.sweep(|digest| is_named(&shared.state, digest));
     if swept > 0 {
         tracing::debug!(swept, "files that nobody needs were removed");
     }

@@ -218,6 +218,11 @@ impl Spool {
         self.0.landing.files()
     }
 
+    /// Does not believe any more that a file has landed, which no record names. Only before anything lands.
+    pub(super) fn disown_landed(&self, digest: FileDigest) {
+        let _ = self.0.landing.let_go(digest);
+    }
+
     /// From now on small files land; somebody must [`take_in`] what comes.
     pub(super) fn open_landing(&self) {
         self.0.landing.open_door();

@@ -30,8 +30,13 @@ const CHUNK: usize = 4_096;
 pub(super) fn run(shared: &Shared, outcome: Sender<u64>) {
     let (began, mut outcome) = (Instant::now(), Some(outcome));
     while shared.stop.course() == Course::Run {
-        let referenced = |begin| referenced_files(&shared.state, begin);
-        match take_stock(&shared.spool, referenced, || shared.stop.course() == Course::Run) {
+        let counted = count_landed(&shared.spool, |digest| keeper::is_named(&shared.state, digest)).and_then(
+            |landed| {
+                let referenced = |begin| referenced_files(&shared.state, begin);
+                take_stock(&shared.spool, landed, referenced, || shared.stop.course() == Course::Run)
+            },
+        );
+        match counted {
             Ok(None) => return,
             Ok(Some(stock)) => {
                 shared.spool.note_counted(stock.held, stock.unneeded);
@@ -68,19 +73,30 @@ struct Stock {
     unneeded: Vec<FileDigest>,
 }
 
-/// Looks at every finished file, shard by shard. Nothing if it shall not go on.
+/// Looks at what has landed: what no record names is let go, because nobody knows whether it was ever synced.
+fn count_landed(
+    spool: &Spool,
+    is_named: impl Fn(FileDigest) -> Result<bool, StoreError>,
+) -> io::Result<Stock> {
+    let mut stock = Stock::default();
+    for (digest, size) in spool.landed() {
+        if is_named(digest).map_err(|e| io::Error::other(e.to_string()))? {
+            stock.files += 1;
+            stock.held += size;
+        } else {
+            spool.disown_landed(digest);
+        }
+    }
+    Ok(stock)
+}
+
+/// Looks at every finished file, shard by shard, beside what is counted already. Nothing if it shall not go on.
 fn take_stock(
     spool: &Spool,
+    mut stock: Stock,
     referenced: impl Fn(u8) -> Result<HashSet<FileDigest>, StoreError>,
     goes_on: impl Fn() -> bool,
 ) -> io::Result<Option<Stock>> {
-    let mut stock = Stock::default();
-    // Whether one of the few that have landed is needed is asked when it is about to be removed.
-    for (digest, size) in spool.landed() {
-        stock.files += 1;
-        stock.held += size;
-        stock.unneeded.push(digest);
-    }
     for shard in spool.shards()? {
         if !goes_on() {
             return Ok(None);
@@ -132,6 +148,7 @@ fn referenced_files(state: &State, begin: u8) -> Result<HashSet<FileDigest>, Sto
 mod tests {
     use super::*;
     use crate::store::disk::Disk;
+    use crate::store::spool::tests::keep;
     use sha2::{Digest as _, Sha256};
     use std::cell::Cell;
     use std::sync::Arc;
@@ -152,13 +169,41 @@ mod tests {
         let spool =
             Spool::open(&dir.path().join("spool"), [1; 16], Disk::real(), 1 << 20, low).expect("it opens");
         let (kept, other) = (planted(&spool, b"kept"), planted(&spool, b"another"));
-        let stock = take_stock(&spool, |_| Ok([kept].into()), || true).expect("counted");
+        let stock = take_stock(&spool, Stock::default(), |_| Ok([kept].into()), || true).expect("counted");
         assert_eq!(stock, Some(Stock { files: 2, held: 11, unneeded: vec![other] }));
         let asked = Cell::new(0);
         let goes_on = || {
             asked.set(asked.get() + 1);
             asked.get() < 2
         };
-        assert_eq!(take_stock(&spool, |_| Ok(HashSet::new()), goes_on).expect("stopped"), None);
+        assert_eq!(
+            take_stock(&spool, Stock::default(), |_| Ok(HashSet::new()), goes_on).expect("stopped"),
+            None
+        );
+    }
+
+    #[tokio::test]
+    async fn what_has_landed_is_believed_only_where_a_record_names_it() {
+        let dir = tempfile::tempdir().expect("a directory for the test");
+        let open = || {
+            let low = Arc::new(AtomicBool::new(false));
+            Spool::open(&dir.path().join("spool"), [1; 16], Disk::real(), 1 << 20, low).expect("it opens")
+        };
+        let spool = open();
+        spool.note_counted(0, Vec::new());
+        spool.open_landing();
+        let porter = std::thread::spawn({
+            let spool = spool.clone();
+            move || crate::store::spool::take_in(&spool)
+        });
+        let named = keep(&spool, b"named").await.expect("kept");
+        let other = keep(&spool, b"nobody knows whether it was synced").await.expect("kept");
+        spool.close_landing();
+        porter.join().expect("it does not panic");
+        let spool = open();
+        assert!(spool.size_of(other.digest).is_ok());
+        let stock = count_landed(&spool, |digest| Ok(digest == named.digest)).expect("counted");
+        assert_eq!(stock, Stock { files: 1, held: 5, unneeded: Vec::new() });
+        assert!(spool.size_of(named.digest).is_ok() && spool.size_of(other.digest).is_err());
     }
 }

@@ -76,6 +76,25 @@ enum Fullness {
     Full,
 }
 
+/// A service on a small disk, with three documents that wait for signatures; none if this machine lets nobody mount.
+fn with_three_waiting() -> Option<(Stage, SmallDisk, Binary)> {
+    let stage = Stage::with_sandbox(
+        &Setting::default(),
+        SandboxOptions {
+            mode: Mode::Explicit,
+            callback_policy: stormy().callback_policy,
+            ..SandboxOptions::default()
+        },
+    );
+    let disk = SmallDisk::mount(&stage.data_dir(), SMALL_MIB)?;
+    let binary = Binary::start(&stage);
+    for n in 0..3 {
+        stage.drop_file(&format!("storm-{n:05}.pdf"), pdf(n, 20_000));
+    }
+    wait_for("three documents wait for signatures", || waiting_documents(&stage) == 3);
+    Some((stage, disk, binary))
+}
+
 /// The intake stops, and nothing else.
 pub fn nearly_full() {
     fill_and_recover(Fullness::Low);
@@ -87,20 +106,7 @@ pub fn full() {
 }
 
 fn fill_and_recover(fullness: Fullness) {
-    let stage = Stage::with_sandbox(
-        &Setting::default(),
-        SandboxOptions {
-            mode: Mode::Explicit,
-            callback_policy: stormy().callback_policy,
-            ..SandboxOptions::default()
-        },
-    );
-    let Some(disk) = SmallDisk::mount(&stage.data_dir(), SMALL_MIB) else { return };
-    let mut binary = Binary::start(&stage);
-    for n in 0..3 {
-        stage.drop_file(&format!("storm-{n:05}.pdf"), pdf(n, 20_000));
-    }
-    wait_for("three documents wait for signatures", || waiting_documents(&stage) == 3);
+    let Some((stage, disk, mut binary)) = with_three_waiting() else { return };
     let slow = Fault::always("easydocs.create", FaultKind::SlowBefore(900));
     stage.world.add_fault(slow).expect("there is room for a fault");
     stage.drop_file("storm-00003.pdf", pdf(3, 20_000));
@@ -148,20 +154,7 @@ fn fill_and_recover(fullness: Fullness) {
 
 /// A start on a disk without a byte left: everything can be read, nothing new is taken, and it goes on by itself.
 pub fn start_on_full() {
-    let stage = Stage::with_sandbox(
-        &Setting::default(),
-        SandboxOptions {
-            mode: Mode::Explicit,
-            callback_policy: stormy().callback_policy,
-            ..SandboxOptions::default()
-        },
-    );
-    let Some(disk) = SmallDisk::mount(&stage.data_dir(), SMALL_MIB) else { return };
-    let binary = Binary::start(&stage);
-    for n in 0..3 {
-        stage.drop_file(&format!("storm-{n:05}.pdf"), pdf(n, 20_000));
-    }
-    wait_for("three documents wait for signatures", || waiting_documents(&stage) == 3);
+    let Some((stage, disk, binary)) = with_three_waiting() else { return };
     let refused = Fault::nth("easydocs.create", 1, FaultKind::status(400, "bad_request"));
     stage.world.add_fault(refused).expect("there is room for a fault");
     stage.drop_file("storm-00003.pdf", pdf(3, 20_000));

@@ -18,6 +18,8 @@
 //! * **SL-2** A slot is filled anew only when nothing in it is needed: what was, was let go by the spool's sweep, or lies
 //!   durable in a file of its own.
 //! * **SL-3** Behind a write or a sync that failed nothing is written into that slot.
+//! * **SL-4** After a start only what a record names is believed to be durable: it was before the record was. Of the rest
+//!   nobody knows whether it was synced.
 
 use super::{Inner, LEASE, Ledger, Spool};
 use crate::domain::{FileDigest, SpoolFile};
@@ -248,19 +250,26 @@ impl Landing {
             // Whoever made one may have died before its name was durable.
             disk.sync_dir(&dir)?;
         }
+        let mut slots = Vec::new();
         for path in paths {
             let Some(number) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
                 continue;
             };
             let (files, newest) = read_slot(&std::fs::read(&path)?, &store);
+            slots.push((newest, number, files));
+        }
+        // What is there twice lies durable where it was written last: the first time its sync may have failed.
+        slots.sort_by_key(|(newest, number, _)| (*newest, *number));
+        for (newest, slot, files) in &slots {
             table.next_generation = table.next_generation.max(newest + 1);
-            let before = table.index.len();
             for (Header { size, digest, .. }, offset) in files {
-                let landed = Landed { slot: number, offset, size, is_moving: false };
-                table.index.entry(digest).or_insert(landed);
+                let landed = Landed { slot: *slot, offset: *offset, size: *size, is_moving: false };
+                table.index.insert(*digest, landed);
             }
-            let needed = table.index.len() - before;
-            table.fill(number, needed);
+        }
+        for (_, slot, _) in slots {
+            let needed = table.index.values().filter(|landed| landed.slot == slot).count();
+            table.fill(slot, needed);
         }
         Ok(Self {
             dir,
@@ -938,6 +947,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_there_twice_is_believed_where_it_was_written_last() {
+        let mut bench = Bench::new(Disk::real());
+        let file = keep(&bench.spool, b"a contract").await.expect("kept");
+        bench.end();
+        // As if the first sync had failed, and the same file had come again.
+        let again = Header { generation: 7, size: 10, digest: file.digest };
+        std::fs::write(bench.slot(1), [&again.encode(&STORE)[..], b"a contract"].concat()).expect("planted");
+        bench.reopen();
+        let table = bench.spool.0.landing.table();
+        assert_eq!(table.index[&file.digest].slot, 1);
+        let phases: Vec<bool> =
+            table.slots.values().map(|slot| matches!(slot.phase, Phase::Free(_))).collect();
+        assert_eq!(phases, [true, false]);
+    }
+
+    #[tokio::test]
     async fn a_slot_that_could_not_be_made_is_made_anew() {
         struct Failing(AtomicU32);
         impl DiskHook for Failing {
@@ -1033,6 +1058,32 @@ mod tests {
         }
         for len in 0..slot.len() {
             assert_eq!(read_slot(&slot[..len], &STORE).0, [], "cut at {len}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_happens_to_one_entry_the_others_are_found(
+            hurt in 0_usize..3, wounds in proptest::collection::vec((0_usize..6_000, 1_u8..), 1..40),
+        ) {
+            let files = [vec![1; 5_000], vec![2; 3_000], vec![3; 9_000]];
+            let (mut slot, mut begins) = (Vec::new(), Vec::new());
+            for bytes in &files {
+                let digest = FileDigest(Sha256::digest(bytes).into());
+                let header = Header { generation: 2, size: bytes.len() as u64, digest };
+                begins.push(slot.len());
+                slot.extend_from_slice(&header.encode(&STORE));
+                slot.extend_from_slice(bytes);
+                slot.resize(slot.len().next_multiple_of(PAGE as usize), 0);
+            }
+            for (at, change) in wounds {
+                slot[begins[hurt] + at % (HEADER_BYTES + files[hurt].len())] ^= change;
+            }
+            let found: Vec<u64> = read_slot(&slot, &STORE).0.into_iter().map(|(_, offset)| offset).collect();
+            let expected = |entry: &usize| *entry != hurt;
+            for entry in (0..3).filter(expected) {
+                proptest::prop_assert!(found.contains(&((begins[entry] + HEADER_BYTES) as u64)));
+            }
         }
     }
 }

@@ -316,6 +316,7 @@ impl View {
             let entries = layer.tree(tree).iter().map(|(key, slot)| (key.as_slice(), slot.value.as_ref()));
             self.write(tree, entries)?;
         }
+        self.measure();
         self.set_applied(layer.complete())
     }
 

@@ -7,6 +7,7 @@
 //! cargo test --test crash -- --kills 10000             a night
 //! cargo test --test crash -- --kills 50 --seed 7       the same choices again (the timing is the machine's)
 //! cargo test --test crash -- --kills 50 --seed 7 --storm 1    only this storm of that run
+//! cargo test --test crash -- --kills 10000 --at-once 5    more storms at one time: most of each is waiting
 //! cargo test --test crash -- --keep FOLDER             keeps the histories of storms in which nothing is wrong, too
 //! cargo test --test crash -- --judge FILE              judges a history again
 //! ```
@@ -26,6 +27,8 @@ mod disk;
 mod harness;
 #[path = "crash/history.rs"]
 mod history;
+#[path = "crash/lasting.rs"]
+mod lasting;
 #[path = "crash/people.rs"]
 mod people;
 #[path = "crash/service.rs"]
@@ -57,13 +60,13 @@ use witness::{Law, Tally};
 const KILLS: usize = 50;
 /// Kills of one storm at most: its world is in memory, and its folders are read page by page.
 const KILLS_OF_A_STORM: usize = 100;
-/// Storms at one time: most of each is waiting.
+/// Storms at one time, unless ordered otherwise: most of each is waiting.
 const STORMS_AT_ONCE: usize = 2;
 /// How often a long run says how far it is.
 const PROGRESS_KILLS: usize = 100;
 
 /// Every test of this executable.
-const TRIALS: [Trial; 23] = [
+const TRIALS: [Trial; 24] = [
     ("every_acknowledged_event_ends_once_however_often_the_process_is_killed", storms),
     ("doubles_of_a_service_that_is_told_a_lie_are_seen_by_the_witness", doubles),
     ("events_that_a_service_is_made_to_forget_are_seen_by_the_witness", losses),
@@ -72,6 +75,7 @@ const TRIALS: [Trial; 23] = [
     ("a_nearly_full_disk_stops_the_intake_and_nothing_else", |_| disk::nearly_full()),
     ("a_full_disk_loses_nothing_and_recovers_by_itself", |_| disk::full()),
     ("a_start_on_a_full_disk_can_be_read_takes_nothing_and_goes_on_by_itself", |_| disk::start_on_full()),
+    ("what_a_lasting_fault_of_a_storm_stops_is_lawful_to_the_witness", |_| lasting::stops_are_lawful()),
     ("a_deck_brings_every_weather_and_its_faults_end", |_| weather::deck()),
     ("the_witness_finds_nothing_in_a_good_history", |_| witness_trials::good_history()),
     ("w0_a_history_with_gaps_or_without_an_end_is_not_believed", |_| witness_trials::w0()),
@@ -167,7 +171,7 @@ fn storms(orders: &Orders) {
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..STORMS_AT_ONCE {
+        for _ in 0..orders.at_once.unwrap_or(STORMS_AT_ONCE).max(1) {
             scope.spawn(|| {
                 while let Some(plan) = plans.get(next.fetch_add(1, Ordering::SeqCst)) {
                     one_storm(*plan, orders.keep.as_deref(), &progress, &outcome);

@@ -1,4 +1,5 @@
-//! A small test harness, because a storm takes orders of its own: `--kills`, `--seed`, `--storm`, `--judge`.
+//! A small test harness, because a storm takes orders of its own: `--kills`, `--seed`, `--storm`, `--at-once`,
+//! `--judge`.
 //!
 //! What `cargo test` and people commonly pass is understood (names, `--exact`, `--skip`, `--list`, `--ignored`,
 //! `--test-threads`); what only concerns the look of the output is accepted and changes nothing.
@@ -22,6 +23,8 @@ pub struct Orders {
     pub seed: Option<u64>,
     /// Play only the storm with this number of a run.
     pub storm: Option<usize>,
+    /// Storms at one time.
+    pub at_once: Option<usize>,
     /// Judge this history instead of running anything.
     pub judge: Option<PathBuf>,
     /// Where histories are kept even if nothing is wrong with them.
@@ -60,6 +63,7 @@ impl Orders {
                 "--kills" => orders.kills = Some(number(&option, &value()?)?),
                 "--seed" => orders.seed = Some(number(&option, &value()?)?),
                 "--storm" => orders.storm = Some(number(&option, &value()?)?),
+                "--at-once" => orders.at_once = Some(number(&option, &value()?)?),
                 "--judge" => orders.judge = Some(value()?.into()),
                 "--keep" => orders.keep = Some(value()?.into()),
                 "--skip" => orders.skip.push(value()?),
@@ -147,9 +151,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// The harness on trial.
 pub fn arguments() {
     let parse = |line: &str| Orders::parse(line.split_whitespace().map(str::to_owned));
-    let orders =
-        parse("--kills 10000 --seed=7 w1 --skip storm --nocapture --test-threads 3 --format terse").unwrap();
+    let orders = parse(
+        "--kills 10000 --seed=7 --at-once 4 w1 --skip storm --nocapture --test-threads 3 --format terse",
+    )
+    .unwrap();
     assert_eq!((orders.kills, orders.seed, orders.threads), (Some(10_000), Some(7), Some(3)));
+    assert_eq!(orders.at_once, Some(4));
     assert!(orders.wants("w1_lost") && !orders.wants("w2") && !orders.wants("w1_storm"));
     let exact = parse("--exact w1").unwrap();
     assert!(exact.wants("w1") && !exact.wants("w1_lost"));

@@ -153,16 +153,19 @@ pub fn play(plan: Plan, folder: &Path, killed: impl Fn()) -> (PathBuf, Report) {
 
 // ---- the ground --------------------------------------------------------------------------------------------------
 
-struct Ground {
-    stage: Stage,
+/// Where a storm is played.
+pub struct Ground {
+    pub stage: Stage,
     // After the stage, so that it is unmounted before the directory is removed: fields are dropped in this order.
-    disk: Option<SmallDisk>,
-    kazakh: u64,
-    director: u64,
+    pub disk: Option<SmallDisk>,
+    /// The folder whose files go to iDocs.
+    pub kazakh: u64,
+    /// Who signs with our own signature.
+    pub director: u64,
 }
 
 /// A world with both signing services, and a configuration for it.
-fn ground(plan: Plan) -> Ground {
+pub fn ground(plan: Plan) -> Ground {
     let callback_policy = CallbackPolicy {
         interval: Duration::from_millis(300),
         attempts_max: 10_000,

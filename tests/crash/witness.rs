@@ -97,7 +97,7 @@ impl Tally {
 /// Dead letters that a storm of faults may lawfully leave: the tries or the rounds of looking are used up while the remote
 /// does not answer, answers half, or answers with an error of its own, or while our own disk is full. What else stops a
 /// document is a fault of ours.
-const LAWFUL: [&str; 16] = [
+const LAWFUL: [&str; 20] = [
     "unknown_outcome",
     "attempt_overdue",
     "unreachable",
@@ -108,6 +108,10 @@ const LAWFUL: [&str; 16] = [
     "misshapen_answer",
     "unexpected_content",
     "no_result",
+    "no_file_http_200",
+    "no_download_link",
+    "no_blob_id",
+    "empty_answer",
     "not_a_pdf",
     "not_the_whole_file",
     "internal_server_error",
@@ -119,6 +123,13 @@ const LAWFUL: [&str; 16] = [
 const LAWFUL_STATUS: &str = "http_5";
 /// Lawful only where the service cannot be searched.
 const UNKNOWN_CREATE: &str = "create_unknown";
+
+/// Whether a storm explains that a document stopped with this code.
+pub fn is_lawful(code: &str, search: Search) -> bool {
+    LAWFUL.contains(&code)
+        || code.starts_with(LAWFUL_STATUS)
+        || (code == UNKNOWN_CREATE && search == Search::Off)
+}
 
 /// Judges a whole history: what is wrong, in the order of the laws.
 pub fn judge(history: &[Record]) -> Vec<Finding> {
@@ -376,12 +387,7 @@ impl<'h> Seen<'h> {
 
     /// Stops that nothing explains, also those that a person has mended since.
     fn stops(&self) -> Vec<Finding> {
-        let lawful = |code: &str| {
-            LAWFUL.contains(&code)
-                || code.starts_with(LAWFUL_STATUS)
-                || (code == UNKNOWN_CREATE && self.search == Search::Off)
-        };
-        let unlawful = self.stops.iter().filter(|(_, code)| !lawful(code));
+        let unlawful = self.stops.iter().filter(|(_, code)| !is_lawful(code, self.search));
         let finding = |(name, code): &(&str, &str)| Finding {
             law: Law::Unlawful,
             about: stem_in(name).unwrap_or(name).to_owned(),

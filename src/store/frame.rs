@@ -9,7 +9,7 @@
 //!
 //! It deliberately does not know files.
 
-use super::records::{Blob, PAYLOAD_BYTES_MAX, strict_decode, strict_encode};
+use super::records::{Blob, PAYLOAD_BYTES_MAX, strict_encode, strict_view};
 use serde::{Deserialize, Serialize};
 
 /// First four bytes of every frame.
@@ -63,6 +63,22 @@ impl Batch {
     }
 }
 
+/// An [`Op`] that is read: it points into its frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub(super) enum ReadOp<'f> {
+    Put { tree: u8, key: &'f [u8], value: &'f [u8] },
+    Del { tree: u8, key: &'f [u8] },
+}
+
+/// A [`Batch`] that is read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub(super) struct ReadBatch<'f> {
+    #[serde(borrow)]
+    pub ops: Vec<ReadOp<'f>>,
+}
+
 /// A frame that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
@@ -76,14 +92,14 @@ pub(super) struct Frame<'a> {
     pub len: usize,
 }
 
-impl Frame<'_> {
+impl<'f> Frame<'f> {
     /// Sequence of its last batch.
     pub fn last(&self) -> u64 {
         self.first + u64::from(self.count) - 1
     }
     /// Its batches.
-    pub fn batches(&self) -> Result<Vec<Batch>, String> {
-        let batches: Vec<Batch> = strict_decode(self.payload).map_err(|e| e.to_string())?;
+    pub fn batches(&self) -> Result<Vec<ReadBatch<'f>>, String> {
+        let batches: Vec<ReadBatch<'f>> = strict_view(self.payload).map_err(|e| e.to_string())?;
         if batches.len() == self.count as usize {
             Ok(batches)
         } else {
@@ -173,7 +189,10 @@ mod tests {
         let bytes = encode(41, &batches()).expect("small");
         let frame = parse(&bytes).expect("whole");
         assert_eq!((frame.first, frame.last(), frame.len), (41, 43, bytes.len()));
-        assert_eq!(frame.batches().expect("sound"), batches());
+        let read = frame.batches().expect("sound");
+        assert_eq!(strict_encode(&read), strict_encode(&batches()));
+        assert_eq!(read[0].ops[0], ReadOp::Put { tree: 3, key: b"key", value: b"value" });
+        assert_eq!(read[0].ops[1], ReadOp::Del { tree: 250, key: &[0, 255] });
         assert_eq!(bytes.len() % ALIGN, 0);
     }
 

@@ -26,7 +26,7 @@
 
 use super::disk::{Disk, DiskFile, list_dir};
 use super::error::OpenError;
-use super::frame::{self, Batch};
+use super::frame::{self, ReadBatch};
 use super::segment::{self, Header, HeaderState, Window};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,7 @@ impl Survey {
     pub fn replay(
         &self,
         from: u64,
-        visit: &mut dyn FnMut(u64, Batch) -> Result<(), OpenError>,
+        visit: &mut dyn FnMut(u64, ReadBatch<'_>) -> Result<(), OpenError>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<u64, OpenError> {
         if self.end.is_none_or(|end| end <= from) {
@@ -205,7 +205,7 @@ impl Survey {
         segment: &Found,
         next: Option<&Found>,
         from: u64,
-        visit: &mut dyn FnMut(u64, Batch) -> Result<(), OpenError>,
+        visit: &mut dyn FnMut(u64, ReadBatch<'_>) -> Result<(), OpenError>,
     ) -> Result<u64, OpenError> {
         let file = open_segment(&self.place.disk, &segment.path)?;
         let limit = next.map_or(u64::MAX, |n| n.header.first);
@@ -696,7 +696,7 @@ impl Journal {
 mod tests {
     use super::super::disk::Host;
     use super::super::faults::{Fault, FaultAt, FaultyDisk};
-    use super::super::frame::Op;
+    use super::super::frame::{Batch, Op, ReadOp};
     use super::super::records::Blob;
     use super::*;
     use bytes::Bytes;
@@ -749,10 +749,10 @@ mod tests {
         }
     }
 
-    fn value(op: Op) -> Vec<u8> {
+    fn value(op: ReadOp<'_>) -> Vec<u8> {
         match op {
-            Op::Put { value, .. } => value.0.to_vec(),
-            Op::Del { key, .. } => key.0.to_vec(),
+            ReadOp::Put { value, .. } => value.to_vec(),
+            ReadOp::Del { key, .. } => key.to_vec(),
         }
     }
 

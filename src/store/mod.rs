@@ -40,6 +40,7 @@ mod document_v1;
 mod document_v2;
 pub mod error;
 pub mod faults;
+mod fold;
 mod frame;
 #[cfg(test)]
 mod fuzz_tests;

@@ -19,6 +19,8 @@
 use super::applier::{Applier, TAKING};
 use super::disk::{Disk, Host};
 use super::error::{OpenError, StoreError};
+use super::fold::{Fold, FoldError};
+use super::frame::ReadBatch;
 use super::group::decoded;
 use super::inbox::{Inbox, identity};
 use super::journal::{Journal, Place, Survey};
@@ -262,6 +264,11 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError +
     move |source| OpenError::Io { doing, path, source }
 }
 
+fn damaged_entry(survey: &Survey, sequence: u64, detail: &str) -> OpenError {
+    let detail = format!("entry {sequence}: {detail}");
+    OpenError::DamagedJournal { segment: survey.segment_of(sequence), offset: 0, detail }
+}
+
 fn view_error(error: ViewError) -> OpenError {
     OpenError::View { detail: error.to_string() }
 }
@@ -471,14 +478,10 @@ impl Opening<'_> {
         let mut overlay = Overlay::default();
         let (mut replayed, mut carried) = (0, from);
         let Self { survey, progress, .. } = self;
-        let mut visit = |sequence: u64, batch: super::frame::Batch| {
-            for op in batch.ops {
+        let mut visit = |sequence: u64, batch: ReadBatch<'_>| {
+            for op in &batch.ops {
                 let set = &mut |tree, key, value| overlay.set(tree, key, value, Below::Maybe);
-                rebuild::stage(set, op).map_err(|detail| OpenError::DamagedJournal {
-                    segment: survey.segment_of(sequence),
-                    offset: 0,
-                    detail: format!("entry {sequence}: {detail}"),
-                })?;
+                rebuild::stage(set, op).map_err(|detail| damaged_entry(survey, sequence, &detail))?;
             }
             overlay.reached(sequence, Counters::default());
             replayed += 1;
@@ -497,19 +500,21 @@ impl Opening<'_> {
 
     fn rebuild(&mut self, reason: Text) -> Result<Viewed, OpenError> {
         let disk = self.host.disk.clone();
-        let dir = self.layout.view();
+        let (dir, snapshots) = (self.layout.view(), self.layout.snapshots());
         disk.create_dir(&dir).map_err(io("making", &dir))?;
+        let mut fold = Fold::new(&disk, &snapshots);
+        let base = rebuild::newest_snapshot(&disk, &snapshots, &mut fold).map_err(view_error)?;
+        let from = base.as_ref().map_or(0, |base| base.sequence);
+        self.check_reaches_back(from)?;
+        let (replayed, abandoned) = self.fold_journal(&mut fold, from)?;
+        let folded = fold.finish().map_err(io("sorting the journal in", &snapshots))?;
         let view = View::open(&dir, self.options.view_cache_bytes).map_err(view_error)?;
         let progress = &mut *self.progress;
-        let loaded = rebuild::load_newest_snapshot(&disk, &self.layout.snapshots(), &view, &mut |done| {
+        let filled = rebuild::fill(&disk, &view, base.as_ref(), folded, &mut |done| {
             progress(OpenProgress::LoadingSnapshot { done });
         });
-        let from = loaded.map_err(view_error)?;
-        self.check_reaches_back(from)?;
-        let Replayed { mut overlay, replayed, abandoned, .. } = self.replay(&view, from)?;
+        filled.map_err(view_error)?;
         let last = from + replayed;
-        view.apply(&overlay.take(Carry::All)).map_err(view_error)?;
-        overlay.drop_lower();
         view.set_applied(last).map_err(view_error)?;
         view.set_store(&self.format.store).map_err(view_error)?;
         view.flush(&disk).map_err(view_error)?;
@@ -518,7 +523,7 @@ impl Opening<'_> {
         rebuild::trust(&self.layout, &disk).map_err(io("cleaning", &self.layout.dir))?;
         Ok(Viewed {
             view,
-            overlay,
+            overlay: Overlay::default(),
             fate: ViewFate::Rebuilt { reason },
             last,
             applied: last,
@@ -526,6 +531,22 @@ impl Opening<'_> {
             replayed,
             abandoned,
         })
+    }
+
+    /// Takes everything after `from` in. Returns how many entries there were, and how many frames were fenced off.
+    fn fold_journal(&mut self, fold: &mut Fold, from: u64) -> Result<(u64, u64), OpenError> {
+        let mut replayed = 0;
+        let Self { survey, progress, layout, .. } = self;
+        let mut visit = |sequence: u64, batch: ReadBatch<'_>| {
+            replayed += 1;
+            fold.take(&batch).map_err(|error| match error {
+                FoldError::Io(source) => io("sorting the journal in", &layout.snapshots())(source),
+                unknown @ FoldError::UnknownTree(_) => damaged_entry(survey, sequence, &unknown.to_string()),
+            })
+        };
+        let mut report = |done, total| progress(OpenProgress::ReadingJournal { done, total });
+        let abandoned = survey.replay(from + 1, &mut visit, &mut report)?;
+        Ok((replayed, abandoned))
     }
 
     /// Without a snapshot the journal must begin at its first entry.

@@ -85,6 +85,13 @@ pub(super) struct Left {
     pub complete: u64,
 }
 
+impl Left {
+    /// Whether this is one of them.
+    pub fn holds(&self, tree: Tree, key: &[u8]) -> bool {
+        tree == Tree::Notice && key >= self.from.as_slice()
+    }
+}
+
 /// About how much memory an entry takes.
 fn size(key: &[u8], slot: &Slot) -> usize {
     ENTRY_BYTES + key.len() + slot.value.as_ref().map_or(0, Bytes::len)

@@ -1,24 +1,25 @@
-//! Making the view anew: from the last snapshot that can be read, and the journal after it.
+//! Making the view anew: from the last snapshot that can be read, and what the journal after it comes to ([`Fold`]).
 
 use super::applier::Carried;
 use super::disk::Disk;
-use super::frame::{Batch, Frame, Op};
+use super::fold::{Change, Fold, Folded};
+use super::frame::{Frame, ReadBatch, ReadOp};
 use super::journal;
 use super::keys::Tree;
 use super::layout::{Layout, decode_checkpoint};
 use super::loaders::Loaders;
 use super::overlay::{Below, Layer, Left};
 use super::shared::Shared;
-use super::snapshot::{self, Item, SnapshotError};
+use super::snapshot::{self, SnapshotError};
 use super::snapshot_end;
 use super::view::{View, ViewError, remove_leftovers};
 use bytes::Bytes;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How much is gathered before it goes into the view.
 const LAYER_BYTES: usize = 4 << 20;
-/// After how many entries of a snapshot it is said how far the loading has come.
+/// After how many entries it is said how far the loading has come.
 const PROGRESS_ENTRIES: u64 = 50_000;
 
 /// Notes that the view must not be believed at the next start. Best effort: if the disk refuses, the next start
@@ -39,13 +40,16 @@ pub(super) fn trust(layout: &Layout, disk: &Disk) -> io::Result<()> {
 ///
 /// # Errors
 /// When it names a tree that we do not know.
-pub(super) fn stage(layer: &mut dyn FnMut(Tree, Vec<u8>, Option<Bytes>), op: Op) -> Result<(), String> {
-    let (tree, key, value) = match op {
-        Op::Put { tree, key, value } => (tree, key, Some(value.0)),
-        Op::Del { tree, key } => (tree, key, None),
+pub(super) fn stage(
+    layer: &mut dyn FnMut(Tree, Vec<u8>, Option<Bytes>),
+    op: &ReadOp<'_>,
+) -> Result<(), String> {
+    let (tree, key, value) = match *op {
+        ReadOp::Put { tree, key, value } => (tree, key, Some(Bytes::copy_from_slice(value))),
+        ReadOp::Del { tree, key } => (tree, key, None),
     };
     let known = Tree::from_code(tree).ok_or_else(|| format!("an operation on the unknown tree {tree}"))?;
-    layer(known, key.0.into(), value);
+    layer(known, key.to_vec(), value);
     Ok(())
 }
 
@@ -57,26 +61,19 @@ pub(super) struct Carrier<'v> {
 }
 
 impl<'v> Carrier<'v> {
-    pub fn new(view: &'v View) -> Self {
-        Self { view, layer: Layer::default(), left: None }
-    }
-
     /// Does not carry what was left in the overlay.
     pub fn leaving(view: &'v View, left: Option<Left>) -> Self {
-        Self { left, ..Self::new(view) }
+        Self { view, layer: Layer::default(), left }
     }
 
     /// Takes one batch, which is the entry `sequence`.
-    pub fn take(&mut self, sequence: u64, batch: Batch) -> Result<(), String> {
-        let stays = |tree, key: &[u8]| {
-            tree == Tree::Notice && self.left.as_ref().is_some_and(|left| key >= left.from.as_slice())
-        };
+    pub fn take(&mut self, sequence: u64, batch: &ReadBatch<'_>) -> Result<(), String> {
         let mut put = |tree, key: Vec<u8>, value| {
-            if !stays(tree, &key) {
+            if !self.left.as_ref().is_some_and(|left| left.holds(tree, &key)) {
                 self.layer.set(tree, key, value, Below::Maybe);
             }
         };
-        for op in batch.ops {
+        for op in &batch.ops {
             stage(&mut put, op)?;
         }
         self.layer.last = sequence;
@@ -88,7 +85,7 @@ impl<'v> Carrier<'v> {
 
     pub fn take_frame(&mut self, frame: &Frame<'_>) -> Result<(), String> {
         for (sequence, batch) in (frame.first..).zip(frame.batches()?) {
-            self.take(sequence, batch)?;
+            self.take(sequence, &batch)?;
         }
         Ok(())
     }
@@ -104,67 +101,101 @@ impl<'v> Carrier<'v> {
     }
 }
 
-/// Loads the newest snapshot that can be read into `view`, which must be empty. Returns the entry that it stands
-/// at: zero if there is none.
+/// A snapshot that can be read.
+pub(super) struct Base {
+    /// The entry that it stands at.
+    pub sequence: u64,
+    path: PathBuf,
+}
+
+/// The newest snapshot that can be read; none if there is none. What was applied while it was taken goes into `fold`,
+/// which must be empty.
 ///
 /// # Errors
-/// [`ViewError`] if the view fails, or if a snapshot that was sound in all bytes turns out not to be.
-pub(super) fn load_newest_snapshot(
-    disk: &Disk,
-    dir: &Path,
-    view: &View,
-    progress: &mut dyn FnMut(u64),
-) -> Result<u64, ViewError> {
+/// [`ViewError`] if a snapshot that was sound in all bytes turns out not to be, or the fold fails.
+pub(super) fn newest_snapshot(disk: &Disk, dir: &Path, fold: &mut Fold) -> Result<Option<Base>, ViewError> {
     let snapshots = snapshot_end::list(dir).map_err(|e| ViewError::Failed(e.to_string()))?;
     for (sequence, path) in snapshots.into_iter().rev() {
         match snapshot::check_sum(disk, &path) {
             Ok(_) => {
-                let failed = |e: SnapshotError| ViewError::Failed(format!("{}: {e}", path.display()));
-                load_snapshot(disk, &path, view, progress).map_err(failed)?;
-                return Ok(sequence);
+                let frames = snapshot::read_frames(disk, &path, &mut |frame| {
+                    fold.take_frame(&frame).map_err(SnapshotError::Damaged)
+                });
+                frames.map_err(|e| ViewError::Failed(format!("{}: {e}", path.display())))?;
+                return Ok(Some(Base { sequence, path }));
             }
             Err(error) => tracing::error!(path = %path.display(), %error, "a snapshot is passed over"),
         }
     }
-    Ok(0)
+    Ok(None)
 }
 
-fn load_snapshot(
+/// Fills an empty view with a snapshot and what came after it.
+///
+/// # Errors
+/// [`ViewError`] if the view fails, or the snapshot turns out not to be one.
+pub(super) fn fill(
     disk: &Disk,
-    path: &Path,
     view: &View,
+    base: Option<&Base>,
+    folded: Folded,
     progress: &mut dyn FnMut(u64),
-) -> Result<(), SnapshotError> {
-    let failed = |e: ViewError| SnapshotError::Damaged(e.to_string());
+) -> Result<(), ViewError> {
     std::thread::scope(|scope| {
-        let mut loaders = Some(Loaders::start(scope, view));
-        let mut carrier = Carrier::new(view);
-        let (mut done, mut told) = (0, 0);
-        snapshot::read(disk, path, &mut |item| match item {
-            Item::Entries(entries) => {
-                done += entries.len() as u64;
-                if told == 0 || done - told >= PROGRESS_ENTRIES {
-                    told = done;
-                    progress(done);
-                }
-                let loaders = loaders.as_mut();
-                let loaders = loaders.ok_or_else(|| SnapshotError::Damaged("entries after frames".into()))?;
-                loaders.take(entries).map_err(failed)
-            }
-            Item::Frame { first, count, payload } => {
-                loaders.take().map_or(Ok(()), Loaders::finish).map_err(failed)?;
-                let frame = Frame { first, count, payload: &payload, len: 0 };
-                carrier.take_frame(&frame).map_err(SnapshotError::Damaged)
-            }
-            Item::End(totals, _) => {
-                loaders.take().map_or(Ok(()), Loaders::finish).map_err(failed)?;
-                carrier.carry().map_err(failed)?;
-                view.set_applied(totals.sequence).map_err(failed)
-            }
-            Item::Format(_) | Item::File { .. } | Item::Chunk(_) => Ok(()),
-        })?;
-        Ok(())
+        let mut merge = Merge { loaders: Loaders::start(scope, view), folded, done: 0, progress };
+        if let Some(base) = base {
+            let read = snapshot::read_entries(disk, &base.path, &mut |tree, key, value| {
+                merge.take(tree, key, value).map_err(|e| SnapshotError::Damaged(e.to_string()))
+            });
+            read.map_err(|e| ViewError::Failed(format!("{}: {e}", base.path.display())))?;
+        }
+        merge.finish()
     })
+}
+
+/// A snapshot and what came after it, both in order, on their way into the view.
+struct Merge<'s, 'p> {
+    loaders: Loaders<'s>,
+    folded: Folded,
+    done: u64,
+    progress: &'p mut dyn FnMut(u64),
+}
+
+impl Merge<'_, '_> {
+    /// Takes the next entry of the snapshot: a change of its key replaces it.
+    fn take(&mut self, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), ViewError> {
+        while self.folded.is_below(tree, key) {
+            self.take_change()?;
+        }
+        if self.folded.is_at(tree, key) {
+            return self.take_change().map(drop);
+        }
+        self.load(tree, key, value)
+    }
+
+    /// Takes what comes behind the snapshot's last entry.
+    fn finish(mut self) -> Result<(), ViewError> {
+        while self.take_change()? {}
+        self.loaders.finish()
+    }
+
+    /// Takes the next change; false if there is none.
+    fn take_change(&mut self) -> Result<bool, ViewError> {
+        let change = self.folded.next().map_err(ViewError::of_disk)?;
+        match &change {
+            Some(Change { tree, key, value: Some(value) }) => self.load(*tree, key, value)?,
+            Some(Change { value: None, .. }) | None => {}
+        }
+        Ok(change.is_some())
+    }
+
+    fn load(&mut self, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), ViewError> {
+        self.done += 1;
+        if self.done % PROGRESS_ENTRIES == 1 {
+            (self.progress)(self.done);
+        }
+        self.loaders.take(tree, key, value)
+    }
 }
 
 /// While running: opens the view again and brings it to where it was. If it is not believed it is set aside and
@@ -178,18 +209,26 @@ pub(super) fn reopen(shared: &Shared, believed: bool, carried: &Carried) -> Resu
     disk.create_dir(&layout.view()).map_err(failed)?;
     remove_leftovers(disk, &layout.view()).map_err(failed)?;
     let view = View::open(&layout.view(), shared.options.view_cache_bytes)?;
-    let from = if believed {
+    let (place, left) = (&shared.place, carried.left.clone());
+    if believed {
         let checkpoint = disk.read_small(&layout.checkpoint()).map_err(failed)?;
         let checkpoint = checkpoint.and_then(|bytes| decode_checkpoint(&bytes));
-        checkpoint.ok_or_else(|| ViewError::Failed("CHECKPOINT cannot be read".into()))?
+        let from = checkpoint.ok_or_else(|| ViewError::Failed("CHECKPOINT cannot be read".into()))?;
+        let mut carrier = Carrier::leaving(&view, left);
+        let replayed =
+            journal::read_range(place, from + 1, carried.last, &mut |frame| carrier.take_frame(&frame));
+        replayed.map_err(ViewError::Failed)?;
+        carrier.carry()?;
     } else {
-        load_newest_snapshot(disk, &layout.snapshots(), &view, &mut |_| {})?
-    };
-    let mut carrier = Carrier::leaving(&view, carried.left.clone());
-    let replayed =
-        journal::read_range(&shared.place, from + 1, carried.last, &mut |frame| carrier.take_frame(&frame));
-    replayed.map_err(ViewError::Failed)?;
-    carrier.carry()?;
+        let mut fold = Fold::new(disk, &layout.snapshots()).leaving(left);
+        let base = newest_snapshot(disk, &layout.snapshots(), &mut fold)?;
+        let from = base.as_ref().map_or(0, |base| base.sequence);
+        let replayed =
+            journal::read_range(place, from + 1, carried.last, &mut |frame| fold.take_frame(&frame));
+        replayed.map_err(ViewError::Failed)?;
+        let folded = fold.finish().map_err(ViewError::of_disk)?;
+        fill(disk, &view, base.as_ref(), folded, &mut |_| {})?;
+    }
     view.set_applied(carried.complete())?;
     view.set_store(&shared.format.store)?;
     Ok(view)

@@ -279,6 +279,11 @@ pub(super) fn strict_encode<T: Serialize>(value: &T) -> Option<Vec<u8>> {
 
 /// The inverse of [`strict_encode`].
 pub(super) fn strict_decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
+    strict_view(payload)
+}
+
+/// The same where what is read may point into `payload`.
+pub(super) fn strict_view<'p, T: Deserialize<'p>>(payload: &'p [u8]) -> Result<T, DecodeError> {
     strict().deserialize(payload).map_err(|e| DecodeError::Payload(e.to_string()))
 }
 

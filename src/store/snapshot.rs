@@ -22,9 +22,10 @@
 
 use super::backup_manifest::Manifest;
 use super::disk::{Disk, DiskFile};
+use super::frame::Frame;
 use super::keys::{TREES, Tree};
 use super::overlay::Counters;
-use super::records::{Blob, strict_decode, strict_encode};
+use super::records::{Blob, strict_decode, strict_encode, strict_view};
 use super::view::Pair;
 use crate::domain::FileDigest;
 use bytes::Bytes;
@@ -330,6 +331,58 @@ pub(super) fn read(
     }
 }
 
+/// Gives the frames in it to `visit`, in order, and looks at nothing else.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_frames(
+    disk: &Disk,
+    path: &Path,
+    visit: &mut dyn FnMut(Frame<'_>) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    each_payload(disk, path, b'J', &mut |payload| match parse(b'J', payload)? {
+        Item::Frame { first, count, payload } => visit(Frame { first, count, payload: &payload, len: 0 }),
+        _ => Ok(()),
+    })
+}
+
+/// Gives the entries in it to `visit`, in order, and looks at nothing else.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_entries(
+    disk: &Disk,
+    path: &Path,
+    visit: &mut dyn FnMut(Tree, &[u8], &[u8]) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    each_payload(disk, path, b'E', &mut |payload| {
+        let bad = |what: &str| SnapshotError::Damaged(format!("entries: {what}"));
+        let stored: Vec<(u8, &[u8], &[u8])> = strict_view(&payload).map_err(|e| bad(&e.to_string()))?;
+        stored.into_iter().try_for_each(|(tree, key, value)| {
+            visit(Tree::from_code(tree).ok_or_else(|| bad("an unknown tree"))?, key, value)
+        })
+    })
+}
+
+/// Gives the payloads of all records of this type to `visit`.
+fn each_payload(
+    disk: &Disk,
+    path: &Path,
+    wanted: u8,
+    visit: &mut dyn FnMut(Vec<u8>) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    let file = disk.open_read(path)?;
+    let body = body_end(&file)?;
+    let mut stream = Decoder::new(Part { file: &file, at: HEADER_BYTES, end: body })?;
+    loop {
+        match read_payload(&mut stream)? {
+            (kind, payload) if kind == wanted => visit(payload)?,
+            (b'Z', _) => return Ok(()),
+            (_, _) => {}
+        }
+    }
+}
+
 /// How many bytes a snapshot or backup has when it is unpacked: entries and frames, and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Bulk {
@@ -375,6 +428,12 @@ impl Read for Part<'_> {
 }
 
 fn read_record(stream: &mut impl Read) -> Result<Item, SnapshotError> {
+    let (kind, payload) = read_payload(stream)?;
+    parse(kind, payload)
+}
+
+/// The type of the next record, and its payload.
+fn read_payload(stream: &mut impl Read) -> Result<(u8, Vec<u8>), SnapshotError> {
     let mut head = [0; 9];
     stream.read_exact(&mut head)?;
     let len = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
@@ -386,7 +445,7 @@ fn read_record(stream: &mut impl Read) -> Result<Item, SnapshotError> {
     if crc32fast::hash(&payload).to_le_bytes() != head[5..9] {
         return Err(SnapshotError::Damaged("the checksum of a record does not fit".into()));
     }
-    parse(head[0], payload)
+    Ok((head[0], payload))
 }
 
 fn parse(kind: u8, payload: Vec<u8>) -> Result<Item, SnapshotError> {

@@ -74,6 +74,13 @@ pub(super) enum ViewError {
     Failed(String),
 }
 
+impl ViewError {
+    /// Of what the view is made from.
+    pub fn of_disk(error: io::Error) -> Self {
+        classify(sled::Error::Io(error))
+    }
+}
+
 /// The open view.
 pub(super) struct View {
     /// There until it is dropped.
@@ -432,7 +439,7 @@ impl View {
     pub fn flush(&self, disk: &Disk) -> Result<(), ViewError> {
         guarded(|| self.db().flush().map(drop))?;
         self.measure();
-        sync_files(disk, &self.dir).map_err(|e| classify(sled::Error::Io(e)))
+        sync_files(disk, &self.dir).map_err(ViewError::of_disk)
     }
 
     fn measure(&self) {
@@ -630,26 +637,31 @@ impl Packer {
     pub fn push(
         &mut self,
         tree: Tree,
-        key: Vec<u8>,
-        value: Bytes,
+        key: &[u8],
+        value: &[u8],
         out: &mut Vec<Packed>,
     ) -> Result<(), ViewError> {
         match &self.last {
             Some((last, _)) if tree.index() > last.index() => self.finish(out),
-            Some((last, before)) if tree == *last && key > *before => {}
+            Some((last, before)) if tree == *last && key > before.as_slice() => {}
             Some(_) => return Err(ViewError::Failed("entries of a snapshot are not in order".into())),
             None => {}
         }
         match form(tree) {
-            Form::Plain => out.push(Packed { tree, key: key.clone(), value }),
+            Form::Plain => {
+                out.push(Packed { tree, key: key.to_vec(), value: Bytes::copy_from_slice(value) });
+            }
             Form::Buckets(room) => {
-                if !self.bucket.has_room(LOADED * room, &key, &value) {
+                if !self.bucket.has_room(LOADED * room, key, value) {
                     self.end_bucket(tree, out);
                 }
-                self.bucket.push(&key, &value);
+                self.bucket.push(key, value);
             }
         }
-        self.last = Some((tree, key));
+        let (last, before) = self.last.get_or_insert_with(|| (tree, Vec::new()));
+        *last = tree;
+        before.clear();
+        before.extend_from_slice(key);
         Ok(())
     }
 

@@ -157,7 +157,7 @@ proptest! {
         batches.iter().for_each(|batch| take_in(&mut model, &layer_of(tree, batch), tree));
         let (mut packer, mut packed) = (Packer::default(), Vec::new());
         for (key, value) in &model {
-            packer.push(tree, key.clone(), value.clone(), &mut packed).expect("in order");
+            packer.push(tree, key, value, &mut packed).expect("in order");
         }
         packer.finish(&mut packed);
         // the order in which threads put them does not matter
@@ -266,7 +266,7 @@ fn a_view_of_another_version_is_foreign_to_us_and_ours_to_older_programs() {
 #[test]
 fn entries_that_are_not_in_order_are_refused() {
     let (mut packer, mut out) = (Packer::default(), Vec::new());
-    let mut push = |tree, key: &[u8]| packer.push(tree, key.to_vec(), Bytes::new(), &mut out);
+    let mut push = |tree, key: &[u8]| packer.push(tree, key, b"", &mut out);
     push(Tree::Timer, b"b").expect("the first");
     assert!(push(Tree::Timer, b"b").is_err());
     assert!(push(Tree::Timer, b"a").is_err());

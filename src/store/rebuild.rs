@@ -182,9 +182,8 @@ impl Merge<'_, '_> {
     /// Takes the next change; false if there is none.
     fn take_change(&mut self) -> Result<bool, ViewError> {
         let change = self.folded.next().map_err(ViewError::of_disk)?;
-        match &change {
-            Some(Change { tree, key, value: Some(value) }) => self.load(*tree, key, value)?,
-            Some(Change { value: None, .. }) | None => {}
+        if let Some(Change { tree, key, value: Some(value) }) = &change {
+            self.load(*tree, key, value)?;
         }
         Ok(change.is_some())
     }

@@ -82,6 +82,8 @@ pub(super) enum SnapshotError {
     Io(#[from] io::Error),
 }
 
+/// Takes the tree, the key and the value of an entry.
+pub(super) type VisitEntry<'v> = dyn FnMut(Tree, &[u8], &[u8]) -> Result<(), SnapshotError> + 'v;
 /// Stored form of entries.
 type EntriesV1 = Vec<(u8, Blob, Blob)>;
 
@@ -353,7 +355,7 @@ pub(super) fn read_frames(
 pub(super) fn read_entries(
     disk: &Disk,
     path: &Path,
-    visit: &mut dyn FnMut(Tree, &[u8], &[u8]) -> Result<(), SnapshotError>,
+    visit: &mut VisitEntry<'_>,
 ) -> Result<(), SnapshotError> {
     each_payload(disk, path, b'E', &mut |payload| {
         let bad = |what: &str| SnapshotError::Damaged(format!("entries: {what}"));

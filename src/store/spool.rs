@@ -17,45 +17,33 @@
 //!   passed since it was finished if none ever did.
 //! * **SP-3** The spool never holds more than its bound.
 
+mod fresh;
 mod landing;
+mod writer;
 
-use self::landing::{Arrival, Landing, LetGo};
-use super::disk::{Disk, DiskFile, list_dir};
+use self::fresh::Fresh;
+use self::landing::{Landing, LetGo};
+use self::writer::BUFFER_BYTES;
+use super::disk::{Disk, list_dir};
 use super::error::{SpoolError, StoreError};
-use crate::domain::{FileDigest, SpoolFile};
+use crate::domain::FileDigest;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::future::poll_fn;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWrite;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 pub(super) use self::landing::run as take_in;
+pub use self::writer::SpoolWriter;
 
-/// How much is gathered before it is given to the disk: large enough that an ordinary contract costs one hand-over
-/// and a 100 MB file few, small enough that many files at once do not fill the memory.
-const BUFFER_BYTES: usize = 256 << 10;
-/// What the buffer begins with: grown from nothing, it would be copied ten times over.
-const BUFFER_BYTES_FIRST: usize = 128 << 10;
 /// Where files are while they are being written.
 const TEMP_DIR: &str = "tmp";
 /// Where small files arrive.
 const LANDING_DIR: &str = "landing";
-/// How many bytes of files that were just finished are kept in memory as well: some three hundred ordinary contracts, as
-/// many as come in while the commits that name them wait in a storm.
-const FRESH_BYTES_MAX: usize = 32 << 20;
-/// What each of them counts beside its bytes: bounds their number.
-const FRESH_PLACE_BYTES: usize = 1 << 10;
-/// For how long. What comes in is as a rule sent on at once; what is not waits for long, and is read from the disk.
-const FRESH_FOR: Duration = Duration::from_secs(5);
 /// How long a finished file is kept that no commit has named: longer than any pause between fetching a file and
 /// committing it, a full disk mended by a person included.
 const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -133,49 +121,6 @@ struct Ledger {
     candidates: Vec<FileDigest>,
     /// How many backups are reading: nothing is removed meanwhile.
     holds: u32,
-}
-
-/// Small files that were finished a moment ago: the very bytes that were hashed for their names.
-#[derive(Default)]
-struct Fresh {
-    /// The oldest first.
-    files: VecDeque<(Instant, FileDigest, Bytes)>,
-    bytes: usize,
-}
-
-impl Fresh {
-    fn keep(&mut self, digest: FileDigest, bytes: Bytes) {
-        self.bytes += weight(&bytes);
-        self.files.push_back((Instant::now(), digest, bytes));
-        while self.bytes > FRESH_BYTES_MAX {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        self.bytes -= self.files.pop_front().map_or(0, |(_, _, bytes)| weight(&bytes));
-    }
-
-    fn forget_old(&mut self, now: Instant) {
-        while self.files.front().is_some_and(|(since, ..)| now.duration_since(*since) >= FRESH_FOR) {
-            self.forget_oldest();
-        }
-        if self.files.is_empty() {
-            self.files.shrink_to_fit();
-        }
-    }
-
-    fn take(&mut self, digest: FileDigest) -> Option<Bytes> {
-        let at = self.files.iter().position(|(_, known, _)| *known == digest)?;
-        let (_, _, bytes) = self.files.remove(at)?;
-        self.bytes -= weight(&bytes);
-        Some(bytes)
-    }
-}
-
-/// What keeping these bytes costs: also an empty file takes a place.
-fn weight(bytes: &Bytes) -> usize {
-    bytes.len() + FRESH_PLACE_BYTES
 }
 
 impl Spool {
@@ -270,54 +215,7 @@ impl Spool {
     pub async fn create(&self) -> Result<SpoolWriter, SpoolError> {
         self.counted().await?;
         self.0.check_room(0)?;
-        Ok(SpoolWriter { spool: self.clone(), work: Work::Idle(None, Vec::new()) })
-    }
-
-    pub(super) fn create_blocking(&self) -> Result<SpoolSink, SpoolError> {
-        let file = self.0.disk.create(&self.0.next_temp_path())?;
-        let sink = SpoolSink {
-            inner: Arc::clone(&self.0),
-            file,
-            hash: Sha256::new(),
-            written: 0,
-            fate: Fate::Dropped,
-        };
-        self.0.check_room(0)?;
-        Ok(sink)
-    }
-
-    /// Keeps a small file: in the landing, or where nobody takes it in as a file of its own.
-    async fn keep_small(&self, bytes: Bytes) -> Result<SpoolFile, SpoolError> {
-        if self.0.landing.is_open() {
-            self.0.check_room(bytes.len() as u64)?;
-            let (reply, answer) = oneshot::channel();
-            let gone = || io::Error::other("the store is closed");
-            let size = bytes.len() as u64;
-            if !self.0.landing.give(Arrival { bytes, reply }) {
-                self.0.give_back(size);
-                return Err(gone().into());
-            }
-            return answer.await.map_err(|_| gone())?;
-        }
-        let spool = self.clone();
-        blocking(move || {
-            let file = spool.written(None, &bytes)?.finish()?;
-            spool.0.fresh().keep(file.digest, bytes);
-            Ok(file)
-        })
-        .await?
-    }
-
-    /// The file, begun if it was not yet, with these bytes at its end.
-    fn written(&self, sink: Option<Box<SpoolSink>>, bytes: &[u8]) -> Result<Box<SpoolSink>, SpoolError> {
-        let mut sink = match sink {
-            Some(sink) => sink,
-            None => Box::new(self.create_blocking()?),
-        };
-        if !bytes.is_empty() {
-            sink.write(bytes)?;
-        }
-        Ok(sink)
+        Ok(SpoolWriter::new(self))
     }
 
     /// Where the file with this digest lies when it is a file of its own, whether or not it is there.
@@ -587,165 +485,11 @@ impl Drop for SpoolHold {
     }
 }
 
-/// The blocking half of a file that is being written.
-pub(super) struct SpoolSink {
-    inner: Arc<Inner>,
-    file: DiskFile,
-    hash: Sha256,
-    written: u64,
-    fate: Fate,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// The temporary file is removed.
-    Dropped,
-    /// It got its name.
-    Kept,
-}
-
-impl SpoolSink {
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
-        self.inner.check_room(bytes.len() as u64)?;
-        let at = self.written;
-        self.written += bytes.len() as u64;
-        self.file.write_all_at(bytes, at)?;
-        self.hash.update(bytes);
-        Ok(())
-    }
-
-    /// Makes the file durable under its digest.
-    pub fn finish(mut self) -> Result<SpoolFile, SpoolError> {
-        self.file.sync_all()?;
-        let digest = FileDigest(std::mem::take(&mut self.hash).finalize().into());
-        let path = self.inner.path(digest);
-        let shard = path.parent().unwrap_or(&self.inner.dir).to_owned();
-        self.inner.make_shard(&shard)?;
-        self.name(digest, &path)?;
-        self.inner.disk.sync_dir(&shard)?;
-        Ok(SpoolFile { digest, size_bytes: self.written })
-    }
-
-    fn name(&mut self, digest: FileDigest, path: &Path) -> io::Result<()> {
-        let mut ledger = self.inner.ledger();
-        // One of the same digest and another size is damaged: ours takes its place.
-        let old = path.metadata().map(|m| m.len()).ok();
-        if old != Some(self.written) {
-            self.inner.disk.rename(self.file.path(), path)?;
-            self.fate = Fate::Kept;
-            ledger.held = ledger.held.saturating_sub(old.unwrap_or(0));
-        }
-        ledger.leases.insert(digest, Instant::now() + LEASE);
-        Ok(())
-    }
-}
-
-impl Drop for SpoolSink {
-    fn drop(&mut self) {
-        if self.fate == Fate::Dropped {
-            // What cannot be removed now is removed at the next opening.
-            let _ = self.inner.disk.remove(self.file.path());
-            let mut ledger = self.inner.ledger();
-            ledger.held = ledger.held.saturating_sub(self.written);
-        }
-    }
-}
-
-/// One file on its way into the spool. Dropped unfinished, it leaves nothing behind.
-///
-/// To flush it means to wait for what is with the disk: only [`SpoolWriter::finish`] makes anything of it.
-pub struct SpoolWriter {
-    spool: Spool,
-    work: Work,
-}
-
-/// The file and the emptied buffer, back from the blocking thread.
-type Rest = (Box<SpoolSink>, Vec<u8>);
-
-/// Writing and hashing happen on a blocking thread, a buffer at a time. A hand-over to it costs more than the work on
-/// a small file, which is therefore begun, written and finished by one.
-enum Work {
-    /// The file, if it was begun, and what is gathered.
-    Idle(Option<Box<SpoolSink>>, Vec<u8>),
-    Busy(JoinHandle<Result<Rest, SpoolError>>),
-    Failed,
-}
-
-impl SpoolWriter {
-    /// Makes the file durable under its digest.
-    ///
-    /// It stays at least until a commit names it, or for a day if none does.
-    ///
-    /// # Errors
-    /// [`SpoolError::Full`], [`SpoolError::DiskLow`], [`SpoolError::Io`]; nothing is left behind then.
-    pub async fn finish(mut self) -> Result<SpoolFile, SpoolError> {
-        poll_fn(|cx| self.poll_idle(cx)).await?;
-        let Work::Idle(sink, mut buffer) = std::mem::replace(&mut self.work, Work::Failed) else {
-            return Err(failed_before().into());
-        };
-        if sink.is_none() {
-            buffer.shrink_to_fit();
-            return self.spool.keep_small(buffer.into()).await;
-        }
-        blocking(move || self.spool.written(sink, &buffer)?.finish()).await?
-    }
-
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Work::Busy(handle) = &mut self.work else {
-            let failed = matches!(self.work, Work::Failed);
-            return Poll::Ready(if failed { Err(failed_before()) } else { Ok(()) });
-        };
-        let done = ready!(Pin::new(handle).poll(cx));
-        self.work = Work::Failed;
-        let (sink, buffer) = done.map_err(io::Error::other)??;
-        self.work = Work::Idle(Some(sink), buffer);
-        Poll::Ready(Ok(()))
-    }
-
-    fn hand_over(&mut self) {
-        if let Work::Idle(sink, mut buffer) = std::mem::replace(&mut self.work, Work::Failed) {
-            let spool = self.spool.clone();
-            self.work = Work::Busy(tokio::task::spawn_blocking(move || {
-                let sink = spool.written(sink, &buffer)?;
-                buffer.clear();
-                Ok((sink, buffer))
-            }));
-        }
-    }
-}
-
-fn failed_before() -> io::Error {
-    io::Error::other("an earlier write to this file failed")
-}
-
-impl AsyncWrite for SpoolWriter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            match &mut self.work {
-                Work::Idle(_, buffer) if buffer.len() < BUFFER_BYTES => {
-                    let part = bytes.len().min(BUFFER_BYTES - buffer.len());
-                    if buffer.capacity() == 0 {
-                        buffer.reserve_exact(BUFFER_BYTES_FIRST.max(part));
-                    }
-                    buffer.extend_from_slice(&bytes[..part]);
-                    return Poll::Ready(Ok(part));
-                }
-                Work::Idle(..) => self.hand_over(),
-                Work::Busy(_) | Work::Failed => ready!(self.poll_idle(cx))?,
-            }
-        }
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_idle(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_idle(cx)
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::fresh::{FRESH_BYTES_MAX, FRESH_FOR};
     use super::*;
+    use crate::domain::SpoolFile;
     use tokio::io::AsyncWriteExt;
 
     fn opened(bytes_max: u64) -> (tempfile::TempDir, Spool, Arc<AtomicBool>) {

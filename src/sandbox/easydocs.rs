@@ -107,7 +107,6 @@ async fn create(world: &Arc<World>, request: &Request, options: &EasyDocsOptions
         Some(script) if script.lose_create_answer == Chosen::Yes => Fate::Lost,
         _ => Fate::Sent,
     };
-    set_going(world, &document, script, copies).await;
     let note = Note::effect()
         .fact("document_id", document.id.clone())
         .fact("external_id", document.external_id.clone())
@@ -115,6 +114,7 @@ async fn create(world: &Arc<World>, request: &Request, options: &EasyDocsOptions
         .fact("route_id", document.route_id.clone())
         .fact("size", document.bytes.len())
         .fact("sha256", document.digest.to_hex());
+    set_going(world, &document, script, copies).await;
     let body = json!({
         "id": document.id,
         "status": document.status,

@@ -5,6 +5,7 @@
 //! Invariants: `n` grows by one per entry and never repeats; an entry is written before its answer is sent, so
 //! whoever has the answer finds the entry; at most [`LEDGER_ENTRIES_MAX`] entries are kept, the oldest go first.
 
+use super::world::now_ms;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -38,7 +39,8 @@ pub enum Side {
 pub struct LedgerEntry {
     /// Position, from 1.
     pub n: u64,
-    /// When, UTC milliseconds.
+    /// When, UTC milliseconds: the moment of its effect, or without one that of its answer. What a slow answer shows is
+    /// told later than it was there, and entries are in the order of the answers.
     pub at_ms: i64,
     /// Whose call it was.
     pub side: Side,
@@ -59,6 +61,8 @@ pub struct LedgerEntry {
 pub(crate) struct Note {
     pub(crate) facts: Facts,
     pub(crate) effect: bool,
+    /// When the world was changed; none if that is not known.
+    pub(crate) since_ms: Option<i64>,
 }
 
 impl Note {
@@ -66,9 +70,9 @@ impl Note {
     pub(crate) fn read() -> Self {
         Self::default()
     }
-    /// A call that changed the world.
+    /// A call that has just changed the world.
     pub(crate) fn effect() -> Self {
-        Self { effect: true, ..Self::default() }
+        Self { effect: true, since_ms: Some(now_ms()), ..Self::default() }
     }
     #[must_use]
     pub(crate) fn fact(mut self, name: &'static str, value: impl Into<Value>) -> Self {
@@ -98,11 +102,11 @@ impl Ledger {
         if self.entries.len() == LEDGER_ENTRIES_MAX {
             self.entries.pop_front();
         }
-        let Note { facts, effect } = note;
+        let Note { facts, effect, since_ms } = note;
         let call = call.to_owned();
         self.entries.push_back(LedgerEntry {
             n: self.written,
-            at_ms,
+            at_ms: since_ms.unwrap_or(at_ms),
             side,
             call,
             facts,

@@ -111,6 +111,9 @@ async fn markers_in_file_names_are_obeyed() {
     let id = stage.create("b~early.pdf", &receiver.url).await;
     assert_eq!(receiver.count(), 4, "the callback came before the create's answer");
     assert_eq!(receiver.all()[3].json()["document_id"], id);
+    let create = stage.world.ledger_of("easydocs.create").pop().expect("the second create");
+    let callback = stage.world.ledger_of("callback").pop().expect("its callback");
+    assert!(create.n > callback.n && create.at_ms <= callback.at_ms, "{create:?} {callback:?}");
     let lost = stage
         .easydocs(Method::POST, "api/v1/documents")
         .json(&create_body("c~lost~never.pdf", &receiver.url));

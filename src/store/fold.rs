@@ -61,6 +61,7 @@ impl Change {
 pub(super) struct Fold {
     disk: Disk,
     dir: PathBuf,
+    name: &'static str,
     left: Option<Left>,
     piece: Piece,
     /// The piece that is being sorted.
@@ -69,11 +70,12 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    /// Nothing yet. Sorted pieces go to files in `dir`.
-    pub fn new(disk: &Disk, dir: &Path) -> Self {
+    /// Nothing yet. Sorted pieces go to files in `dir` whose names begin with `name`.
+    pub fn new(disk: &Disk, dir: &Path, name: &'static str) -> Self {
         Self {
             disk: disk.clone(),
             dir: dir.to_owned(),
+            name,
             left: None,
             piece: Piece::default(),
             sorting: None,
@@ -121,7 +123,8 @@ impl Fold {
         self.await_sorted()?;
         let room = Piece { bytes: Vec::with_capacity(self.piece.bytes.capacity()), ops: Vec::new() };
         let full = std::mem::replace(&mut self.piece, room);
-        let (disk, path) = (self.disk.clone(), self.dir.join(format!("fold.{}.tmp", self.runs.len())));
+        let (disk, name) = (self.disk.clone(), format!("{}.{}.tmp", self.name, self.runs.len()));
+        let path = self.dir.join(name);
         let sort = move || Run::write(&disk, &path, &full.sorted());
         self.sorting = Some(std::thread::Builder::new().name("store-fold".into()).spawn(sort)?);
         Ok(())
@@ -134,19 +137,12 @@ impl Fold {
         Ok(())
     }
 
-    /// What it all comes to.
-    ///
-    /// # Errors
-    /// That of the disk.
-    pub fn finish(mut self) -> io::Result<Folded> {
+    /// The sorted pieces, the oldest first.
+    fn into_sources(mut self) -> io::Result<Vec<Source>> {
         self.await_sorted()?;
-        let files = self.runs.into_iter().map(Source::File);
-        let sources = files.chain([Source::Memory(self.piece.sorted().into_iter())]);
-        let mut folded = Folded { sources: sources.collect(), heads: BinaryHeap::new() };
-        for source in 0..folded.sources.len() {
-            folded.advance(source)?;
-        }
-        Ok(folded)
+        let mut sources: Vec<Source> = self.runs.into_iter().map(Source::File).collect();
+        sources.push(Source::Memory(self.piece.sorted().into_iter()));
+        Ok(sources)
     }
 }
 
@@ -373,6 +369,20 @@ pub(super) struct Folded {
 }
 
 impl Folded {
+    /// What `older` and then `newer` come to.
+    ///
+    /// # Errors
+    /// That of the disk.
+    pub fn of(older: Fold, newer: Fold) -> io::Result<Self> {
+        let mut sources = older.into_sources()?;
+        sources.extend(newer.into_sources()?);
+        let mut folded = Self { sources, heads: BinaryHeap::new() };
+        for source in 0..folded.sources.len() {
+            folded.advance(source)?;
+        }
+        Ok(folded)
+    }
+
     fn advance(&mut self, source: usize) -> io::Result<()> {
         if let Some(change) = self.sources[source].next()? {
             self.heads.push(Reverse(Head { change, source }));
@@ -427,6 +437,11 @@ mod tests {
         ReadBatch { ops: ops.collect() }
     }
 
+    fn alone(fold: Fold) -> io::Result<Folded> {
+        let nothing = Fold::new(&Disk::real(), Path::new("nowhere"), "nothing");
+        Folded::of(nothing, fold)
+    }
+
     fn all(mut folded: Folded) -> Vec<Change> {
         let mut changes = Vec::new();
         while let Some(change) = folded.next().expect("read back") {
@@ -449,15 +464,17 @@ mod tests {
             batches in prop::collection::vec(prop::collection::vec(written(), 0..9), 0..120)
         ) {
             let dir = tempfile::tempdir().expect("a directory for the test");
-            let mut fold = Fold::new(&Disk::real(), dir.path());
+            let [mut older, mut newer] =
+                ["older", "newer"].map(|name| Fold::new(&Disk::real(), dir.path(), name));
             let mut model = BTreeMap::new();
-            for written in &batches {
+            for (n, written) in batches.iter().enumerate() {
+                let fold = if n < batches.len() / 2 { &mut older } else { &mut newer };
                 fold.take(&batch(written)).expect("taken");
                 for (tree, key, value) in written {
                     model.insert((*tree, key.clone()), value.clone());
                 }
             }
-            let folded = fold.finish().expect("sorted");
+            let folded = Folded::of(older, newer).expect("sorted");
             let names = std::fs::read_dir(dir.path()).expect("listed").count();
             prop_assert_eq!(names, 0, "a sorted piece has kept its name");
             let changes = all(folded).into_iter().map(|c| ((c.tree.code(), c.key), c.value));
@@ -473,13 +490,13 @@ mod tests {
     fn what_was_left_in_the_overlay_is_left_out() {
         let dir = tempfile::tempdir().expect("a directory for the test");
         let left = Left { from: vec![5], complete: 0 };
-        let mut fold = Fold::new(&Disk::real(), dir.path()).leaving(Some(left));
+        let mut fold = Fold::new(&Disk::real(), dir.path(), "fold").leaving(Some(left));
         let (notice, saga) = (Tree::Notice.code(), Tree::Saga.code());
         let written: Vec<Written> = [(notice, 4), (notice, 5), (notice, 6), (saga, 6)]
             .map(|(tree, key)| (tree, vec![key], None))
             .into();
         fold.take(&batch(&written)).expect("taken");
-        let kept = all(fold.finish().expect("sorted")).into_iter().map(|c| (c.tree, c.key));
+        let kept = all(alone(fold).expect("sorted")).into_iter().map(|c| (c.tree, c.key));
         assert_eq!(kept.collect::<Vec<_>>(), [(Tree::Saga, vec![6]), (Tree::Notice, vec![4])]);
     }
 
@@ -489,9 +506,9 @@ mod tests {
         let faults = Arc::new(FaultyDisk::default());
         let dir = tempfile::tempdir().expect("a directory for the test");
         faults.plan(Fault::once(FaultAt::Write, "fold.", ENOSPC));
-        let mut fold = Fold::new(&Disk::hooked(faults), dir.path());
+        let mut fold = Fold::new(&Disk::hooked(faults), dir.path(), "fold");
         let taken = many().chunks(10).try_for_each(|written| fold.take(&batch(written)));
-        let told = taken.and_then(|()| fold.finish().map(drop).map_err(FoldError::Io));
+        let told = taken.and_then(|()| alone(fold).map(drop).map_err(FoldError::Io));
         let kind = match told {
             Err(FoldError::Io(error)) => error.kind(),
             other => panic!("{other:?}"),
@@ -522,7 +539,7 @@ mod tests {
     #[test]
     fn a_tree_that_nobody_knows_is_refused() {
         let dir = tempfile::tempdir().expect("a directory for the test");
-        let mut fold = Fold::new(&Disk::real(), dir.path());
+        let mut fold = Fold::new(&Disk::real(), dir.path(), "fold");
         let refused = fold.take(&batch(&[(250, vec![1], None)]));
         assert!(matches!(refused, Err(FoldError::UnknownTree(250))), "{refused:?}");
     }

@@ -269,8 +269,10 @@ fn damaged_entry(survey: &Survey, sequence: u64, detail: &str) -> OpenError {
     OpenError::DamagedJournal { segment: survey.segment_of(sequence), offset: 0, detail }
 }
 
-fn view_error(error: ViewError) -> OpenError {
-    OpenError::View { detail: error.to_string() }
+impl From<ViewError> for OpenError {
+    fn from(error: ViewError) -> Self {
+        Self::View { detail: error.to_string() }
+    }
 }
 
 fn check_options(options: &StoreOptions) -> Result<(), OpenError> {
@@ -441,7 +443,7 @@ impl Opening<'_> {
             (Err(error), _) | (_, Err(error)) => return Ok(Err(because(&error))),
         };
         if self.age == Age::New {
-            view.set_store(&self.format.store).map_err(view_error)?;
+            view.set_store(&self.format.store)?;
             return Ok(Ok(view));
         }
         if owner == Owner::OtherVersion {
@@ -487,7 +489,7 @@ impl Opening<'_> {
             replayed += 1;
             if overlay.upper().bytes() >= OVERLAY_BYTES_CALL {
                 let layer = overlay.take(Carry::All);
-                view.apply(&layer).map_err(view_error)?;
+                view.apply(&layer)?;
                 overlay.drop_lower();
                 carried = layer.last;
             }
@@ -502,22 +504,21 @@ impl Opening<'_> {
         let disk = self.host.disk.clone();
         let (dir, snapshots) = (self.layout.view(), self.layout.snapshots());
         disk.create_dir(&dir).map_err(io("making", &dir))?;
-        let mut fold = Fold::new(&disk, &snapshots);
-        let base = rebuild::newest_snapshot(&disk, &snapshots, &mut fold).map_err(view_error)?;
-        let from = base.as_ref().map_or(0, |base| base.sequence);
-        self.check_reaches_back(from)?;
-        let (replayed, abandoned) = self.fold_journal(&mut fold, from)?;
-        let folded = fold.finish().map_err(io("sorting the journal in", &snapshots))?;
-        let view = View::open(&dir, self.options.view_cache_bytes).map_err(view_error)?;
+        let (mut replayed, mut abandoned) = (0, 0);
+        let mut journal = |from: u64, fold: &mut Fold| {
+            self.check_reaches_back(from)?;
+            (replayed, abandoned) = self.fold_journal(fold, from)?;
+            Ok::<(), OpenError>(())
+        };
+        let origin = rebuild::gather(&disk, &snapshots, None, &mut journal)?;
+        let from = origin.sequence;
+        let view = View::open(&dir, self.options.view_cache_bytes)?;
         let progress = &mut *self.progress;
-        let filled = rebuild::fill(&disk, &view, base.as_ref(), folded, &mut |done| {
-            progress(OpenProgress::LoadingSnapshot { done });
-        });
-        filled.map_err(view_error)?;
+        rebuild::fill(&disk, &view, origin, &mut |done| progress(OpenProgress::LoadingSnapshot { done }))?;
         let last = from + replayed;
-        view.set_applied(last).map_err(view_error)?;
-        view.set_store(&self.format.store).map_err(view_error)?;
-        view.flush(&disk).map_err(view_error)?;
+        view.set_applied(last)?;
+        view.set_store(&self.format.store)?;
+        view.flush(&disk)?;
         let checkpoint = self.layout.checkpoint();
         disk.replace(&checkpoint, &encode_checkpoint(last)).map_err(io("writing", &checkpoint))?;
         rebuild::trust(&self.layout, &disk).map_err(io("cleaning", &self.layout.dir))?;

@@ -101,53 +101,88 @@ impl<'v> Carrier<'v> {
     }
 }
 
-/// A snapshot that can be read.
-pub(super) struct Base {
-    /// The entry that it stands at.
+/// What a view is made from.
+pub(super) struct Origin {
+    /// The entry at which the snapshot stands; zero if there is none.
     pub sequence: u64,
-    path: PathBuf,
+    snapshot: Option<PathBuf>,
+    folded: Folded,
 }
 
-/// The newest snapshot that can be read; none if there is none. What was applied while it was taken goes into `fold`,
-/// which must be empty.
+/// Finds the newest snapshot that can be read, and folds what came after its entries: what was applied while it was taken
+/// lies in itself, the rest in the journal. Both are read at the same time, since most snapshots are as good as their names.
+///
+/// `journal` folds everything after an entry.
 ///
 /// # Errors
-/// [`ViewError`] if a snapshot that was sound in all bytes turns out not to be, or the fold fails.
-pub(super) fn newest_snapshot(disk: &Disk, dir: &Path, fold: &mut Fold) -> Result<Option<Base>, ViewError> {
+/// What `journal` says, and [`ViewError`] if a snapshot that was sound in all bytes turns out not to be, or folding fails.
+pub(super) fn gather<E: From<ViewError>>(
+    disk: &Disk,
+    dir: &Path,
+    left: Option<&Left>,
+    journal: &mut dyn FnMut(u64, &mut Fold) -> Result<(), E>,
+) -> Result<Origin, E> {
+    let fold = |name| Fold::new(disk, dir, name).leaving(left.cloned());
     let snapshots = snapshot_end::list(dir).map_err(|e| ViewError::Failed(e.to_string()))?;
-    for (sequence, path) in snapshots.into_iter().rev() {
-        match snapshot::check_sum(disk, &path) {
-            Ok(_) => {
-                let frames = snapshot::read_frames(disk, &path, &mut |frame| {
-                    fold.take_frame(&frame).map_err(SnapshotError::Damaged)
-                });
-                frames.map_err(|e| ViewError::Failed(format!("{}: {e}", path.display())))?;
-                return Ok(Some(Base { sequence, path }));
-            }
-            Err(error) => tracing::error!(path = %path.display(), %error, "a snapshot is passed over"),
+    let candidates = snapshots.into_iter().rev().map(|(sequence, path)| (sequence, Some(path)));
+    // In the end that of an empty store.
+    for (sequence, snapshot) in candidates.chain([(0, None)]) {
+        let (mut within, mut after) = (fold("fold.snapshot"), fold("fold.journal"));
+        let (frames, folded) = std::thread::scope(|scope| {
+            let read =
+                || snapshot.as_deref().map_or(Ok(Readable::Yes), |path| fold_frames(disk, path, &mut within));
+            let frames = scope.spawn(read);
+            let folded = journal(sequence, &mut after);
+            (frames.join(), folded)
+        });
+        let frames = frames.map_err(|_| ViewError::Failed("reading a snapshot panicked".into()))?;
+        if frames? == Readable::No {
+            continue;
         }
+        folded?;
+        let folded = Folded::of(within, after).map_err(ViewError::of_disk)?;
+        return Ok(Origin { sequence, snapshot, folded });
     }
-    Ok(None)
+    Err(ViewError::Failed("there is nothing to make it from".into()).into())
 }
 
-/// Fills an empty view with a snapshot and what came after it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readable {
+    Yes,
+    No,
+}
+
+/// Folds the frames in a snapshot whose bytes are as they were written.
+fn fold_frames(disk: &Disk, path: &Path, fold: &mut Fold) -> Result<Readable, ViewError> {
+    if let Err(error) = snapshot::check_sum(disk, path) {
+        tracing::error!(path = %path.display(), %error, "a snapshot is passed over");
+        return Ok(Readable::No);
+    }
+    let frames = snapshot::read_frames(disk, path, &mut |frame| {
+        fold.take_frame(&frame).map_err(SnapshotError::Damaged)
+    });
+    frames.map_err(|e| ViewError::Failed(format!("{}: {e}", path.display())))?;
+    Ok(Readable::Yes)
+}
+
+/// Fills an empty view.
 ///
 /// # Errors
 /// [`ViewError`] if the view fails, or the snapshot turns out not to be one.
 pub(super) fn fill(
     disk: &Disk,
     view: &View,
-    base: Option<&Base>,
-    folded: Folded,
+    origin: Origin,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), ViewError> {
+    let Origin { snapshot, folded, .. } = origin;
     std::thread::scope(|scope| {
         let mut merge = Merge { loaders: Loaders::start(scope, view), folded, done: 0, progress };
-        if let Some(base) = base {
-            let read = snapshot::read_entries(disk, &base.path, &mut |tree, key, value| {
+        if let Some(path) = snapshot {
+            let read = snapshot::read_entries(disk, &path, &mut |tree, key, value| {
                 merge.take(tree, key, value).map_err(|e| SnapshotError::Damaged(e.to_string()))
             });
-            read.map_err(|e| ViewError::Failed(format!("{}: {e}", base.path.display())))?;
+            read.map_err(|e| ViewError::Failed(format!("{}: {e}", path.display())))?;
         }
         merge.finish()
     })
@@ -219,14 +254,13 @@ pub(super) fn reopen(shared: &Shared, believed: bool, carried: &Carried) -> Resu
         replayed.map_err(ViewError::Failed)?;
         carrier.carry()?;
     } else {
-        let mut fold = Fold::new(disk, &layout.snapshots()).leaving(left);
-        let base = newest_snapshot(disk, &layout.snapshots(), &mut fold)?;
-        let from = base.as_ref().map_or(0, |base| base.sequence);
-        let replayed =
-            journal::read_range(place, from + 1, carried.last, &mut |frame| fold.take_frame(&frame));
-        replayed.map_err(ViewError::Failed)?;
-        let folded = fold.finish().map_err(ViewError::of_disk)?;
-        fill(disk, &view, base.as_ref(), folded, &mut |_| {})?;
+        let mut journal = |from: u64, fold: &mut Fold| {
+            let folded =
+                journal::read_range(place, from + 1, carried.last, &mut |frame| fold.take_frame(&frame));
+            folded.map_err(ViewError::Failed)
+        };
+        let origin = gather(disk, &layout.snapshots(), left.as_ref(), &mut journal)?;
+        fill(disk, &view, origin, &mut |_| {})?;
     }
     view.set_applied(carried.complete())?;
     view.set_store(&shared.format.store)?;

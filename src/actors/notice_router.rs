@@ -15,7 +15,7 @@ use super::retry_scheduler::{Create, Deliver, RetryScheduler};
 use super::trigger::Trigger;
 use crate::domain::{CrmItem, NoticeId, PortalId, Text};
 use crate::limits;
-use crate::providers::bitrix24::{BitrixTrigger, IncomingEvent};
+use crate::providers::bitrix24::{BitrixTrigger, IncomingEvent, Topic};
 use crate::saga::document::Source;
 use crate::saga::document::rule::{self, GeneratedFacts, Trigger as RuleTrigger};
 use crate::store::{Fate, Notice, NoticeKind, StoreError};
@@ -78,6 +78,10 @@ impl NoticeRouter {
         // Thousands may wait for a portal that is down, and each look at the inbox meets them all.
         if self.items.holds(portal, notice.id) {
             return None;
+        }
+        let topic = IncomingEvent::topic_of_verified(&notice.content_type, &notice.body);
+        if topic.is_some_and(|topic| !self.may_want(portal, topic)) {
+            return Some("no_rule");
         }
         let event = IncomingEvent::decode_verified(&notice.content_type, &notice.body).ok()?;
         let trigger = event.trigger()?;
@@ -333,6 +337,18 @@ impl NoticeRouter {
             // A bell, not a document: it is rung where the event is routed.
             BitrixTrigger::OfflineQueueFilled => true,
             BitrixTrigger::Other { .. } => false,
+        }
+    }
+
+    /// Whether any rule may be about an event of which no more is known than this.
+    fn may_want(&self, portal: &PortalId, topic: Topic) -> bool {
+        match topic {
+            Topic::DriveFile => self.wants_file_events(portal),
+            Topic::CrmItem { entity_type_id } => {
+                rule::listens_to_items(&self.parts.rules, portal, entity_type_id)
+            }
+            Topic::InItsData => true,
+            Topic::Nothing => false,
         }
     }
 

@@ -46,6 +46,20 @@ impl Command {
         }
     }
 
+    /// Whether nobody and nothing waits for it: what is settled as done without any work is only not offered again.
+    pub fn may_wait(&self) -> bool {
+        match self {
+            Self::SettleDone { .. } => true,
+            Self::Accept { .. }
+            | Self::Commit { .. }
+            | Self::Settle { .. }
+            | Self::Discard { .. }
+            | Self::PutPortal { .. }
+            | Self::PutInstallation { .. }
+            | Self::Forget { .. } => false,
+        }
+    }
+
     /// Whether it brings new work from outside, which is refused first when the disk fills up.
     pub fn is_intake(&self) -> bool {
         match self {

@@ -1,4 +1,7 @@
 //! The way to the writer: a bounded queue that is emptied at once, so that everything that waits shares one sync.
+//!
+//! What nobody waits for ([`Command::may_wait`]) makes no sync of its own while there is company to be had: it waits for
+//! the next command, though never longer than [`ALONE_MAX`]. Otherwise those who do wait would wait for its sync first.
 
 use super::command::Command;
 use super::error::StoreError;
@@ -6,6 +9,10 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+
+/// How long a command that may wait does so: ten times what a sync takes, and far below anything that a person or a
+/// remote system would notice.
+const ALONE_MAX: Duration = Duration::from_millis(10);
 
 /// A command and when it was given.
 pub(super) struct Queued {
@@ -41,6 +48,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     commands: VecDeque<Queued>,
+    /// Whether somebody waits for one of them.
+    is_urgent: bool,
     closing: Option<Closing>,
     /// Whether the writer sleeps: one at work looks by itself, and needs no waking.
     asleep: bool,
@@ -71,6 +80,7 @@ impl Queue {
         }
         // Given back by the writer when it takes the command.
         place.forget();
+        waiting.is_urgent |= !command.may_wait();
         waiting.commands.push_back(Queued { command, since: Instant::now() });
         let wake = std::mem::take(&mut waiting.asleep);
         drop(waiting);
@@ -85,27 +95,34 @@ impl Queue {
         let deadline = at_most.map(|d| Instant::now() + d);
         let mut waiting = self.waiting();
         loop {
-            match (waiting.closing, waiting.commands.is_empty()) {
-                (Some(Closing::Abandon), _) | (Some(Closing::Finish), true) => return Taken::Closed,
-                (Some(Closing::Finish) | None, false) => {
-                    let taken = std::mem::take(&mut waiting.commands);
-                    self.places.add_permits(taken.len());
-                    return Taken::Commands(taken);
+            let oldest = waiting.commands.front().map(|queued| queued.since + ALONE_MAX);
+            match (waiting.closing, oldest) {
+                (Some(Closing::Abandon), _) | (Some(Closing::Finish), None) => return Taken::Closed,
+                (Some(Closing::Finish), Some(_)) => return self.taken(waiting),
+                (None, Some(until)) if waiting.is_urgent || until <= Instant::now() => {
+                    return self.taken(waiting);
                 }
-                (None, true) => {}
+                (None, _) => {}
             }
             waiting.asleep = true;
-            waiting = match deadline {
+            waiting = match oldest.or(deadline) {
                 None => self.came.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if oldest.is_none() && left.is_zero() {
                         return Taken::Nothing;
                     }
                     self.came.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
+    }
+
+    fn taken(&self, mut waiting: MutexGuard<'_, Waiting>) -> Taken {
+        waiting.is_urgent = false;
+        let taken = std::mem::take(&mut waiting.commands);
+        self.places.add_permits(taken.len());
+        Taken::Commands(taken)
     }
 
     /// Takes nothing more. The first closing counts, unless the second abandons.
@@ -149,5 +166,67 @@ impl Bell {
             .wait_timeout_while(rung, at_most, |rung| !*rung)
             .unwrap_or_else(PoisonError::into_inner);
         *rung = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    fn settling() -> Command {
+        Command::SettleDone { ids: Vec::new(), reply: oneshot::channel().0 }
+    }
+
+    fn urgent() -> Command {
+        Command::PutPortal { key: Vec::new(), value: Bytes::new(), reply: oneshot::channel().0 }
+    }
+
+    fn taken(queue: &Queue) -> usize {
+        match queue.take(None) {
+            Taken::Commands(commands) => commands.len(),
+            Taken::Nothing | Taken::Closed => 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_wait_goes_with_what_may_not() {
+        let queue = Queue::new(8);
+        for command in [settling(), settling(), urgent()] {
+            queue.push(command).await.expect("there is room");
+        }
+        assert_eq!(taken(&queue), 3);
+        // The next ones have to find company anew.
+        let began = Instant::now();
+        queue.push(settling()).await.expect("there is room");
+        assert_eq!(taken(&queue), 1);
+        assert!(began.elapsed() >= ALONE_MAX, "it went alone at once: {:?}", began.elapsed());
+    }
+
+    #[test]
+    fn company_that_comes_later_ends_the_waiting() {
+        let queue = Queue::new(8);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let push = |command| runtime.block_on(queue.push(command)).expect("there is room");
+        for _ in 0..50 {
+            push(settling());
+            let both = std::thread::scope(|scope| {
+                let taking = scope.spawn(|| taken(&queue));
+                push(urgent());
+                taking.join().expect("it takes")
+            });
+            // On a machine that stands still for ten milliseconds the first goes alone.
+            assert_eq!(both + if both == 1 { taken(&queue) } else { 0 }, 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_no_company() {
+        let queue = Queue::new(8);
+        queue.push(settling()).await.expect("there is room");
+        queue.close(Closing::Finish);
+        assert_eq!(taken(&queue), 1);
+        assert!(matches!(queue.take(None), Taken::Closed));
     }
 }

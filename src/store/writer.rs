@@ -1,7 +1,7 @@
 //! The writer: one thread that decides, writes, syncs, and only then answers.
 //!
 //! Everything that waits is decided one after the other and goes into one frame with one sync; while that sync
-//! runs, the next group gathers by itself. There is no artificial delay.
+//! runs, the next group gathers by itself. Nobody who waits is delayed for that (`queue`).
 //!
 //! It deliberately does not touch sled except for reading.
 //!

@@ -92,7 +92,45 @@ pub enum BitrixTrigger {
     },
 }
 
+/// What an event is about, as far as its name alone tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// A file on the Drive.
+    DriveFile,
+    /// Items of this CRM type.
+    CrmItem {
+        /// Its `entityTypeId`.
+        entity_type_id: u32,
+    },
+    /// Something that only its data tell.
+    InItsData,
+    /// Nothing that starts anything.
+    Nothing,
+}
+
 impl IncomingEvent {
+    /// What an event is about, by its name and without decoding the rest: of those that a portal sends most are of no
+    /// rule's concern. For a body that was decoded before, when it was verified; none if it must be decoded to tell.
+    pub fn topic_of_verified(content_type: &str, body: &[u8]) -> Option<Topic> {
+        let is_form = content_type.starts_with("application/x-www-form-urlencoded") && !looks_like_json(body);
+        // The one value of that key: a form that repeats a key does not decode.
+        let name = body.split(|b| *b == b'&').find_map(|pair| pair.strip_prefix(b"event="))?;
+        let is_plain = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+        if !is_form || name.is_empty() || name.len() > NAME_BYTES_MAX || !name.iter().all(is_plain) {
+            return None;
+        }
+        let name = std::str::from_utf8(name).ok()?.to_ascii_uppercase();
+        Some(match name.as_str() {
+            "ONDISKFILEADD" => Topic::DriveFile,
+            "ONCRMDOCUMENTGENERATORDOCUMENTADD" | offline::WAKE_EVENT => Topic::InItsData,
+            other => match crm_type(other) {
+                CrmType::Fixed(entity_type_id) => Topic::CrmItem { entity_type_id },
+                CrmType::Named => Topic::InItsData,
+                CrmType::NotCrm => Topic::Nothing,
+            },
+        })
+    }
+
     /// Decodes a body. What it begins with decides between JSON and form; the content type only rules out the rest.
     ///
     /// # Errors
@@ -157,29 +195,13 @@ impl IncomingEvent {
             offline::WAKE_EVENT => return Some(BitrixTrigger::OfflineQueueFilled),
             _ => {}
         }
-        let entity_type_id = match self.crm_type() {
+        let entity_type_id = match crm_type(&self.name) {
             CrmType::Fixed(id) => id,
             CrmType::Named => u32::try_from(self.field("ENTITY_TYPE_ID")?).ok()?,
             CrmType::NotCrm => return Some(BitrixTrigger::Other { name: self.name.clone() }),
         };
         let id = self.object_id()?;
         Some(BitrixTrigger::CrmItemChanged { item: CrmItem { entity_type_id, id } })
-    }
-
-    /// Which CRM type the event's name speaks of (`api-reference/crm/*/events`); deletions start nothing.
-    fn crm_type(&self) -> CrmType {
-        match self.name.as_str() {
-            "ONCRMLEADADD" | "ONCRMLEADUPDATE" => CrmType::Fixed(1),
-            "ONCRMDEALADD" | "ONCRMDEALUPDATE" | "ONCRMDEALMOVETOCATEGORY" => CrmType::Fixed(2),
-            "ONCRMCONTACTADD" | "ONCRMCONTACTUPDATE" => CrmType::Fixed(3),
-            "ONCRMCOMPANYADD" | "ONCRMCOMPANYUPDATE" => CrmType::Fixed(4),
-            "ONCRMQUOTEADD" | "ONCRMQUOTEUPDATE" => CrmType::Fixed(7),
-            "ONCRMDYNAMICITEMADD" | "ONCRMDYNAMICITEMUPDATE" => CrmType::Named,
-            other => ["ONCRMDYNAMICITEMADD_", "ONCRMDYNAMICITEMUPDATE_"]
-                .iter()
-                .find_map(|prefix| other.strip_prefix(prefix)?.parse().ok())
-                .map_or(CrmType::NotCrm, CrmType::Fixed),
-        }
     }
 
     /// The id of the object. Its place differs between the docs, the SDKs and the guide.
@@ -213,11 +235,30 @@ fn tree_without(content_type: Option<&str>, body: &[u8], unwanted: &str) -> Resu
     if !known.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
         return Err(EventError::ContentType);
     }
-    let looks_like_json = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-    if looks_like_json || kind.to_ascii_lowercase().ends_with("/json") {
+    if looks_like_json(body) || kind.to_ascii_lowercase().ends_with("/json") {
         strict_json::parse(body).map_err(EventError::Json)
     } else {
         forms::decode_without(body, unwanted).map_err(EventError::Form)
+    }
+}
+
+fn looks_like_json(body: &[u8]) -> bool {
+    body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{')
+}
+
+/// Which CRM type an event's name speaks of (`api-reference/crm/*/events`); deletions start nothing.
+fn crm_type(name: &str) -> CrmType {
+    match name {
+        "ONCRMLEADADD" | "ONCRMLEADUPDATE" => CrmType::Fixed(1),
+        "ONCRMDEALADD" | "ONCRMDEALUPDATE" | "ONCRMDEALMOVETOCATEGORY" => CrmType::Fixed(2),
+        "ONCRMCONTACTADD" | "ONCRMCONTACTUPDATE" => CrmType::Fixed(3),
+        "ONCRMCOMPANYADD" | "ONCRMCOMPANYUPDATE" => CrmType::Fixed(4),
+        "ONCRMQUOTEADD" | "ONCRMQUOTEUPDATE" => CrmType::Fixed(7),
+        "ONCRMDYNAMICITEMADD" | "ONCRMDYNAMICITEMUPDATE" => CrmType::Named,
+        other => ["ONCRMDYNAMICITEMADD_", "ONCRMDYNAMICITEMUPDATE_"]
+            .iter()
+            .find_map(|prefix| other.strip_prefix(prefix)?.parse().ok())
+            .map_or(CrmType::NotCrm, CrmType::Fixed),
     }
 }
 
@@ -300,6 +341,59 @@ mod tests {
         assert_eq!(event.application_token.expose(), "fa4eappt0ken002xxxxxxxxxxxxxxxxx");
         assert_eq!(event.sent_at_s, Some(1_766_047_124));
         assert_eq!(event.trigger(), crm(2, 7405));
+    }
+
+    #[test]
+    fn a_name_alone_never_says_what_the_whole_event_denies() {
+        let names = [
+            "ONDISKFILEADD",
+            "onCrmDealUpdate",
+            "ONCRMDYNAMICITEMADD",
+            "ONCRMDYNAMICITEMUPDATE_1032",
+            "ONCRMDYNAMICITEMUPDATE_x",
+            "ONCRMDOCUMENTGENERATORDOCUMENTADD",
+            "ONOFFLINEEVENT",
+            "ONIMBOTMESSAGEADD",
+            "ON%43RMDEALUPDATE",
+            "ON:X",
+            "",
+        ];
+        let bodies = names.iter().flat_map(|name| {
+            let data = "data[FIELDS][ID]=7&data[FIELDS][ENTITY_TYPE_ID]=2&data[FIELDS][ENTITY_ID]=5";
+            [
+                format!("event={name}&{data}&ts=1"),
+                format!("{data}&event={name}"),
+                format!("event={name}"),
+                format!("%65vent={name}&{data}"),
+                format!(r#" {{"event":"ONDISKFILEADD","data":{{"x":"&event={name}&"}}}}"#),
+            ]
+        });
+        let (mut told, mut silent) = (0, 0);
+        for body in bodies {
+            let topic = IncomingEvent::topic_of_verified(FORM.unwrap(), body.as_bytes());
+            let trigger = IncomingEvent::decode(FORM, body.as_bytes()).ok().map(|event| event.trigger());
+            let agrees = match (topic, &trigger) {
+                (None, _) => {
+                    silent += 1;
+                    continue;
+                }
+                (Some(_), None) => false,
+                (Some(Topic::InItsData), Some(_)) => true,
+                (Some(Topic::Nothing), Some(found)) => matches!(found, Some(BitrixTrigger::Other { .. })),
+                (Some(Topic::DriveFile), Some(found)) => {
+                    matches!(found, None | Some(BitrixTrigger::DriveFileAdded { .. }))
+                }
+                (Some(Topic::CrmItem { entity_type_id }), Some(found)) => match found {
+                    None => true,
+                    Some(BitrixTrigger::CrmItemChanged { item }) => item.entity_type_id == entity_type_id,
+                    Some(_) => false,
+                },
+            };
+            told += 1;
+            assert!(agrees, "{body}: {topic:?}, {trigger:?}");
+        }
+        assert!(told > 15 && silent > 15, "told of {told}, not of {silent}");
+        assert_eq!(IncomingEvent::topic_of_verified("application/json", b"event=ONDISKFILEADD"), None);
     }
 
     #[test]

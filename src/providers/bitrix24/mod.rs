@@ -37,4 +37,4 @@ pub mod wire;
 
 pub use client::{Call, Caller, Client, Executed, LimitHit, Observed, Operating, WebhookUrlError};
 pub use credentials::{AppAccess, TokenSource};
-pub use events::{BitrixTrigger, IncomingEvent, token_matches};
+pub use events::{BitrixTrigger, IncomingEvent, Topic, token_matches};

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a | bare actix-web, no store | what HTTP alone allows |
 //! | b | our doors in front of a plain log with group commit | what a durable answer can cost at best |
-//! | s | our doors in front of our store, nobody works the notices off | what the store adds |
+//! | s | our doors in front of our store, notices are settled unread | what the store adds |
 //! | c | edobridge itself | what actors, routing and settling of every notice add |
 //!
 //! Each is a process of its own, so that its processor time can be told from the load's. `c` gets events that no rule
@@ -30,7 +30,7 @@ use stage::{Binary, Setting, Stage};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::figures::{Targets, median, millis, percentile, rate};
 use support::group_log::GroupLog;
@@ -69,14 +69,42 @@ fn record_of(notice: &NewNotice) -> Vec<u8> {
     record
 }
 
+/// How often the store alone settles what it has taken.
+const SETTLE_EVERY: Duration = Duration::from_millis(5);
+
 /// Our doors in front of our store.
-struct StoreIntake(Store);
+struct StoreIntake {
+    store: Store,
+    /// What is to be settled: a store takes no more when too much piles up.
+    taken: Arc<Mutex<Vec<NoticeId>>>,
+}
+
+impl StoreIntake {
+    fn over(store: Store) -> Self {
+        let taken = Arc::<Mutex<Vec<NoticeId>>>::default();
+        let (settler, settled) = (store.clone(), Arc::clone(&taken));
+        actix::spawn(async move {
+            loop {
+                tokio::time::sleep(SETTLE_EVERY).await;
+                let ids = std::mem::take(&mut *settled.lock().expect("nobody dies with the lock"));
+                if !ids.is_empty() {
+                    settler.settle_done(ids).await.expect("a healthy store settles");
+                }
+            }
+        });
+        Self { store, taken }
+    }
+}
 
 impl Intake for StoreIntake {
     fn accept(&self, notice: NewNotice) -> LocalBoxFuture<'_, Result<Accepted, AcceptError>> {
-        let accepted = self.0.accept(notice);
-        async move { accepted.await.map_err(|error| AcceptError::Unavailable { reason: error.text() }) }
-            .boxed_local()
+        async move {
+            let accepted = self.store.accept(notice).await;
+            let accepted = accepted.map_err(|error| AcceptError::Unavailable { reason: error.text() })?;
+            self.taken.lock().expect("nobody dies with the lock").push(accepted.id);
+            Ok(accepted)
+        }
+        .boxed_local()
     }
     fn now(&self) -> Timestamp {
         SystemClock.now()
@@ -129,7 +157,7 @@ fn serve(arguments: &[String]) {
                 let mut options = wiring::store_options(&config);
                 options.dir = dir.join("store-alone");
                 let (store, _) = Store::open(options, &mut |_| {}).expect("a new store opens");
-                serve_doors(&config, Arc::new(StoreIntake(store))).await;
+                serve_doors(&config, Arc::new(StoreIntake::over(store))).await;
             }
             other => panic!("there is no server `{other}`"),
         }

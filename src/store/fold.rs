@@ -4,9 +4,9 @@
 //! every operation: a minute for 800 MB, three quarters of it spent on moving pages in and out. Folded, the journal is
 //! read once, sorted piece by piece, and merged with the snapshot; the view is then written in order, each place once.
 //!
-//! Memory is bounded: one piece is gathered while the one before it is sorted. Sorted pieces lie in files whose names
-//! are gone as soon as they are open, so that nothing of them survives the process. What is no more than one piece,
-//! which is nearly every store, needs no file.
+//! Memory is bounded: a fold gathers one piece while it sorts the one before, and a view is made from two folds.
+//! Sorted pieces lie in files whose names are gone as soon as they are open, so that nothing of them survives the
+//! process. What is no more than one piece, which is nearly every store, needs no file.
 //!
 //! It deliberately does not know frames' sequences, nor what keys mean: of two operations on a key the one that was
 //! taken later counts.

@@ -166,6 +166,11 @@ impl<'s> Operator<'s> {
         Some(business)
     }
 
+    /// How many documents there are, whatever became of them; none if nobody answers.
+    pub fn known(&self) -> Option<u64> {
+        self.ask("counts")?["steps"].as_array()?.iter().map(|step| step["count"].as_u64()).sum()
+    }
+
     /// All dead letters; none if the list cannot be read to its end.
     pub fn dead_letters(&self) -> Option<Vec<Stopped>> {
         let mut found = Vec::new();

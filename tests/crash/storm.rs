@@ -127,7 +127,6 @@ pub fn play(plan: Plan, folder: &Path, killed: impl Fn()) -> (PathBuf, Report) {
     let history = folder.join(format!("storm-{}-{:016x}.jsonl", plan.number, plan.seed));
     let storm = Storm::new(&stage, disk.as_ref(), kazakh, plan, &history);
     let survivor = std::thread::scope(|scope| {
-        // Also when a life fails: threads that nobody stops would hang the run instead of failing it.
         let _over = SetAtEnd(&storm.over);
         for n in 0..SENDERS {
             let storm = &storm;
@@ -700,7 +699,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-struct SetAtEnd<'f>(&'f AtomicBool);
+/// Sets a flag also when its scope is left by a panic: a thread that nobody stops would hang the run instead of failing it.
+pub struct SetAtEnd<'f>(pub &'f AtomicBool);
 
 impl Drop for SetAtEnd<'_> {
     fn drop(&mut self) {

@@ -5,6 +5,7 @@ use super::laws::{Broken, Law};
 use super::life::{Happening, Life, Stop, moment_ms};
 use super::plan::{FOLDER, HOUR, MINUTE, Portal};
 use super::sabotage::Sabotage;
+use super::sent_whole::is_sending;
 use super::witness::ORDERED_PANIC;
 use super::world::{FieldFile, News, Order, Reply, SECRET, answer_of, bytes_of, failure, is_for_portal};
 use edobridge::actors::decision::{
@@ -12,13 +13,11 @@ use edobridge::actors::decision::{
 };
 use edobridge::actors::document_saga::HandleError;
 use edobridge::actors::portal_session::shared_budget::{Payer, SharedBudget, Spend};
-use edobridge::domain::{
-    AttemptToken, Failure, FailureClass, FailureKind, NoticeId, SagaId, SpoolFile, Text,
-};
+use edobridge::domain::{Failure, FailureClass, FailureKind, NoticeId, SagaId, SpoolFile, Text};
 use edobridge::saga::document::rule::normalised_name;
 use edobridge::saga::document::transition::source_claim;
 use edobridge::saga::document::{
-    Answer, Claim, Context, DocumentSaga, Effect, Event, Source, WantedFile, transition,
+    Answer, Claim, Context, DocumentSaga, Effect, Event, Source, Step, WantedFile, transition,
 };
 use edobridge::store::{SpoolError, Store, StoreError, Stored};
 use std::cell::Cell;
@@ -77,6 +76,22 @@ impl Fault {
         Self::PanicBefore,
         Self::PanicAfter,
     ];
+
+    /// What was seen of a service that takes everything in one call, and what differs for whoever waits for its answer.
+    const OF_SENDING: [Self; 7] = [
+        Self::Unreachable,
+        Self::LostBefore,
+        Self::LostAfter,
+        Self::Lingers,
+        Self::ServerErrorBefore,
+        Self::ServerErrorAfter,
+        Self::Permanent,
+    ];
+
+    /// Whether nothing is done, and nobody here can know that.
+    fn seems_done(self) -> bool {
+        matches!(self, Self::LostBefore | Self::ServerErrorBefore | Self::VanishedBefore | Self::PanicBefore)
+    }
 
     fn is_done(self) -> bool {
         matches!(
@@ -193,6 +208,9 @@ impl Life {
         self.tally.commits += 1;
         self.tally.older_records += u64::from(self.writes_older());
         self.witness.committed(&saga, event.as_ref())?;
+        self.judge_binding(&saga)?;
+        let asks = saga.dead_letter.as_ref().is_some_and(|letter| letter.from == Step::FindSent);
+        self.tally.unknown_sendings += u64::from(asks && before != Step::Parked);
         self.end_notice(notice);
         self.may_die()?;
         self.act(&saga, effect);
@@ -307,19 +325,29 @@ impl Life {
         Ok(true)
     }
 
-    fn fault(&mut self) -> Option<Fault> {
-        if self.calm || !self.chance.permille(self.plan.fault_permille) {
+    fn fault(&mut self, effect: &Effect) -> Option<Fault> {
+        if self.calm {
             return None;
         }
+        let fault = if is_sending(effect) && self.chance.permille(self.plan.sending_fault_permille) {
+            self.chance.pick(&Fault::OF_SENDING)
+        } else if self.chance.permille(self.plan.fault_permille) {
+            self.chance.pick(&Fault::ALL)
+        } else {
+            return None;
+        };
         self.tally.faults += 1;
-        Some(self.chance.pick(&Fault::ALL))
+        Some(fault)
     }
 
     /// The request reaches the remote, or does not.
     pub async fn execute(&mut self, order: Order) -> Result<(), Stop> {
-        let fault = self.fault();
+        let fault = self.fault(&order.effect);
         if let Some(fault) = fault {
             self.trace.note(self.now_ms, format_args!("fault {fault:?} at {}", order.effect.name()));
+        }
+        if is_sending(&order.effect) && fault.is_some_and(Fault::seems_done) {
+            self.witness.sends(order.saga)?;
         }
         let done = fault.is_none_or(Fault::is_done);
         let reply = if done { Some(self.perform(&order).await?) } else { None };
@@ -400,6 +428,7 @@ impl Life {
         }
         let wall = self.wall();
         let done = self.world_mut(order.portal).perform(order, wall)?;
+        self.tally.refused_repeats += u64::from(is_sending(&order.effect) && done.is_err());
         let end = done.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "done");
         self.trace.note(self.now_ms, format_args!("{} {} {end}", order.saga.short(), order.effect.name()));
         for news in std::mem::take(&mut self.world_mut(order.portal).news) {
@@ -486,7 +515,7 @@ impl Life {
         self.may_die()?;
         let again = returned.clone();
         let mut event = match returned {
-            Returned::Failed(failure) => self.failed(order.token, failure),
+            Returned::Failed(failure) => self.failed(&order, failure),
             Returned::Panicked => Event::Panicked { text: ORDERED_PANIC.to_owned() },
             Returned::Reply(reply) => {
                 let kept = match bytes_of(&reply) {
@@ -498,10 +527,13 @@ impl Life {
                 };
                 match kept {
                     Ok(kept) => Event::Answered { token: order.token, answer: answer_of(reply, kept) },
-                    Err(failure) => self.failed(order.token, failure),
+                    Err(failure) => self.failed(&order, failure),
                 }
             }
         };
+        if self.sabotage == Some(Sabotage::MixesProcesses) {
+            self.mix_processes(&order, &mut event);
+        }
         if self.sabotage == Some(Sabotage::IgnoresFences)
             && let (Event::Answered { token, .. } | Event::Failed { token, .. }, Some(present)) =
                 (&mut event, in_flight(&self.record(order.saga).await?))
@@ -525,15 +557,23 @@ impl Life {
         }
     }
 
-    fn failed(&self, token: AttemptToken, mut failure: Failure) -> Event {
+    fn failed(&self, order: &Order, mut failure: Failure) -> Event {
+        let sending = is_sending(&order.effect);
         match self.sabotage {
+            Some(Sabotage::SendsAgainUnasked) if sending && failure.class == FailureClass::Ambiguous => {
+                failure.class = FailureClass::Transient;
+            }
+            Some(Sabotage::TakesErrorsForRefusals) if sending && failure.kind == FailureKind::ServerError => {
+                failure.class = FailureClass::Permanent;
+                failure.kind = FailureKind::Refused;
+            }
             Some(Sabotage::RepeatsUnknown) if failure.class == FailureClass::Ambiguous => {
                 failure.class = FailureClass::Transient;
             }
             Some(Sabotage::TellsSecrets) => failure.reason.en = format!("token {SECRET}-robot."),
             _ => {}
         }
-        Event::Failed { token, failure }
+        Event::Failed { token: order.token, failure }
     }
 
     /// Puts bytes into the real spool; none if the disk refuses them.

@@ -22,7 +22,11 @@ impl Life {
             self.judge_telling(saga)?;
             self.judge_secrets(saga).await?;
             match saga.step {
-                Step::Delivered => self.tally.delivered += 1,
+                Step::Delivered => {
+                    self.tally.delivered += 1;
+                    let whole = saga.own.as_ref().is_some_and(|own| own.is_sent_whole());
+                    self.tally.delivered_whole += u64::from(whole);
+                }
                 Step::Refused => self.tally.refused += 1,
                 _ => {}
             }
@@ -66,6 +70,20 @@ impl Life {
         Ok(())
     }
 
+    /// Whatever a document is bound to was made for it.
+    pub fn judge_binding(&self, saga: &DocumentSaga) -> Result<(), Broken> {
+        let Some(id) = &saga.provider_document else { return Ok(()) };
+        let world = self.world_of(saga);
+        let made_for = match saga.own {
+            Some(_) => world.drafts.get(id).map(|draft| draft.saga),
+            None => world.papers.get(id).map(|paper| paper.saga),
+        };
+        if made_for == Some(saga.id) {
+            return Ok(());
+        }
+        Err(Broken::new(Law::I1, format!("{} is bound to {id}, which was made for {made_for:?}", saga.id)))
+    }
+
     fn world_of(&self, saga: &DocumentSaga) -> &World {
         self.world(Portal::of(&saga.portal))
     }
@@ -80,7 +98,11 @@ impl Life {
         let in_field = self
             .card(saga)
             .map_or(0, |card| card.files.iter().filter(|(_, file)| Self::is_ours(file, saga.id)).count());
-        let parts = if saga.own.is_some() { 2 } else { 1 };
+        let draft = saga.provider_document.as_ref().and_then(|id| self.world_of(saga).drafts.get(id));
+        let parts = match draft {
+            Some(draft) if draft.bare_file.is_none() => 2,
+            Some(_) | None => 1,
+        };
         let delivered = saga.step == Step::Delivered;
         let copies_fit = match (delivered, saga.delivery.drive) {
             (true, DriveCopy::Wanted) => copies.len() == parts,

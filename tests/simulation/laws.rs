@@ -25,7 +25,7 @@ impl Law {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::I1 => {
-                "one source file makes at most one document at the signing service and one saved signature, and exactly one if it ends signed or refused"
+                "one source file makes at most one document at the signing service and one saved signature, and exactly one if it ends signed or refused; it is bound to that one, and what nothing finds is sent again by a person's word alone"
             }
             Self::I2 => {
                 "the signed file comes back at most once to each of its places, and exactly once if the document ends delivered"

@@ -115,6 +115,16 @@ pub struct Tally {
     pub older_records: u64,
     pub delivered: u64,
     pub refused: u64,
+    /// Those that were delivered and had gone to iDocs in one piece.
+    pub delivered_whole: u64,
+    /// Sendings of unknown outcome about which a person was asked.
+    pub unknown_sendings: u64,
+    /// What people then found in the cabinet, and bound.
+    pub bound: u64,
+    /// What they did not find, and had sent again.
+    pub sent_again: u64,
+    /// What iDocs had already, and answered with an error.
+    pub refused_repeats: u64,
     /// Seeds in which the portal's bucket was nearly full.
     pub full_buckets: u64,
     /// Seeds with documents at two portals.
@@ -143,6 +153,11 @@ impl Tally {
             older_records,
             delivered,
             refused,
+            delivered_whole,
+            unknown_sendings,
+            bound,
+            sent_again,
+            refused_repeats,
             full_buckets,
             two_portals,
             refusals,
@@ -163,6 +178,11 @@ impl Tally {
         self.older_records += older_records;
         self.delivered += delivered;
         self.refused += refused;
+        self.delivered_whole += delivered_whole;
+        self.unknown_sendings += unknown_sendings;
+        self.bound += bound;
+        self.sent_again += sent_again;
+        self.refused_repeats += refused_repeats;
         self.full_buckets += full_buckets;
         self.two_portals += two_portals;
         self.refusals += refusals;
@@ -320,6 +340,13 @@ impl Life {
     pub fn at_wall(&mut self, wall: Timestamp, what: Happening) {
         let at = self.when(wall);
         self.later(at - self.now_ms, what);
+    }
+
+    /// Whether a remote may still hear of this document.
+    pub fn is_on_its_way(&self, saga: SagaId) -> bool {
+        use Happening::{Call, Execute, Linger};
+        let of_it = |what: &Happening| matches!(what, Call(o) | Execute(o) | Linger(o) if o.saga == saga);
+        self.queue.values().any(of_it)
     }
 
     fn has_due(&self) -> bool {

@@ -5,6 +5,7 @@ use super::laws::{Broken, Law};
 use super::life::{Happening, Letter, Life, Stop, moment_ms};
 use super::plan::{DAY, HOUR, MINUTE, Portal, Sort, Wish, deal};
 use super::sabotage::Sabotage;
+use super::sent_whole::is_about_the_cabinet;
 use super::witness::About;
 use super::world::{SECRET, own_word};
 use edobridge::actors::decision::{Beginning, Decider};
@@ -470,7 +471,7 @@ impl Life {
         self.witness.known.values().nth(which).cloned()
     }
 
-    async fn order(&mut self, saga: SagaId, event: Event) -> Result<bool, Stop> {
+    pub async fn order(&mut self, saga: SagaId, event: Event) -> Result<bool, Stop> {
         match self.deliver(saga, event, None).await? {
             Ok(()) => Ok(true),
             Err(HandleError::Rejected(_) | HandleError::Store(StoreError::Unavailable { .. })) => Ok(false),
@@ -516,6 +517,9 @@ impl Life {
     /// Does what the dead letter says: looks into the cabinet where that is needed.
     async fn heal(&mut self, saga: &DocumentSaga) -> Result<(), Stop> {
         self.tally.healings += 1;
+        if let Some(letter) = saga.dead_letter.as_ref().filter(|letter| is_about_the_cabinet(letter)) {
+            return self.look_into_cabinet(saga, letter).await;
+        }
         if self.order(saga.id, Event::Operator(OperatorAction::Retry(Mend::default()))).await? {
             return Ok(());
         }

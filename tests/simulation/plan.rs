@@ -1,7 +1,9 @@
 //! What a seed decides before anything happens: the configuration, the documents, how rough the world is.
 
 use super::chance::Chance;
-use edobridge::domain::{CrmItem, Language, PortalId, Timestamp};
+use edobridge::domain::{
+    Capabilities, CrmItem, FileTransport, Language, PortalId, SigningService, Timestamp,
+};
 use edobridge::providers::bitrix24::budget::LeakyBucket;
 use edobridge::saga::document::own_signature::{Counterparty, CounterpartyKind, OwnSigner};
 use edobridge::saga::document::state::{CommentFile, Occasion};
@@ -55,6 +57,8 @@ pub struct Plan {
     pub chaos_ms: u64,
     /// How often a call goes wrong.
     pub fault_permille: u64,
+    /// How often a sending goes wrong that nothing finds again, besides.
+    pub sending_fault_permille: u64,
     /// How often the process dies, at each of the places where it can.
     pub crash_permille: u64,
     /// How often the disk fails under the living process, at each write.
@@ -63,10 +67,21 @@ pub struct Plan {
     pub breaks_down: bool,
     /// Whether the signing service answers a repeated create of one id with the first document.
     pub idempotent: bool,
+    /// Whether iDocs answers a number that it has seen with an error, instead of making a second document.
+    pub refuses_repeats: bool,
     /// Which release's records are written at first; 0 = the newest.
     pub version: u16,
     /// Whether everything begins at once at a portal with a small bucket, and the process dies in the middle of it.
     pub storm: bool,
+}
+
+/// How iDocs is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interface {
+    /// By drafts.
+    V3,
+    /// By one call that takes file and signature together.
+    V1,
 }
 
 /// How many files lie in the field of this item.
@@ -99,9 +114,16 @@ pub fn deal(id: u64) -> CrmItem {
 }
 
 impl Plan {
+    /// Whether a document of it goes to iDocs in one piece.
+    pub fn sends_whole(&self) -> bool {
+        self.policy.own.service.transport == FileTransport::WithTheDocument
+            && self.wishes.iter().any(|wish| wish.sort == Sort::Own)
+    }
+
     pub fn of(chance: &mut Chance) -> Self {
         let chaos_ms = chance.pick(&[6 * HOUR, 3 * DAY, 21 * DAY]);
         let idempotent = chance.percent(10);
+        let interface = chance.pick(&[Interface::V3, Interface::V1]);
         let storm = chance.percent(25);
         let count = if storm { chance.between(5, 10) } else { chance.between(1, 5) };
         // Often all of them are at one portal: a storm there must fill its bucket.
@@ -113,15 +135,17 @@ impl Plan {
         });
         let wishes = wishes.collect();
         Self {
-            policy: policy(chance, idempotent),
+            policy: policy(chance, idempotent, interface),
             buckets: [bucket(chance, storm), bucket(chance, storm)],
             wishes,
             chaos_ms,
             fault_permille: chance.pick(&[0, 50, 150, 350]),
+            sending_fault_permille: chance.pick(&[0, 400, 700]),
             crash_permille: chance.pick(&[0, 3, 8, 25]),
             ailing_permille: chance.pick(&[0, 5, 20, 60]),
             breaks_down: chance.percent(6),
             idempotent,
+            refuses_repeats: chance.percent(50),
             version: chance.pick(&[0, 1, 1, 2]),
             storm,
         }
@@ -130,7 +154,7 @@ impl Plan {
 
 /// The numbers begin anew at each portal.
 fn wish(chance: &mut Chance, portal: Portal, n: u64, within_ms: u64) -> Wish {
-    let sort = chance.pick(&[Sort::Plain, Sort::Plain, Sort::OfItem, Sort::OfRobot, Sort::Own]);
+    let sort = chance.pick(&[Sort::Plain, Sort::Plain, Sort::OfItem, Sort::OfRobot, Sort::Own, Sort::Own]);
     Wish { sort, portal, at_ms: chance.below(within_ms / 2 + 1), item: 500 + n, file: 9_000 + 10 * n }
 }
 
@@ -152,7 +176,7 @@ fn bucket(chance: &mut Chance, storm: bool) -> LeakyBucket {
     }
 }
 
-fn policy(chance: &mut Chance, idempotent: bool) -> Policy {
+fn policy(chance: &mut Chance, idempotent: bool, interface: Interface) -> Policy {
     let settle_ms = chance.pick(&[15 * SECOND, 45 * SECOND]);
     Policy {
         create_is_idempotent: idempotent,
@@ -176,10 +200,13 @@ fn policy(chance: &mut Chance, idempotent: bool) -> Policy {
         pdf_wait_ms: 30 * MINUTE,
         language: chance.pick(&[Language::Ru, Language::En]),
         own: OwnPolicy {
-            service: edobridge::domain::SigningService::Idocs.capabilities(),
-            process: Schedule::endless([60_000]),
-            process_deadline_ms: 3_600_000,
-            whole_file_end: "zip".into(),
+            service: match interface {
+                Interface::V3 => SigningService::Idocs.capabilities(),
+                Interface::V1 => Capabilities::of_idocs_v1(),
+            },
+            process: Schedule::endless([10 * SECOND, MINUTE, 10 * MINUTE]),
+            process_deadline_ms: HOUR,
+            whole_file_end: "p7s".into(),
             number_template: "{name}-{short}".into(),
             poll: Schedule::endless([HOUR, 6 * HOUR]),
             reminders_ms: vec![DAY, 3 * DAY],

@@ -1,6 +1,7 @@
 //! Runners that break a rule on purpose: the witness must notice each of them, or it is no witness.
 
 use super::laws::Law;
+use super::plan::Plan;
 
 /// What is done wrongly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +36,18 @@ pub enum Sabotage {
     MixesPortals,
     /// The calls to both portals are counted by the budget of the first.
     MixesBudgets,
+    /// A lost answer of a sending that nothing finds is taken for a request that never left.
+    SendsAgainUnasked,
+    /// An error of the service in answer to such a sending is taken for a refusal.
+    TakesErrorsForRefusals,
+    /// People have such a document sent again without looking for it.
+    LooksNowhere,
+    /// The process of one sending is taken for that of another.
+    MixesProcesses,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::ActsBeforeCommit,
         Self::TakesLostForUndone,
         Self::RepeatsUnknown,
@@ -54,7 +63,22 @@ impl Sabotage {
         Self::ForgetsSiblings,
         Self::MixesPortals,
         Self::MixesBudgets,
+        Self::SendsAgainUnasked,
+        Self::TakesErrorsForRefusals,
+        Self::LooksNowhere,
+        Self::MixesProcesses,
     ];
+
+    /// Whether it makes a difference to this plan.
+    pub fn matters_to(self, plan: &Plan) -> bool {
+        match self {
+            Self::SendsAgainUnasked
+            | Self::TakesErrorsForRefusals
+            | Self::LooksNowhere
+            | Self::MixesProcesses => plan.sends_whole(),
+            _ => true,
+        }
+    }
 
     /// The laws that may notice it first.
     pub fn caught_by(self) -> &'static [Law] {
@@ -71,6 +95,10 @@ impl Sabotage {
             Self::IgnoresRefusals => &[Law::I5, Law::I10],
             Self::ForgetsSiblings | Self::MixesPortals => &[Law::I10],
             Self::MixesBudgets => &[Law::I7],
+            Self::SendsAgainUnasked
+            | Self::TakesErrorsForRefusals
+            | Self::LooksNowhere
+            | Self::MixesProcesses => &[Law::I1],
         }
     }
 }

@@ -38,6 +38,10 @@ pub struct Witness {
     /// Notices to people that are known to have arrived.
     arrived: BTreeSet<(SagaId, AttemptToken)>,
     sent: BTreeMap<(u64, String), Vec<(SagaId, AttemptToken)>>,
+    /// Sendings that may have arrived and that nothing finds.
+    sendings: BTreeMap<SagaId, u32>,
+    /// So many of them had been made when a person said last that it be sent again.
+    sent_again: BTreeMap<SagaId, u32>,
     /// Notices that were settled for good.
     ended: BTreeSet<NoticeId>,
     /// What was acknowledged to its sender.
@@ -122,8 +126,26 @@ impl Witness {
             Effect::Notify { user_id, tag, .. } | Effect::Own(OwnEffect::TellSigner { user_id, tag, .. }) => {
                 self.tells(*user_id, tag, key)
             }
+            Effect::Own(OwnEffect::SendSigned(_)) => self.sends(order.saga),
             _ => Ok(()),
         }
+    }
+
+    /// Something is sent that nothing finds again, and it may arrive.
+    pub fn sends(&mut self, saga: SagaId) -> Result<(), Broken> {
+        let before = self.sendings.entry(saga).or_default();
+        if *before > self.sent_again.get(&saga).copied().unwrap_or_default() {
+            let what = format!("{saga} sends again what may have arrived, and nobody has said so");
+            return Err(Broken::new(Law::I1, what));
+        }
+        *before += 1;
+        Ok(())
+    }
+
+    /// A person has said that it be sent again, once.
+    pub fn is_to_send_again(&mut self, saga: SagaId) {
+        let so_far = self.sendings.get(&saga).copied().unwrap_or_default();
+        self.sent_again.insert(saga, so_far);
     }
 
     /// Reminders share a tag by intention: the portal shows the newest one.

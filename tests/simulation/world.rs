@@ -5,6 +5,7 @@
 
 use super::laws::{Broken, Law};
 use super::plan::{self, DAY, FOLDER, Plan, Portal, SIGNING, Sort, Wish, deal};
+use super::sent_whole::Sending;
 use edobridge::domain::{
     AttemptToken, Failure, FailureClass, FailureKind, FileDigest, SagaId, SpoolFile, Text, Timestamp,
 };
@@ -93,10 +94,12 @@ pub struct DraftPaper {
     /// Keys that were given out, with when they die.
     pub tickets: BTreeMap<String, Timestamp>,
     /// Whether the service knows who signs.
-    is_routed: bool,
+    pub is_routed: bool,
     pub saved: Option<String>,
     pub saves: usize,
     pub status: OwnStatus,
+    /// What its file is fetched as, if that is nothing but the file that we sent.
+    pub bare_file: Option<Vec<u8>>,
 }
 
 /// The portal's own bucket: drains in whole seconds, as unfavourably as its docs allow.
@@ -145,6 +148,9 @@ pub struct World {
     pub answered: BTreeMap<String, Vec<RobotStatus>>,
     pub papers: BTreeMap<String, Paper>,
     pub drafts: BTreeMap<String, DraftPaper>,
+    /// What iDocs has taken in one piece, by the key that it answered.
+    pub sendings: BTreeMap<String, Sending>,
+    pub refuses_repeats: bool,
     pub bucket: PortalBucket,
     pub news: Vec<News>,
     wishes: Vec<Wish>,
@@ -162,7 +168,7 @@ fn plain(answer: Answer) -> Result<Reply, Failure> {
     Ok(Reply::Plain(answer))
 }
 
-fn own(answer: OwnAnswer) -> Result<Reply, Failure> {
+pub fn own(answer: OwnAnswer) -> Result<Reply, Failure> {
     plain(Answer::Own(answer))
 }
 
@@ -177,6 +183,8 @@ impl World {
             answered: BTreeMap::new(),
             papers: BTreeMap::new(),
             drafts: BTreeMap::new(),
+            sendings: BTreeMap::new(),
+            refuses_repeats: plan.refuses_repeats,
             bucket: PortalBucket { bucket: plan.buckets[portal as usize], milli: 0, second: 0, highest: 0 },
             news: Vec::new(),
             wishes: wishes.clone(),
@@ -208,7 +216,7 @@ impl World {
         }
     }
 
-    fn id(&mut self) -> u64 {
+    pub fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
@@ -479,10 +487,11 @@ impl World {
             },
             OwnEffect::FetchPrintForm { document_id } => Ok(Reply::PrintForm(signed_bytes(document_id))),
             OwnEffect::FetchArchive { document_id } => {
-                Ok(Reply::Archive(format!("archive of {document_id}").into_bytes()))
+                let bare = self.drafts.get(document_id).and_then(|draft| draft.bare_file.clone());
+                Ok(Reply::Archive(bare.unwrap_or_else(|| format!("archive of {document_id}").into_bytes())))
             }
-            // The simulated service knows drafts: nothing is sent whole.
-            OwnEffect::SendSigned(_) | OwnEffect::ReadProcess { .. } => unknown(),
+            OwnEffect::SendSigned(sent) => self.send_signed(order.saga, sent)?,
+            OwnEffect::ReadProcess { key } => own(OwnAnswer::ProcessRead(self.process(key))),
         })
     }
 
@@ -490,6 +499,11 @@ impl World {
         if self.drafts.values().any(|draft| draft.number == number) {
             return Err(Broken::new(Law::I1, format!("a second draft with number {number}")));
         }
+        let id = self.new_draft(saga, number);
+        Ok(own(made(&id)))
+    }
+
+    pub fn new_draft(&mut self, saga: SagaId, number: &str) -> String {
         let id = format!("00000000-0000-4000-8000-{:012x}", self.id());
         let draft = DraftPaper {
             number: number.to_owned(),
@@ -499,9 +513,10 @@ impl World {
             saved: None,
             saves: 0,
             status: OwnStatus::NotSent,
+            bare_file: None,
         };
         self.drafts.insert(id.clone(), draft);
-        Ok(own(made(&id)))
+        id
     }
 
     /// The ticket is the key: a repeat with it changes nothing, and a second signature is refused.

@@ -81,7 +81,7 @@ impl Life {
                     _ => trigger_letter(portal, NoticeKind::Operator, source, None),
                 }
             }
-            Sort::OfRobot => {
+            Sort::OfRobot | Sort::OwnOfRobot => {
                 let token = format!("{SECRET}-robot-{portal:?}-{}-{}", wish.file, self.chance.below(2));
                 let body = format!("{token} {} {}", wish.file, wish.item);
                 letter(portal, NoticeKind::Robot, "text/plain", body, About::Robot(portal, token))

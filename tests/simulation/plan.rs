@@ -34,6 +34,8 @@ pub enum Sort {
     OfRobot,
     /// A file of the Drive that our director signs first, at iDocs.
     Own,
+    /// As a robot's, and our director signs it first.
+    OwnOfRobot,
 }
 
 /// One document of the script.
@@ -117,7 +119,7 @@ impl Plan {
     /// Whether a document of it goes to iDocs in one piece.
     pub fn sends_whole(&self) -> bool {
         self.policy.own.service.transport == FileTransport::WithTheDocument
-            && self.wishes.iter().any(|wish| wish.sort == Sort::Own)
+            && self.wishes.iter().any(|wish| matches!(wish.sort, Sort::Own | Sort::OwnOfRobot))
     }
 
     pub fn of(chance: &mut Chance) -> Self {
@@ -154,7 +156,15 @@ impl Plan {
 
 /// The numbers begin anew at each portal.
 fn wish(chance: &mut Chance, portal: Portal, n: u64, within_ms: u64) -> Wish {
-    let sort = chance.pick(&[Sort::Plain, Sort::Plain, Sort::OfItem, Sort::OfRobot, Sort::Own, Sort::Own]);
+    let sort = chance.pick(&[
+        Sort::Plain,
+        Sort::Plain,
+        Sort::OfItem,
+        Sort::OfRobot,
+        Sort::Own,
+        Sort::Own,
+        Sort::OwnOfRobot,
+    ]);
     Wish { sort, portal, at_ms: chance.below(within_ms / 2 + 1), item: 500 + n, file: 9_000 + 10 * n }
 }
 
@@ -230,17 +240,20 @@ pub fn delivery(sort: Sort) -> Delivery {
         notify_on: vec![Occasion::Signed, Occasion::Refused, Occasion::Reminder],
         ..Delivery::default()
     };
+    let of_item = |plain| Delivery {
+        field: Some(FIELD.into()),
+        comment_file: CommentFile::Attached,
+        stage_on_signed: Some("C1:WON".into()),
+        stage_on_refused: Some("C1:LOSE".into()),
+        item_stage: Some(SIGNING.into()),
+        ..plain
+    };
+    let signer = || Some(Box::new(director()));
     match sort {
         Sort::Plain => plain,
-        Sort::OfItem | Sort::OfRobot => Delivery {
-            field: Some(FIELD.into()),
-            comment_file: CommentFile::Attached,
-            stage_on_signed: Some("C1:WON".into()),
-            stage_on_refused: Some("C1:LOSE".into()),
-            item_stage: Some(SIGNING.into()),
-            ..plain
-        },
-        Sort::Own => Delivery { signer: Some(Box::new(director())), ..plain },
+        Sort::OfItem | Sort::OfRobot => of_item(plain),
+        Sort::Own => Delivery { signer: signer(), ..plain },
+        Sort::OwnOfRobot => Delivery { signer: signer(), ..of_item(plain) },
     }
 }
 

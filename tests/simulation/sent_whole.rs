@@ -29,9 +29,8 @@ impl World {
         sent: &SignedOrder,
     ) -> Result<Result<Reply, Failure>, Broken> {
         let number = &sent.number;
-        let originals = self.files.values().filter(|file| file.put_by.is_none()).map(|file| &file.bytes);
-        let mut ours = originals.filter(|bytes| Sha256::digest(bytes)[..] == sent.file.bytes.digest.0);
-        let Some(file) = ours.next().cloned() else {
+        let is_sent = |bytes: &Vec<u8>| Sha256::digest(bytes)[..] == sent.file.bytes.digest.0;
+        let Some(file) = self.originals().find(is_sent) else {
             return Err(Broken::new(
                 Law::I1,
                 format!("{number} is sent with a file that is none of the portal's"),

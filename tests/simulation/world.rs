@@ -204,7 +204,7 @@ impl World {
         SIGNING.clone_into(&mut card.stage);
         match wish.sort {
             Sort::Plain | Sort::Own => {
-                let bytes = format!("original {}", wish.file).into_bytes();
+                let bytes = original(wish.file);
                 let name = "contract.pdf".to_owned();
                 self.files.insert(wish.file, DriveFile { name, digest: None, bytes, put_by: None });
             }
@@ -212,7 +212,7 @@ impl World {
                 let count = plan::files_of(wish.item);
                 card.files = (0..count).map(|n| (wish.file + n, FieldFile::Original)).collect();
             }
-            Sort::OfRobot => {}
+            Sort::OfRobot | Sort::OwnOfRobot => {}
         }
     }
 
@@ -223,6 +223,11 @@ impl World {
 
     fn wish_of_file(&self, file: u64) -> Option<Wish> {
         self.wishes.iter().find(|wish| (wish.file..wish.file + 10).contains(&file)).copied()
+    }
+
+    /// What may be sent for a signature at iDocs in one piece.
+    pub fn originals(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.wishes.iter().map(|wish| original(wish.file))
     }
 
     /// The original of a document, if the source is one.
@@ -247,7 +252,7 @@ impl World {
         let sort = wish.map_or(Sort::Plain, |wish| wish.sort);
         let bytes = match self.files.get(&file) {
             Some(known) => known.bytes.clone(),
-            None => format!("original {file}").into_bytes(),
+            None => original(file),
         };
         let folder_id = matches!(source, Source::DriveFile { .. }).then_some(FOLDER);
         let size_bytes = Some(bytes.len() as u64);
@@ -554,6 +559,10 @@ impl World {
             FieldFile::Ours(..) | FieldFile::Original => None,
         })
     }
+}
+
+fn original(file: u64) -> Vec<u8> {
+    format!("original {file}").into_bytes()
 }
 
 fn made(id: &str) -> OwnAnswer {

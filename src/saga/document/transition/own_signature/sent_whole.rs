@@ -208,9 +208,11 @@ impl Draft<'_> {
                 "Неизвестно, отправлен ли документ через iDocs: ответа не было, а найти его этим интерфейсом (V1) нечем.",
                 "It is unknown whether iDocs has sent the document: no answer came, and this interface (V1) finds nothing.",
             ),
+            // V1 makes its documents after it has answered (the guide on signing providers, e.3): who looks at once
+            // may find none, and send a second.
             Text::new(
-                format!("Найдите в кабинете iDocs документ с номером {number}: есть — bind <id>, нет — send-again (с той же подписью), cancel прекратит. Автоматически второй раз не отправляем."),
-                format!("Look for number {number} in the iDocs cabinet: if it is there, bind <id>; if not, send-again (with the same signature); cancel stops. We never send it twice by ourselves."),
+                format!("Через несколько минут (документ появляется не сразу) найдите в кабинете iDocs номер {number}: есть — bind <id>, нет — send-again (с той же подписью), cancel прекратит. Автоматически второй раз не отправляем."),
+                format!("In a few minutes (a document takes its time to appear) look for number {number} in the iDocs cabinet: if it is there, bind <id>; if not, send-again (with the same signature); cancel stops. We never send it twice by ourselves."),
             ),
             None,
         );

@@ -4,6 +4,7 @@ use super::doctor::checks::needs::Needs;
 use super::{restored_store, wiring_idocs};
 use crate::actors::capability_watch::CapabilitySettings;
 use crate::actors::channel_board::ChannelBoard;
+use crate::actors::channel_mode::ChannelMode;
 use crate::actors::circuit::CircuitSettings;
 use crate::actors::features::WayIn;
 use crate::actors::folder_watch::{Existing, WatchedFolder};
@@ -12,7 +13,7 @@ use crate::actors::item_sweep::{Rounds, SweepSettings};
 use crate::actors::offline_queue::QueueBells;
 use crate::actors::owner_watch::{Expiry, OwnerSettings};
 use crate::actors::portal_session::Budgets;
-use crate::actors::second_channel::{CalledAs, ChannelSettings, Mode};
+use crate::actors::second_channel::{CalledAs, ChannelSettings};
 use crate::actors::sender_list::{SenderList, SenderListSettings, Senders};
 use crate::actors::workflow_watch::WorkflowSettings;
 use crate::actors::{Parts, PortalPauses, PortalSetup};
@@ -491,10 +492,10 @@ fn channel(portal: &config::PortalConfig) -> Result<ChannelSettings, WiringError
     let channel = &portal.second_channel;
     Ok(ChannelSettings {
         mode: match channel.mode {
-            config::SecondChannelMode::Auto => Mode::Auto,
-            config::SecondChannelMode::Sweep => Mode::Sweep,
-            config::SecondChannelMode::Both => Mode::Both,
-            config::SecondChannelMode::Off => Mode::Off,
+            config::SecondChannelMode::Auto => ChannelMode::Auto,
+            config::SecondChannelMode::Sweep => ChannelMode::Sweep,
+            config::SecondChannelMode::Both => ChannelMode::Both,
+            config::SecondChannelMode::Off => ChannelMode::Off,
         },
         called_as: if portal.webhook_url.is_some() { CalledAs::Webhook } else { CalledAs::Application },
         connector: None,

@@ -326,7 +326,7 @@ fn last_error(portal: &PortalLine, output: &Output) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::Format;
+    use super::super::format::Format;
     use super::*;
     use crate::http::operator_view::{
         BlockedMethod, CapabilityLine, ChannelLine, ConcernLine, FeatureLine, OwnerLine,

@@ -8,7 +8,7 @@
 use super::Context;
 use super::console::{Console, Style};
 use super::exit::ExitStatus;
-use super::output::Format;
+use super::format::Format;
 use crate::config::Period;
 use crate::domain::{CrmItem, Language, Secret, Text};
 use crate::sandbox::idocs::Employee;

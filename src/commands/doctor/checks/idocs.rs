@@ -1,7 +1,6 @@
 //! iDocs: the token and its company, the people who sign and their rights, the notices.
 
-use super::portal::unread_secret;
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::commands::wiring_idocs;
 use crate::config::{Config, IdocsConfig, IdocsSigner};
@@ -45,7 +44,7 @@ pub async fn check(examination: &Examination, notes: Notebook) {
                 "Ask the iDocs manager for it and set idocs.token.",
             ),
         ),
-        Some(token) if !token.is_resolved() => notes.add(unread_secret("token")),
+        Some(token) if !token.is_resolved() => notes.add(Finding::unread_secret("token")),
         Some(_) => match wiring_idocs::idocs_client(idocs) {
             Ok(client) => {
                 ask(&client, idocs, &notes).await;
@@ -346,7 +345,7 @@ fn notices(config: &Config, idocs: &IdocsConfig) -> Option<Finding> {
         ));
     }
     match &idocs.webhook.path_secret {
-        Some(secret) if !secret.is_resolved() => Some(unread_secret("notices")),
+        Some(secret) if !secret.is_resolved() => Some(Finding::unread_secret("notices")),
         Some(_) if wiring_idocs::notice_url(config).is_some() => Some(
             Finding::skipped(
                 "notices",

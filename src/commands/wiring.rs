@@ -365,7 +365,7 @@ pub enum WiringError {
     Idocs(#[from] crate::providers::idocs::client::SettingsError),
     /// The template of a route is not readable.
     #[error("idocs.route.template is not usable")]
-    Route(#[from] crate::providers::idocs::route::BadRouteTemplate),
+    Route(#[from] crate::providers::idocs::route_template::BadRouteTemplate),
     /// The key of the signing links cannot be read or made.
     #[error("the key of the signing links is not usable")]
     LinkKey(#[from] super::signing_link_key::LinkKeyError),

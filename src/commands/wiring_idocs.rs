@@ -18,7 +18,7 @@ use crate::http::{IdocsSettings, SigningParts, routes};
 use crate::providers::http_client::{HttpClient, HttpSettings};
 use crate::providers::idocs::Client;
 use crate::providers::idocs::bulk::PollPlan;
-use crate::providers::idocs::route::RouteTemplate;
+use crate::providers::idocs::route_template::RouteTemplate;
 use crate::providers::idocs::settings::{self, Settings, Version};
 use crate::providers::idocs::status::StatusLists;
 use std::num::NonZeroU32;

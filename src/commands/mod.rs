@@ -34,9 +34,6 @@ pub mod service;
 pub mod signing_link_key;
 pub mod table;
 pub mod wiring;
-pub mod wiring_apps;
-pub mod wiring_idocs;
-pub mod wiring_signing;
 
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;

@@ -5,7 +5,7 @@ use super::{capabilities, channel};
 use crate::commands::client::AdminClient;
 use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
-use crate::commands::wiring_apps;
+use crate::commands::wiring;
 use crate::config::{AppConfig, Config, Members, PortalConfig, SecretSource};
 use crate::domain::{Secret, Text, Timestamp};
 use crate::http::operator_view::{InstallationLine, PortalLine};
@@ -187,7 +187,7 @@ async fn keys(app: &AppConfig, notes: &Notebook) {
     if !app.client_secret.is_resolved() {
         return notes.add(Finding::unread_secret("keys"));
     }
-    let oauth = match wiring_apps::oauth_client(app) {
+    let oauth = match wiring::apps::oauth_client(app) {
         Ok(oauth) => oauth,
         Err(error) => return notes.add(Finding::of(Verdict::Problem, "keys", error.text())),
     };

@@ -2,7 +2,7 @@
 
 use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
-use crate::commands::wiring_idocs;
+use crate::commands::wiring;
 use crate::config::{Config, IdocsConfig, IdocsSigner};
 use crate::domain::{Failure, FailureClass, SigningService, Text, Timestamp};
 use crate::providers::idocs::events::PastList;
@@ -45,7 +45,7 @@ pub async fn check(examination: &Examination, notes: Notebook) {
             ),
         ),
         Some(token) if !token.is_resolved() => notes.add(Finding::unread_secret("token")),
-        Some(_) => match wiring_idocs::idocs_client(idocs) {
+        Some(_) => match wiring::idocs::idocs_client(idocs) {
             Ok(client) => {
                 ask(&client, idocs, &notes).await;
                 notes.extend(history(&client, idocs, examination.clock.now()).await);
@@ -346,7 +346,7 @@ fn notices(config: &Config, idocs: &IdocsConfig) -> Option<Finding> {
     }
     match &idocs.webhook.path_secret {
         Some(secret) if !secret.is_resolved() => Some(Finding::unread_secret("notices")),
-        Some(_) if wiring_idocs::notice_url(config).is_some() => Some(
+        Some(_) if wiring::idocs::notice_url(config).is_some() => Some(
             Finding::skipped(
                 "notices",
                 "iDocs получает наш адрес для уведомлений при каждом запуске; прочитать подписку нельзя.",

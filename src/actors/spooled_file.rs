@@ -16,6 +16,7 @@ pub(super) async fn spooled(spool: &Spool, file: SpoolFile) -> Result<FileSource
     Ok(FileSource::new(spool.path(file.digest), file).at_hand(bytes))
 }
 
+/// What the spool's refusal means to an effect: it is tried again.
 pub(super) fn spool_failed(error: SpoolError) -> Failure {
     Failure::new(FailureClass::Transient, FailureKind::Local, "spool", error.text())
 }

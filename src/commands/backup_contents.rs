@@ -4,6 +4,7 @@ use super::console::{Console, bytes};
 use crate::domain::Text;
 use crate::http::maintenance::BackupView;
 
+/// Prints it as a table.
 pub(super) fn print_contents(view: &BackupView, console: &Console) {
     let rows = [
         (Text::new("документов", "documents"), view.documents.to_string()),

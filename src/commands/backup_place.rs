@@ -47,6 +47,7 @@ fn make_for_owner(dir: &Path, like: &Path) -> std::io::Result<()> {
     chown(dir, Some(owner.uid()), Some(owner.gid()))
 }
 
+/// The sentence for a path that will not do.
 pub(super) fn unusable(path: &Path, error: &std::io::Error) -> Text {
     let path = path.display();
     Text::new(

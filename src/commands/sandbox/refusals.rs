@@ -5,6 +5,7 @@ use crate::domain::Text;
 use std::io;
 use std::path::Path;
 
+/// A port is taken, or may not be opened.
 pub(super) fn not_started(args: &SandboxArgs, error: &io::Error) -> Text {
     let (bitrix, easydocs) = (args.bitrix, args.easydocs);
     Text::new(
@@ -17,6 +18,7 @@ pub(super) fn not_started(args: &SandboxArgs, error: &io::Error) -> Text {
     )
 }
 
+/// The configuration is not where it was wanted.
 pub(super) fn not_written(path: &Path, error: &io::Error) -> Text {
     let path = path.display();
     Text::new(
@@ -40,11 +42,13 @@ impl Fixed {
     }
 }
 
+/// Said where strangers can reach the emulator.
 pub(super) const OPEN_TO_ALL: Fixed = Fixed {
     ru: "Внимание: адрес виден из сети, а ключи вебхука, EasyDocs и iDocs у эмулятора известны всем. Не кладите в него настоящие документы.",
     en: "Warning: the address is open to the network, and everybody knows the sandbox's keys of webhook, EasyDocs and iDocs. Put no real documents into it.",
 };
 
+/// Said where strangers could press the buttons.
 pub(super) const NEEDS_KEY: Fixed = Fixed {
     ru: "Адрес виден из сети: кнопки эмулятора (/_sandbox/) нельзя оставить без ключа. Добавьте --key, например --key \"$(openssl rand -hex 16)\".",
     en: "The address is open to the network: the buttons of the sandbox (/_sandbox/) must not be without a key. Add --key, for example --key \"$(openssl rand -hex 16)\".",

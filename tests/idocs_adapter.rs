@@ -9,7 +9,7 @@ use edobridge::providers::idocs::bulk::{BulkOrder, Operation, OperationResult, O
 use edobridge::providers::idocs::content_check::{self, ContentCheck};
 use edobridge::providers::idocs::events;
 use edobridge::providers::idocs::outbox::NodeState;
-use edobridge::providers::idocs::route::RouteTemplate;
+use edobridge::providers::idocs::route_template::RouteTemplate;
 use edobridge::providers::idocs::settings::History;
 use edobridge::providers::idocs::signing::CONTENT_GONE;
 use edobridge::providers::idocs::{

@@ -7,7 +7,7 @@
 //! It knows no wire format (that is [`crate::providers::bitrix24::registration`]) and calls nobody.
 
 use crate::domain::PortalId;
-use crate::providers::bitrix24::offline::WAKE_EVENT;
+use crate::providers::bitrix24::events::WAKE_EVENT;
 use crate::providers::bitrix24::robots;
 use crate::saga::document::Rule;
 use crate::saga::document::rule::Trigger;

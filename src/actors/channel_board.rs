@@ -3,7 +3,7 @@
 //!
 //! Remembers the present only; what was missed and healed is the gap report's.
 
-use super::second_channel::Mode;
+use super::channel_mode::ChannelMode;
 use crate::domain::{PortalId, Text, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ pub struct ChannelBoard(Mutex<BTreeMap<PortalId, ChannelView>>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelView {
     /// As it is configured.
-    pub mode: Mode,
+    pub mode: ChannelMode,
     /// What runs: `offline_queue`, `sweep`, `push`.
     pub running: Vec<&'static str>,
     /// Why nothing runs.
@@ -35,7 +35,7 @@ pub struct ChannelView {
 
 impl ChannelView {
     /// Channels of a portal, before their first look.
-    pub fn new(mode: Mode, running: Vec<&'static str>, interval_ms: Option<u64>) -> Self {
+    pub fn new(mode: ChannelMode, running: Vec<&'static str>, interval_ms: Option<u64>) -> Self {
         Self {
             mode,
             running,

@@ -3,14 +3,13 @@
 //!
 //! It starts nothing: whoever calls it acts on what was committed, after the commit.
 
-use super::document_saga::HandleError;
 use super::trigger::{self, Trigger};
-use crate::domain::{AttemptToken, NoticeId, PortalId, SagaId, Timestamp};
+use crate::domain::{AttemptToken, NoticeId, PortalId, SagaId, Text, Timestamp};
 use crate::saga::document::{
     Context, DocumentSaga as Record, Effect, Event, IllegalEvent, Next, Policy, RobotWishes, Source, Step,
     Work, begin, begin_for_robot, invariant, transition,
 };
-use crate::store::{Commit, CommitError, Fate, NewNotice, NoticeKind, Store, Stored};
+use crate::store::{Commit, CommitError, Fate, NewNotice, NoticeKind, Store, StoreError, Stored};
 use crate::telemetry::metrics::Metrics;
 
 /// How often a decision is made anew because the record changed below us or a name was taken. Each round reads
@@ -39,6 +38,32 @@ pub struct Beginning {
     pub robot: Option<RobotWishes>,
     /// The inbox entry that caused it, removed in the same commit.
     pub notice: Option<NoticeId>,
+}
+
+/// Why an event could not be handled.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// There is no such saga.
+    #[error("no document {0}")]
+    NotFound(SagaId),
+    /// An order of a person that does not fit the state.
+    #[error("{}", .0.en)]
+    Rejected(Text),
+    /// At creation: another saga has the source or is reading the item.
+    #[error("the source belongs to document {by}")]
+    Taken {
+        /// The owner.
+        by: SagaId,
+    },
+    /// The store cannot commit now; the event is not lost, it will be offered again.
+    #[error("the store is unavailable")]
+    Store(#[source] StoreError),
+    /// Handling has panicked; the scheduler counts this.
+    #[error("the handler panicked: {0}")]
+    Panicked(String),
+    /// The record kept changing below us.
+    #[error("the record of {0} kept changing")]
+    Restless(SagaId),
 }
 
 /// What became of an event.

@@ -5,50 +5,26 @@
 
 use super::crash_point::{self, CrashPoint};
 use super::decision::{self, Applied, Beginning, Committed, Decider, Moment, in_flight};
-use super::effect_runner::{EffectRunner, Order};
-use super::retry_scheduler::RetryScheduler;
+use super::deliver::Deliver;
+use super::effect_runner::EffectRunner;
+use super::order::Order;
 use super::{Parts, chance, panic_text};
-use crate::domain::{NoticeId, SagaId, Text};
+use crate::domain::{NoticeId, SagaId};
 use crate::limits;
 use crate::saga::document::{DocumentSaga as Record, Event};
-use crate::store::StoreError;
 use actix::prelude::*;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+pub use super::decision::HandleError;
 
 /// One active saga.
 pub struct DocumentSaga {
     id: SagaId,
     parts: Arc<Parts>,
     runner: Arc<EffectRunner>,
-    scheduler: Addr<RetryScheduler>,
-}
-
-/// Why an event could not be handled.
-#[derive(Debug, thiserror::Error)]
-pub enum HandleError {
-    /// There is no such saga.
-    #[error("no document {0}")]
-    NotFound(SagaId),
-    /// An order of a person that does not fit the state.
-    #[error("{}", .0.en)]
-    Rejected(Text),
-    /// At creation: another saga has the source or is reading the item.
-    #[error("the source belongs to document {by}")]
-    Taken {
-        /// The owner.
-        by: SagaId,
-    },
-    /// The store cannot commit now; the event is not lost, it will be offered again.
-    #[error("the store is unavailable")]
-    Store(#[source] StoreError),
-    /// Handling has panicked; the scheduler counts this.
-    #[error("the handler panicked: {0}")]
-    Panicked(String),
-    /// The record kept changing below us.
-    #[error("the record of {0} kept changing")]
-    Restless(SagaId),
+    answers_to: Recipient<Deliver>,
 }
 
 /// Apply an event; answered when the decision is durable.
@@ -77,14 +53,14 @@ pub struct Recover;
 pub struct Tick;
 
 impl DocumentSaga {
-    /// An actor for the saga; it loads its record with the first message.
+    /// An actor for the saga; it loads its record with the first message. What its effects come to goes to `answers_to`.
     pub fn new(
         id: SagaId,
         parts: Arc<Parts>,
         runner: Arc<EffectRunner>,
-        scheduler: Addr<RetryScheduler>,
+        answers_to: Recipient<Deliver>,
     ) -> Self {
-        Self { id, parts, runner, scheduler }
+        Self { id, parts, runner, answers_to }
     }
 
     fn worker(&self) -> Worker {
@@ -92,7 +68,7 @@ impl DocumentSaga {
             id: self.id,
             parts: self.parts.clone(),
             runner: self.runner.clone(),
-            scheduler: self.scheduler.clone(),
+            answers_to: self.answers_to.clone(),
         }
     }
 
@@ -159,7 +135,7 @@ struct Worker {
     id: SagaId,
     parts: Arc<Parts>,
     runner: Arc<EffectRunner>,
-    scheduler: Addr<RetryScheduler>,
+    answers_to: Recipient<Deliver>,
 }
 
 impl Worker {
@@ -255,7 +231,7 @@ impl Worker {
         if let (Some(effect), Some(token)) = (effect, in_flight(saga)) {
             let (portal, since) = (saga.portal.clone(), saga.created_at);
             let order = Order { saga: self.id, portal, since, token, effect };
-            self.runner.start(order, self.scheduler.clone());
+            self.runner.start(order, self.answers_to.clone());
         }
     }
 }

@@ -116,7 +116,7 @@ impl Poller {
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    let reason = super::notice_router::chain(&error);
+                    let reason = super::error_chain(&error);
                     tracing::warn!(folder = self.folder.folder_id, failures, %reason, "a folder poll failed");
                 }
             }

@@ -19,17 +19,19 @@
 
 use super::Parts;
 use super::circuit::Circuit;
+use super::circuit_call::through;
 use super::decision::in_flight;
-use super::effect_runner::{Order, stopping, through};
+use super::deliver::Deliver;
 use super::fair_turns::FairTurns;
-use super::retry_scheduler::{Deliver, RetryScheduler};
+use super::local_failure::{local, stopping};
+use super::order::Order;
 use crate::domain::{AttemptToken, Failure, FailureClass, FailureKind, PortalId, SagaId, Timestamp};
 use crate::providers::idocs::bulk::PollPlan;
 use crate::providers::idocs::bulk_contents::{ContentOperation, ContentWish, PUSHED_AT_ONCE_MAX};
 use crate::providers::idocs::{Client, Content};
 use crate::saga::document::{Effect, Event, OwnEffect, OwnEvent};
 use crate::telemetry::metrics::BulkOutcome;
-use actix::{Addr, ArbiterHandle};
+use actix::{ArbiterHandle, Recipient};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,7 +89,7 @@ struct Waiter {
     token: AttemptToken,
     portal: PortalId,
     wish: ContentWish,
-    scheduler: Addr<RetryScheduler>,
+    answers_to: Recipient<Deliver>,
     told: oneshot::Sender<Told>,
 }
 
@@ -133,9 +135,9 @@ impl ContentBulk {
     pub(super) async fn unit_for(
         self: &Arc<Self>,
         order: &Order,
-        scheduler: &Addr<RetryScheduler>,
+        answers_to: &Recipient<Deliver>,
     ) -> Result<Option<Content>, Failure> {
-        let Some(told) = self.join(order, scheduler) else { return Ok(None) };
+        let Some(told) = self.join(order, answers_to) else { return Ok(None) };
         match told.await {
             Ok(Told::Made(content)) => Ok(Some(content)),
             Ok(Told::Failed(failure)) => Err(failure),
@@ -152,7 +154,7 @@ impl ContentBulk {
     fn join(
         self: &Arc<Self>,
         order: &Order,
-        scheduler: &Addr<RetryScheduler>,
+        answers_to: &Recipient<Deliver>,
     ) -> Option<oneshot::Receiver<Told>> {
         let Effect::Own(OwnEffect::PrepareContent { document_id, employee_id, .. }) = &order.effect else {
             return None;
@@ -160,8 +162,8 @@ impl ContentBulk {
         // what cannot be sent would spoil the push of the others; alone it says what is wrong
         let wish = ContentWish::new(document_id, employee_id).ok()?;
         let (told, hears) = oneshot::channel();
-        let (portal, scheduler) = (order.portal.clone(), scheduler.clone());
-        let waiter = Waiter { saga: order.saga, token: order.token, portal, wish, scheduler, told };
+        let (portal, answers_to) = (order.portal.clone(), answers_to.clone());
+        let waiter = Waiter { saga: order.saga, token: order.token, portal, wish, answers_to, told };
         let first = {
             let mut inner = self.inner();
             let full = inner.gathering.len() + inner.pushed.len() >= WAITING_MAX;
@@ -418,7 +420,7 @@ async fn say_so(group: &[Waiter]) {
     let others = others(group);
     let told = group.iter().map(|waiter| {
         let event = Event::Own(OwnEvent::MadeTogether { others });
-        waiter.scheduler.send(Deliver { saga: waiter.saga, event, notice: None })
+        waiter.answers_to.send(Deliver { saga: waiter.saga, event, notice: None })
     });
     for outcome in join_all(told).await {
         match outcome {
@@ -432,7 +434,7 @@ async fn say_so(group: &[Waiter]) {
 
 /// Nobody waits for it: what it says is dropped.
 fn superseded() -> Failure {
-    super::effect_runner::local(
+    local(
         FailureClass::Transient,
         "superseded",
         "Этой попытки больше никто не ждёт.",

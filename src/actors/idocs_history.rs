@@ -10,13 +10,13 @@
 //! - the same news moves a document a few times at most, should the two calls spell a status differently.
 
 use super::Parts;
-use super::retry_scheduler::{Deliver, RetryScheduler};
+use super::deliver::Deliver;
 use crate::domain::{Failure, SagaId, Timestamp};
 use crate::providers::idocs::events::PastStatus;
 use crate::saga::document::transition::own_document_claim;
 use crate::saga::document::{DocumentSaga as Record, Event, OwnEvent, Step};
 use crate::telemetry::metrics::HistoryOutcome;
-use actix::{Addr, ArbiterHandle};
+use actix::{ArbiterHandle, Recipient};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,12 +36,12 @@ pub struct HistoryPlan {
 }
 
 /// Asks for as long as the engine runs; nothing where no history can be read.
-pub(super) fn start(parts: &Arc<Parts>, scheduler: &Addr<RetryScheduler>, arbiter: &ArbiterHandle) {
+pub(super) fn start(parts: &Arc<Parts>, answers_to: &Recipient<Deliver>, arbiter: &ArbiterHandle) {
     let Some(plan) = parts.idocs.as_ref().and_then(|idocs| idocs.history) else { return };
-    let (parts, scheduler) = (parts.clone(), scheduler.clone());
+    let (parts, answers_to) = (parts.clone(), answers_to.clone());
     arbiter.spawn(async move {
         let from = back(parts.clock.now(), plan.first_ms);
-        Watch { parts, scheduler, plan, from, hinted: BTreeMap::new() }.run().await;
+        Watch { parts, answers_to, plan, from, hinted: BTreeMap::new() }.run().await;
     });
 }
 
@@ -54,7 +54,7 @@ type News = (String, String);
 
 struct Watch {
     parts: Arc<Parts>,
-    scheduler: Addr<RetryScheduler>,
+    answers_to: Recipient<Deliver>,
     plan: HistoryPlan,
     /// Everything before this was listed.
     from: Timestamp,
@@ -111,7 +111,7 @@ impl Watch {
             return false;
         }
         let deliver = Deliver { saga, event: Event::Own(OwnEvent::StatusHint), notice: None };
-        match self.scheduler.send(deliver).await {
+        match self.answers_to.send(deliver).await {
             Ok(Ok(_)) => {
                 self.hinted.insert((document, status), told + 1);
                 true

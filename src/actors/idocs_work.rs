@@ -1,10 +1,13 @@
 //! The orders about our own signature: to iDocs, and to the signer by a notice with the link. A part of the runner: it
 //! translates and decides nothing about a document.
 
-use super::effect_runner::{EffectRunner, Order, local, spool_failed, spooled};
+use super::effect_runner::EffectRunner;
 use super::idocs_bulk::BulkPlan;
 use super::idocs_history::HistoryPlan;
+use super::local_failure::local;
+use super::order::Order;
 use super::signing_links::SigningLinks;
+use super::spooled_file::{spool_failed, spooled};
 use crate::domain::{Failure, FailureClass, FailureKind, FileDigest, SpoolFile};
 use crate::providers::bitrix24::notify;
 use crate::providers::idocs::content_check::{self, ContentCheck};

@@ -13,10 +13,11 @@
 //! * **IR-2** A portal that cannot be read holds up no other: each has a lane of its own.
 
 use super::Parts;
-use super::document_saga::HandleError;
+use super::decision::HandleError;
+use super::deliver::Deliver;
 use super::item_rules::{self, Verdict};
 use super::portal_session::PortalCaller;
-use super::retry_scheduler::{Create, Deliver, RetryScheduler};
+use super::retry_scheduler::{Create, RetryScheduler};
 use super::session_registry::Sessions;
 use crate::domain::{CrmItem, Failure, FailureClass, NoticeId, PortalId};
 use crate::providers::bitrix24::item_pages::{self, Listed};

@@ -1,11 +1,12 @@
 //! The calls of one effect at a CRM item: file field, comment with a file, stage, generated documents, and the answer
 //! to a workflow. A part of the runner: it translates and decides nothing about a document.
 
-use super::effect_runner::{PortalWork, local, not_wanted, spooled};
+use super::local_failure::local;
 use super::own_write;
 use super::portal_session::{Learned, Transfer};
+use super::portal_work::{PortalWork, not_wanted};
+use super::spooled_file::spooled;
 use crate::domain::{CrmItem, Failure, FailureClass, FailureKind, SpoolFile, Text};
-use crate::providers::bitrix24::crm::Item;
 use crate::providers::bitrix24::documentgenerator::{self, GeneratedDocument, Pdf};
 use crate::providers::bitrix24::item_access::{self, Change};
 use crate::providers::bitrix24::item_fields::{self, FieldState, Written};
@@ -15,7 +16,7 @@ use crate::saga::document::rule::{self, GeneratedFacts, Rule, SourceFacts};
 use crate::saga::document::stage::{self, StageMove};
 use crate::saga::document::transition::source_claim;
 use crate::saga::document::{
-    Answer, Delivery, EventToken, ItemPick, NamedFile, RobotHeard, RobotReply, Source, WantedFile, words,
+    Answer, EventToken, ItemPick, NamedFile, RobotHeard, RobotReply, Source, WantedFile, words,
 };
 use serde_json::json;
 
@@ -310,15 +311,6 @@ impl PortalWork<'_> {
 
     pub(super) async fn is_generated_taken(&self, document_id: u64) -> Result<bool, Failure> {
         self.is_claimed(&source_claim(&self.portal, &Source::Generated { document_id })).await
-    }
-}
-
-/// How the rule wants it, for the item as it is now.
-pub(super) fn delivery_of(rule: &Rule, read: Option<&Item>, creator: Option<u64>) -> Delivery {
-    Delivery {
-        item_stage: read.and_then(|item| item.stage_id.clone()),
-        signer: rule.signer_for(|field| read.and_then(|item| item.text(field))),
-        ..rule.delivery(read.and_then(|item| item.assigned_by), creator)
     }
 }
 

@@ -13,11 +13,15 @@ pub mod bindings;
 pub mod capability_board;
 pub mod capability_watch;
 pub mod channel_board;
+pub mod channel_mode;
 pub mod circuit;
+mod circuit_call;
 mod crash_point;
 pub mod decision;
+pub mod deliver;
 pub mod document_saga;
 pub mod effect_runner;
+mod error_chain;
 mod fair_turns;
 pub mod features;
 pub mod folder;
@@ -32,12 +36,15 @@ pub mod item_reader;
 mod item_rules;
 pub mod item_sweep;
 mod item_work;
+mod local_failure;
 pub mod notice_router;
 pub mod notice_way;
 pub mod offline_queue;
+pub mod order;
 pub mod own_write;
 pub mod owner_watch;
 pub mod portal_session;
+mod portal_work;
 pub mod push_channel;
 pub mod retry_scheduler;
 mod robot_desk;
@@ -48,12 +55,13 @@ pub mod signing_desk;
 pub mod signing_link_order;
 pub mod signing_links;
 pub mod signing_room;
+mod spooled_file;
 pub mod token_keeper;
 pub mod trigger;
 pub mod webhook_ingress;
 pub mod workflow_watch;
 
-pub use notice_router::chain as error_chain;
+pub use error_chain::error_chain;
 pub use webhook_ingress::AcceptError;
 
 use crate::domain::{Clock, PortalId, SagaId, Text, Timestamp};
@@ -73,7 +81,8 @@ use capability_board::{CapabilityBoard, CapabilityView};
 use capability_watch::CapabilitySettings;
 use channel_board::{ChannelBoard, ChannelView};
 use circuit::{CircuitSettings, CircuitView};
-use document_saga::HandleError;
+use decision::HandleError;
+use deliver::Deliver;
 use effect_runner::EffectRunner;
 use folder_watch::WatchedFolder;
 use gap_report::{Gap, GapReport, GapTotals};
@@ -84,7 +93,7 @@ use notice_router::NoticeRouter;
 use offline_queue::QueueBells;
 use owner_watch::{OwnerBoard, OwnerSettings, OwnerView};
 use portal_session::{BudgetReport, Budgets, GiveBudget, PortalSession, SaveAccount, View};
-use retry_scheduler::{Deliver, Ping, RetryScheduler};
+use retry_scheduler::{Ping, RetryScheduler};
 use second_channel::ChannelSettings;
 use sender_list::SenderList;
 use session_registry::Sessions;
@@ -308,7 +317,7 @@ impl Engine {
             let router = Arc::new(NoticeRouter::new(shared.clone(), items, run.clone()));
             RetryScheduler::new(shared, run, router)
         });
-        idocs_history::start(&parts, &scheduler, &remotes.handle());
+        idocs_history::start(&parts, &scheduler.clone().recipient(), &remotes.handle());
         let ingresses = Ingresses::new(&parts);
         let installations =
             Registry::start(parts.clone(), apps, sessions.clone(), remotes.handle(), watches, runner.clone());
@@ -582,7 +591,7 @@ fn operate_error(error: HandleError) -> OperateError {
         HandleError::Rejected(text) => OperateError::Rejected(text),
         HandleError::Store(error) => OperateError::Unavailable { reason: error.text() },
         error @ (HandleError::Taken { .. } | HandleError::Panicked(_) | HandleError::Restless(_)) => {
-            let text = notice_router::chain(&error);
+            let text = error_chain(&error);
             OperateError::Unavailable {
                 reason: Text::new(format!("Не удалось: {text}"), format!("This failed: {text}")),
             }

@@ -4,14 +4,15 @@
 //! here as done (a repeat, nothing for us) or parked for a person (authentic, but unusable).
 
 use super::Parts;
-use super::document_saga::HandleError;
+use super::decision::HandleError;
+use super::deliver::Deliver;
 use super::effect_runner::EffectRunner;
 use super::found::{Found, Subject};
 use super::installations::{Registry, WorkedOff};
 use super::item_reader::{ItemReader, Told};
 use super::notice_way::{self, Way, unreadable};
 use super::offline_queue::{self, Reservation};
-use super::retry_scheduler::{Create, Deliver, RetryScheduler};
+use super::retry_scheduler::{Create, RetryScheduler};
 use super::trigger::Trigger;
 use crate::domain::{CrmItem, NoticeId, PortalId, Text};
 use crate::limits;
@@ -141,7 +142,7 @@ impl NoticeRouter {
             *count += u32::from(poisonous);
             *count
         };
-        let reason = chain(error);
+        let reason = super::error_chain(error);
         if count >= limits::SAGA_PANICS_MAX {
             let text = Text::new(
                 format!("Обработка уведомления трижды аварийно прервалась: {reason}"),
@@ -471,16 +472,4 @@ fn outcome_of(why: &str) -> TriggerOutcome {
         "duplicate" => TriggerOutcome::Duplicate,
         _ => TriggerOutcome::Filtered,
     }
-}
-
-/// The whole chain of an error in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }

@@ -3,8 +3,9 @@
 //! Restart is "run what is due": everything it does comes from the store, so a lost hint, a dead actor or a dead
 //! process only delays. Hints arrive through one coalescing bell; a scan runs now and then all the same.
 
-use super::decision::Beginning;
-use super::document_saga::{Begin, DocumentSaga, Handle, HandleError, Recover, Tick};
+use super::decision::{Beginning, HandleError};
+use super::deliver::Deliver;
+use super::document_saga::{Begin, DocumentSaga, Handle, Recover, Tick};
 use super::effect_runner::EffectRunner;
 use super::notice_router::{NoticeRouter, Routed};
 use super::{Parts, chance, new_saga_id};
@@ -35,18 +36,6 @@ pub struct RetryScheduler {
 struct Active {
     address: Addr<DocumentSaga>,
     waiting: usize,
-}
-
-/// Give an event to a saga; answered when the decision is durable.
-#[derive(Message)]
-#[rtype(result = "Result<Record, HandleError>")]
-pub struct Deliver {
-    /// The saga.
-    pub saga: SagaId,
-    /// The fact.
-    pub event: Event,
-    /// The inbox entry that caused it.
-    pub notice: Option<NoticeId>,
 }
 
 /// Make a new saga; answered when it is durable.
@@ -111,7 +100,7 @@ impl RetryScheduler {
 
     /// The saga's actor, started from nothing if it has none (or if it died).
     fn enlist(&mut self, id: SagaId, me: Addr<Self>) -> Addr<DocumentSaga> {
-        let fresh = || DocumentSaga::new(id, self.parts.clone(), self.runner.clone(), me).start();
+        let fresh = || DocumentSaga::new(id, self.parts.clone(), self.runner.clone(), me.recipient()).start();
         let waiting = self.active.get(&id).map_or(0, |a| a.waiting);
         let address = match self.active.get(&id) {
             Some(active) if active.address.connected() => active.address.clone(),

@@ -4,9 +4,10 @@
 //! been answered: whatever dies in between, it is offered again, and the event token makes a repeated answer
 //! harmless. Where nothing can be sent the workflow is told so, in words: a workflow must never hang silently.
 
-use super::document_saga::HandleError;
+use super::decision::HandleError;
+use super::deliver::Deliver;
 use super::notice_router::{NoticeRouter, RouteError};
-use super::retry_scheduler::{Create, Deliver, RetryScheduler};
+use super::retry_scheduler::{Create, RetryScheduler};
 use crate::domain::{FailureClass, PortalId, SagaId, Text};
 use crate::providers::bitrix24::robots::{self, RobotRequest, WantedSource};
 use crate::saga::document::rule::{Rule, Trigger};

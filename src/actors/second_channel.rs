@@ -5,6 +5,7 @@
 
 use super::Parts;
 use super::channel_board::ChannelView;
+use super::channel_mode::ChannelMode;
 use super::item_rules;
 use super::item_sweep::{ItemSweep, Rounds, SweepSettings};
 use super::offline_queue::OfflineQueue;
@@ -16,19 +17,6 @@ use crate::providers::http_client::HttpClient;
 use actix::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Which second channels are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// The best that there is: the offline queue with an application, else a sweep.
-    Auto,
-    /// Only a sweep.
-    Sweep,
-    /// The offline queue, and a sweep.
-    Both,
-    /// None.
-    Off,
-}
 
 /// As what we call the portal: `event.*` and `pull.*` are for applications only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +31,7 @@ pub enum CalledAs {
 #[derive(Debug, Clone)]
 pub struct ChannelSettings {
     /// Which ways are gone.
-    pub mode: Mode,
+    pub mode: ChannelMode,
     /// As what we call the portal.
     pub called_as: CalledAs,
     /// `auth_connector` of our application, if it has one.
@@ -54,18 +42,6 @@ pub struct ChannelSettings {
     pub offline_interval_ms: u64,
     /// The client for the push server, with a timeout longer than it holds a poll; none: it is not listened to.
     pub push: Option<HttpClient>,
-}
-
-impl Mode {
-    /// As the configuration writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Sweep => "sweep",
-            Self::Both => "both",
-            Self::Off => "off",
-        }
-    }
 }
 
 impl ChannelSettings {
@@ -79,7 +55,7 @@ impl ChannelSettings {
         let sweeps = (rounds == Some(Rounds::ForEver)).then_some(self.sweep.interval_ms);
         let interval_ms = if queue { Some(self.offline_interval_ms) } else { sweeps };
         let mut view = ChannelView::new(self.mode, running, interval_ms);
-        if self.mode == Mode::Off {
+        if self.mode == ChannelMode::Off {
             view.idle = Some(Text::new(
                 "он выключен (second_channel.mode = \"off\"); потерянное событие не найдёт никто.",
                 "it is off (second_channel.mode = \"off\"); an event that is lost is found by nobody.",
@@ -94,16 +70,16 @@ impl ChannelSettings {
     }
 
     fn has_queue(&self) -> bool {
-        self.called_as == CalledAs::Application && matches!(self.mode, Mode::Auto | Mode::Both)
+        self.called_as == CalledAs::Application && matches!(self.mode, ChannelMode::Auto | ChannelMode::Both)
     }
 
     /// How often the portal is swept; none: never.
     fn sweep_rounds(&self) -> Option<Rounds> {
         match self.mode {
-            Mode::Off => None,
+            ChannelMode::Off => None,
             // A queue in simple mode may lose what it had read when the process died: the start heals that.
-            Mode::Auto if self.has_queue() => Some(Rounds::AtStart),
-            Mode::Auto | Mode::Sweep | Mode::Both => Some(Rounds::ForEver),
+            ChannelMode::Auto if self.has_queue() => Some(Rounds::AtStart),
+            ChannelMode::Auto | ChannelMode::Sweep | ChannelMode::Both => Some(Rounds::ForEver),
         }
     }
 }
@@ -150,7 +126,7 @@ pub fn start(
 mod tests {
     use super::*;
 
-    fn settings(mode: Mode, called_as: CalledAs) -> ChannelSettings {
+    fn settings(mode: ChannelMode, called_as: CalledAs) -> ChannelSettings {
         let sweep = SweepSettings { interval_ms: 1, overlap_ms: 0, first_ms: 0, rounds: Rounds::ForEver };
         ChannelSettings { mode, called_as, connector: None, sweep, offline_interval_ms: 1, push: None }
     }
@@ -158,13 +134,13 @@ mod tests {
     #[test]
     fn no_portal_is_left_without_a_second_channel_unless_that_is_wished() {
         for called_as in [CalledAs::Webhook, CalledAs::Application] {
-            for mode in [Mode::Auto, Mode::Sweep, Mode::Both] {
+            for mode in [ChannelMode::Auto, ChannelMode::Sweep, ChannelMode::Both] {
                 let settings = settings(mode, called_as);
                 let swept_for_ever = settings.sweep_rounds() == Some(Rounds::ForEver);
                 assert!(swept_for_ever || settings.has_queue(), "{mode:?} {called_as:?}");
             }
-            assert_eq!(settings(Mode::Off, called_as).sweep_rounds(), None);
+            assert_eq!(settings(ChannelMode::Off, called_as).sweep_rounds(), None);
         }
-        assert!(!settings(Mode::Both, CalledAs::Webhook).has_queue());
+        assert!(!settings(ChannelMode::Both, CalledAs::Webhook).has_queue());
     }
 }

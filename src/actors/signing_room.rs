@@ -13,7 +13,7 @@ use crate::domain::signing::{
 use crate::domain::{SagaId, SpoolFile, Text};
 use crate::providers::spool_io::FileSource;
 use crate::saga::document::own_signature::{ContentUnit, OwnEvent, OwnSignature, OwnSigner, Telling};
-use crate::saga::document::transition::counterparty_words;
+use crate::saga::document::words;
 use crate::saga::document::{DocumentSaga as Record, Step};
 use crate::store::list::DocumentFilter;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
@@ -85,7 +85,7 @@ impl SigningRoom {
             signer_name: waiting.signer.name.clone(),
             name: file.map_or_else(|| waiting.record.external_id.clone(), |file| file.name.clone()),
             document_number: waiting.own.number.clone(),
-            counterparty: counterparty_words(waiting.signer).ru,
+            counterparty: words::counterparty(waiting.signer).ru,
             encapsulate: self.encapsulation,
             signer: self.signers.get(&waiting.signer.name).cloned().unwrap_or_default(),
             state,

@@ -1,9 +1,13 @@
 //! `edobridge backup …`: one file with everything, made while the service runs or not; checked; brought back.
 
+use super::backup_contents::print_contents;
+use super::backup_place::{place_of, unusable};
+use super::backup_reading::blocking;
+pub use super::backup_restore::RestoreArgs;
 use super::console::{Console, Style, bytes};
 use super::exit::ExitStatus;
+use super::format::Format;
 use super::offline_store;
-use super::output::Format;
 use super::running_service::{Presence, RunningService};
 use super::{Context, backup_restore, backup_retention, problem_view};
 use crate::config::Config;
@@ -12,12 +16,8 @@ use crate::http::maintenance::{BackupRequest, BackupView, InvariantsView, backup
 use crate::store::{BackupProgress, Counted, Store, VerifyReport, verify_backup};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
-/// Directory for backups within the data directory, unless another file is named.
-const BACKUPS: &str = "backups";
 /// More backups than this in one directory are kept by no plan: two years of days.
 const KEEP_MAX: i64 = 730;
 
@@ -67,6 +67,13 @@ pub struct CreateArgs {
     pub keep: Option<u16>,
 }
 
+impl CreateArgs {
+    /// The file or directory that was named, if one was.
+    fn named(&self) -> Option<&Path> {
+        self.to.as_deref().or(self.file.as_deref())
+    }
+}
+
 /// Options of `backup verify`.
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
@@ -75,20 +82,6 @@ pub struct VerifyArgs {
     /// Where it is restored for the moment; by default beside the file.
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
-}
-
-/// Options of `backup restore`.
-#[derive(Debug, Clone, Args)]
-pub struct RestoreArgs {
-    /// The backup.
-    pub file: PathBuf,
-    /// The new data directory; must be absent or empty. By default the data directory of the configuration, which must
-    /// have no store in it.
-    #[arg(long, value_name = "DIR")]
-    pub to: Option<PathBuf>,
-    /// Set a store that is there aside, as `store.before-restore-TIME`. The service must not run.
-    #[arg(long)]
-    pub replace: bool,
 }
 
 /// Does what was asked.
@@ -187,13 +180,13 @@ impl Created {
 
 /// Whether the file gets its name from us.
 fn is_named_by_time(create: &CreateArgs) -> bool {
-    create.to.as_ref().or(create.file.as_ref()).is_none_or(|path| path.is_dir())
+    create.named().is_none_or(|path| path.is_dir())
 }
 
 async fn made(create: &CreateArgs, config: &Config, console: &Console) -> Result<BackupView, Text> {
     let service = RunningService::of(config);
     match service.presence().await {
-        Presence::Running(_) => online(&service, target(create, config)?, console).await,
+        Presence::Running(_) => online(&service, place_of(create.named(), config)?, console).await,
         Presence::Absent => offline(config, create, console).await,
         Presence::Unclear(text) => Err(text),
     }
@@ -210,7 +203,7 @@ async fn online(service: &RunningService, to: PathBuf, console: &Console) -> Res
 async fn offline(config: &Config, create: &CreateArgs, console: &Console) -> Result<BackupView, Text> {
     let (store, _) = offline_store::open(config, console).await.map_err(|closed| closed.text(config))?;
     // the store is closed again whatever comes: an unclean end would make the next start slower
-    let outcome = match target(create, config) {
+    let outcome = match place_of(create.named(), config) {
         Ok(to) => written(&store, to, console).await,
         Err(text) => Err(text),
     };
@@ -235,51 +228,6 @@ fn progress(step: &BackupProgress, console: &Console) -> String {
         format!("entries: {entries}, files: {files}, {size}"),
     );
     console.word(&text).to_owned()
-}
-
-/// The absolute path of the new file. The default directory is made, for the user of the service.
-fn target(create: &CreateArgs, config: &Config) -> Result<PathBuf, Text> {
-    let Some(file) = create.to.as_ref().or(create.file.as_ref()) else {
-        return default_target(config);
-    };
-    let mut file = std::path::absolute(file).map_err(|error| unusable(file, &error))?;
-    if file.is_dir() {
-        file = backup_retention::place_in(&file, jiff::Timestamp::now());
-    }
-    if file.starts_with(config.data_dir.join("store")) {
-        return Err(Text::new(
-            "Файл копии не может лежать внутри самого хранилища: назовите другой каталог.",
-            "The backup cannot lie within the store itself: name another directory.",
-        ));
-    }
-    Ok(file)
-}
-
-fn default_target(config: &Config) -> Result<PathBuf, Text> {
-    let dir = std::path::absolute(config.data_dir.join(BACKUPS))
-        .map_err(|error| unusable(&config.data_dir, &error))?;
-    if !dir.is_dir() {
-        make_for_owner(&dir, &config.data_dir).map_err(|error| unusable(&dir, &error))?;
-    }
-    Ok(backup_retention::place_in(&dir, jiff::Timestamp::now()))
-}
-
-/// Makes a directory that belongs to whom `like` belongs, even if root makes it.
-fn make_for_owner(dir: &Path, like: &Path) -> std::io::Result<()> {
-    let owner = std::fs::metadata(like)?;
-    DirBuilder::new().mode(0o700).create(dir)?;
-    if owner.uid() == rustix::process::geteuid().as_raw() {
-        return Ok(());
-    }
-    chown(dir, Some(owner.uid()), Some(owner.gid()))
-}
-
-pub(super) fn unusable(path: &Path, error: &std::io::Error) -> Text {
-    let path = path.display();
-    Text::new(
-        format!("{path} не подходит: {error}. Назовите файл сами: --to /каталог/имя."),
-        format!("{path} cannot be used: {error}. Name a file yourself: --to /directory/name."),
-    )
 }
 
 fn print_created(created: &Created, console: &Console) -> ExitStatus {
@@ -318,40 +266,10 @@ fn print_created(created: &Created, console: &Console) -> ExitStatus {
     status
 }
 
-pub(super) fn print_contents(view: &BackupView, console: &Console) {
-    let rows = [
-        (Text::new("документов", "documents"), view.documents.to_string()),
-        (Text::new("записей", "entries"), view.entries.to_string()),
-        (Text::new("файлов", "files"), view.files.to_string()),
-        (Text::new("размер", "size"), bytes(view.bytes)),
-        (Text::new("запись журнала", "journal entry"), view.sequence.to_string()),
-        (Text::new("SHA-256", "SHA-256"), view.sha256.clone()),
-    ];
-    console.line(console.table(&[], rows.map(|(name, value)| [console.word(&name).to_owned(), value])));
-}
-
 async fn verified(file: &Path, scratch: Option<&Path>, console: &Console) -> Result<VerifyReport, Text> {
     let reading = Text::new("чтение и пробное восстановление", "reading and restoring aside");
     let (file, scratch) = (file.to_owned(), scratch.map(Path::to_owned));
     blocking(console, &reading, move || verify_backup(&file, scratch.as_deref())).await
-}
-
-/// Runs `work` beside the event loop, with a moving line.
-pub(super) async fn blocking<T: Send + 'static>(
-    console: &Console,
-    what: &Text,
-    work: impl FnOnce() -> Result<T, crate::store::BackupError> + Send + 'static,
-) -> Result<T, Text> {
-    let bar = console.spinner(console.word(what).to_owned());
-    let outcome = tokio::task::spawn_blocking(work).await;
-    bar.finish_and_clear();
-    match outcome {
-        Ok(outcome) => outcome.map_err(|error| backup_text(&error)),
-        Err(panic) => {
-            let words = panic.to_string();
-            Err(Text::new(words.clone(), words))
-        }
-    }
 }
 
 /// What a verification found, for programs.
@@ -437,36 +355,4 @@ fn print_verdict(view: &VerifiedView, console: &Console) {
     ];
     let header = header.each_ref().map(String::as_str);
     console.line(console.table(&header, rows.chain([files])));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config() -> (tempfile::TempDir, Config) {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = Config::defaults();
-        config.data_dir = dir.path().to_owned();
-        (dir, config)
-    }
-
-    #[test]
-    fn without_a_name_the_backup_lies_in_the_data_directory_for_its_owner_only() {
-        let (dir, config) = config();
-        let file = target(&CreateArgs::default(), &config).unwrap();
-        assert_eq!(file.parent(), Some(dir.path().join(BACKUPS).as_path()));
-        let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(name.starts_with("edobridge-20") && name.ends_with("Z.backup"), "{name}");
-        assert_eq!(std::fs::metadata(dir.path().join(BACKUPS)).unwrap().mode() & 0o777, 0o700);
-        assert!(!file.exists(), "only the place is made");
-    }
-
-    #[test]
-    fn a_backup_within_the_store_is_refused() {
-        let (dir, config) = config();
-        let inside = CreateArgs { to: Some(dir.path().join("store/x.backup")), ..CreateArgs::default() };
-        assert!(target(&inside, &config).is_err());
-        let outside = CreateArgs { file: Some("x.backup".into()), ..CreateArgs::default() };
-        assert!(target(&outside, &config).unwrap().is_absolute());
-    }
 }

@@ -1,12 +1,15 @@
 //! `edobridge backup restore`: a data directory out of a backup, in one command.
 
 use super::ExitStatus;
-use super::backup::{RestoreArgs, blocking, print_contents, unusable};
+use super::backup_contents::print_contents;
+use super::backup_place::unusable;
+use super::backup_reading::blocking;
 use super::console::{Console, Style};
-use super::output::Format;
+use super::format::Format;
 use crate::domain::Text;
 use crate::http::maintenance::{BackupView, backup_text};
 use crate::store::restore_backup;
+use clap::Args;
 use serde_json::json;
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -17,6 +20,20 @@ use std::path::{Path, PathBuf};
 const STORE: &str = "store";
 /// The lock that a store holds while it is open.
 const LOCK: &str = "LOCK";
+
+/// Options of `backup restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// The backup.
+    pub file: PathBuf,
+    /// The new data directory; must be absent or empty. By default the data directory of the configuration, which must
+    /// have no store in it.
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Set a store that is there aside, as `store.before-restore-TIME`. The service must not run.
+    #[arg(long)]
+    pub replace: bool,
+}
 
 /// What a restore has done.
 pub(super) struct Restored {

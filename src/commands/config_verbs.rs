@@ -4,7 +4,7 @@
 
 use super::console::Console;
 use super::exit::ExitStatus;
-use super::output::Format;
+use super::format::Format;
 use super::{Context, problem_view};
 use crate::config::{self, Config, ConfigErrors, DEFAULT_TOML, Loaded, Origin, Origins, Problem, Severity};
 use crate::domain::Text;

@@ -7,7 +7,7 @@
 //! Invariant: whatever is printed goes through the mask of registered secrets, as the log does.
 
 use super::Context;
-use super::output::Format;
+use super::format::Format;
 use crate::config::Environment;
 use crate::domain::{Language, Text};
 use crate::telemetry::Redactor;

@@ -324,7 +324,7 @@ fn write_dump(path: &Path, dump: &Dump) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::Format;
+    use super::super::format::Format;
     use super::*;
     use crate::domain::Timestamp;
     use crate::http::document_view::DocumentLine;

@@ -9,20 +9,22 @@
 //! shown, and the console masks what is registered.
 
 pub mod checks;
+pub mod examination;
 pub mod finding;
 pub mod report;
 
 use super::console::Console;
 use super::exit::ExitStatus;
-use super::running_service::{Presence, RunningService};
+use super::running_service::RunningService;
 use super::{Context, problem_view};
-use crate::config::{Config, Loaded};
-use crate::domain::{Clock, Text};
+use crate::config::Config;
+use crate::domain::Text;
 use crate::telemetry::SystemClock;
 use checks::{
     application, clock, configuration, data_dir, easydocs, idocs, portal, public_address, senders, store,
 };
 use clap::Args;
+use examination::{Examination, WriteTest};
 use finding::{Finding, Notebook};
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -49,42 +51,6 @@ pub struct DoctorArgs {
     /// Do not ask portals, EasyDocs or the public address: only what is on this machine.
     #[arg(long, conflicts_with = "write_test")]
     pub offline: bool,
-}
-
-/// Whether a folder may be written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteTest {
-    /// A tiny file is put there and taken away.
-    Do,
-    /// It is only read.
-    Leave,
-}
-
-/// What all checks work with.
-pub struct Examination {
-    /// The configuration, its origins and its warnings.
-    pub loaded: Loaded,
-    /// The service that runs on it, or not.
-    pub service: RunningService,
-    /// Whether it runs.
-    pub presence: Presence,
-    /// The present.
-    pub clock: Rc<dyn Clock>,
-    /// Whether folders may be written to.
-    pub write_test: WriteTest,
-    /// For the progress of opening a store.
-    pub console: Console,
-}
-
-impl Examination {
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.loaded.config
-    }
-    /// Whether the service runs.
-    pub fn is_running(&self) -> bool {
-        matches!(self.presence, Presence::Running(_))
-    }
 }
 
 /// Runs the checklist.

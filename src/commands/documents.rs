@@ -413,7 +413,7 @@ fn last_answer(card: &DocumentCard) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::Format;
+    use super::super::format::Format;
     use super::*;
     use crate::domain::{Language, Timestamp};
     use crate::http::test_support::stopped_saga;

@@ -6,6 +6,9 @@
 )]
 
 pub mod backup;
+mod backup_contents;
+mod backup_place;
+mod backup_reading;
 mod backup_restore;
 mod backup_retention;
 pub mod client;
@@ -17,6 +20,7 @@ pub mod demo;
 pub mod doctor;
 pub mod documents;
 pub mod exit;
+pub mod format;
 pub mod offline_store;
 pub mod output;
 mod portal_budget;
@@ -30,16 +34,14 @@ pub mod service;
 pub mod signing_link_key;
 pub mod table;
 pub mod wiring;
-pub mod wiring_apps;
-pub mod wiring_idocs;
-pub mod wiring_signing;
 
 use crate::config::{Config, Environment, Loaded};
 use crate::domain::Language;
 use crate::telemetry::Redactor;
 use clap::{CommandFactory as _, Parser, Subcommand};
 pub use exit::ExitStatus;
-use output::{Format, Output};
+use format::Format;
+use output::Output;
 use std::path::PathBuf;
 
 /// edobridge: подпись документов Битрикс24 в EasyDocs. / Bitrix24 documents signed in EasyDocs.

@@ -1,23 +1,14 @@
 //! How a command talks: tables and sentences for people, JSON for programs; the same content either way.
 
 use super::ExitStatus;
-use super::client::ClientError;
 use super::console::write_line;
+use super::format::Format;
+use super::running_service::ClientError;
 use super::table::harmless;
 use crate::domain::{Language, Text};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::io;
-
-/// For whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// Tables and sentences.
-    #[default]
-    People,
-    /// One JSON value on standard output; errors as JSON on standard error.
-    Json,
-}
 
 /// Where the words go.
 #[derive(Debug, Clone)]

@@ -46,7 +46,7 @@ fn row(line: &MethodLine) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::Format;
+    use super::super::format::Format;
     use super::*;
     use crate::http::budget_view::BucketView;
 

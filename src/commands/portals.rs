@@ -6,7 +6,7 @@ use super::console::Console;
 use super::output::Output;
 use super::portal_budget::budget_sheet;
 use super::table::{sheet, table};
-use super::{offline_store, wiring_apps};
+use super::{offline_store, wiring};
 use crate::actors::features::Standing;
 use crate::config::Config;
 use crate::domain::{Language, Text};
@@ -149,7 +149,7 @@ async fn rekey(context: &Context, process: &super::Context) -> ExitStatus {
 
 async fn rekey_offline(config: &Config, console: &Console) -> Result<Rekeyed, Text> {
     let (store, _) = offline_store::open(config, console).await.map_err(|closed| closed.text(config))?;
-    let records = wiring_apps::records(config, &store).map_err(|error| error.text())?;
+    let records = wiring::apps::records(config, &store).map_err(|error| error.text())?;
     let report = records.rekey().await.map_err(|error| {
         let why = crate::actors::error_chain(&error);
         Text::new(format!("Ключ не сменён: {why}."), format!("The key was not changed: {why}."))
@@ -326,7 +326,7 @@ fn last_error(portal: &PortalLine, output: &Output) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::Format;
+    use super::super::format::Format;
     use super::*;
     use crate::http::operator_view::{
         BlockedMethod, CapabilityLine, ChannelLine, ConcernLine, FeatureLine, OwnerLine,

@@ -3,7 +3,7 @@
 use super::Context;
 use super::console::{Console, Style};
 use super::exit::ExitStatus;
-use super::output::Format;
+use super::format::Format;
 use crate::config::{Config, Loaded, Problem, Severity};
 use crate::domain::Text;
 use serde::Serialize;

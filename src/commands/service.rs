@@ -3,7 +3,6 @@
 //! `serve`, the tests and the benches start it the same way.
 
 use super::wiring::{self, WiringError};
-use super::{wiring_apps, wiring_idocs};
 use crate::actors::Engine;
 use crate::config::Config;
 use crate::domain::{Clock, Text, Timestamp};
@@ -79,15 +78,15 @@ impl Service {
         let idocs = parts.idocs.as_ref().map(|idocs| idocs.client.clone());
         let portals = wiring::portals(config, &store).await?;
         let easydocs = Arc::new(wiring::easydocs_client(config)?);
-        let apps = wiring_apps::apps(config, &store).await?;
+        let apps = wiring::apps::apps(config, &store).await?;
         let installed = apps.iter().flat_map(|apps| &apps.installed).map(|it| it.portal.clone());
         let known = portals.iter().map(|portal| portal.id.clone()).chain(installed);
         parts.capabilities.recall(&store, known).await;
         let engine = Engine::start(parts.clone(), portals, easydocs, wiring::watches(config), apps);
-        let signing = wiring_idocs::signing(config, &engine, &parts)?;
+        let signing = wiring::idocs::signing(config, &engine, &parts)?;
         let doors = http::serve_with(engine.clone(), wiring::http_settings(config)?, signing)?;
         if let Some(client) = idocs {
-            wiring_idocs::subscribe(config, client);
+            wiring::idocs::subscribe(config, client);
         }
         let upkeep = Upkeep {
             keep_finished_ms: config.store.keep_finished.as_ms(),

@@ -35,7 +35,7 @@ use super::bitrix24::lifecycle::{Clean, FrameSpec};
 use super::bitrix24::portal::{Confirmation, FieldKind, OWNER_ID, Overload};
 use super::bitrix24::robots::RobotSpec;
 use super::bitrix24::traits::PortalTraits;
-use super::control::{Refusal, body, done, parsed_id};
+use super::button_press::{Refusal, body, done, parsed_id};
 use super::front::Request;
 use super::push::{PushControl, PushVersion};
 use super::world::World;

@@ -30,6 +30,7 @@
 use super::bitrix24::events::EventSpec;
 use super::bitrix24::portal::{Echo, Owner};
 use super::bitrix24::transfers::read_part;
+use super::button_press::{Refusal, body, done, parsed_id};
 use super::buttons;
 use super::callbacks::CallbackSpec;
 use super::documents::Script;
@@ -40,7 +41,6 @@ use super::ledger::Side;
 use super::world::{Reach, World, WorldError};
 use crate::domain::CrmItem;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,20 +57,6 @@ const DEAL: u32 = 2;
 /// Whether a request is for the control plane.
 pub(crate) fn is_control(head: &Head) -> bool {
     head.segments().first() == Some(&PREFIX)
-}
-
-/// A button could not be pressed.
-pub(super) enum Refusal {
-    NoKey,
-    NoSuchPath,
-    Unreadable(String),
-    World(WorldError),
-}
-
-impl From<WorldError> for Refusal {
-    fn from(error: WorldError) -> Self {
-        Self::World(error)
-    }
 }
 
 /// Answers one control call.
@@ -172,10 +158,6 @@ fn post_json(world: &Arc<World>, request: &Request, path: &[&str]) -> Result<Val
         _ => return Err(Refusal::NoSuchPath),
     }
     Ok(done())
-}
-
-pub(super) fn done() -> Value {
-    json!({"ok": true})
 }
 
 #[derive(Deserialize)]
@@ -338,14 +320,6 @@ fn outage(world: &Arc<World>, asked: &OutageBody) {
     }));
 }
 
-pub(super) fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
-    serde_json::from_slice(&request.body).map_err(|why| Refusal::Unreadable(why.to_string()))
-}
-
 fn number(head: &Head, name: &str) -> Option<u64> {
     head.query_value(name)?.parse().ok()
-}
-
-pub(super) fn parsed_id(text: &str) -> Result<u64, Refusal> {
-    text.parse().map_err(|_| Refusal::Unreadable(format!("`{text}` is not an id")))
 }

@@ -30,6 +30,7 @@ pub mod views;
 pub mod world;
 
 mod bitrix24;
+mod button_press;
 mod buttons;
 mod control;
 mod easydocs;

@@ -29,7 +29,7 @@ mod view;
 mod watch;
 mod workspace;
 
-use super::output::Format;
+use super::format::Format;
 use super::{Context, ExitStatus};
 use crate::domain::{Language, Text};
 use child::Farewell;

@@ -1,6 +1,6 @@
 //! What a check says: one line with its verdict, its subject and the remedy.
 
-use crate::domain::{Failure, Text};
+use crate::domain::{Failure, FailureClass, Text};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,6 +20,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// How bad a failed question is: a limit that was hit says nothing about the set-up.
+    pub fn of_failure(failure: &Failure) -> Self {
+        match failure.class {
+            FailureClass::Throttled => Self::Warning,
+            FailureClass::Transient
+            | FailureClass::Auth
+            | FailureClass::Permanent
+            | FailureClass::Ambiguous => Self::Problem,
+        }
+    }
+
     /// The word for people.
     pub fn word(self) -> Text {
         match self {
@@ -61,6 +72,14 @@ impl Finding {
     /// It does not work.
     pub fn problem(check: &'static str, ru: impl Into<String>, en: impl Into<String>) -> Self {
         Self { verdict: Verdict::Problem, ..Self::ok(check, ru, en) }
+    }
+    /// The line for a secret that only the service can read.
+    pub fn unread_secret(check: &'static str) -> Self {
+        Self::skipped(check, "Секрет здесь не читается, проверить нельзя.", "The secret cannot be read here, so this was not checked.")
+            .fix(
+                "Пока служба работает: sudo -u edobridge CREDENTIALS_DIRECTORY=/run/credentials/edobridge.service edobridge doctor",
+                "While the service runs: sudo -u edobridge CREDENTIALS_DIRECTORY=/run/credentials/edobridge.service edobridge doctor",
+            )
     }
     /// With what is known already in both languages.
     pub fn of(verdict: Verdict, check: &'static str, text: Text) -> Self {

@@ -3,7 +3,7 @@
 use super::finding::{Finding, Verdict};
 use crate::commands::console::{Console, Style};
 use crate::commands::exit::ExitStatus;
-use crate::commands::output::Format;
+use crate::commands::format::Format;
 use crate::domain::Text;
 use serde::Serialize;
 

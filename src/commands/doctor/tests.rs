@@ -1,7 +1,7 @@
 //! The checklist against the sandbox, over real sockets.
 
 use super::*;
-use crate::commands::output::Format;
+use crate::commands::format::Format;
 use crate::config::Environment;
 use crate::domain::{CrmItem, Language};
 use crate::sandbox::{Owner, Sandbox, SandboxOptions, World};

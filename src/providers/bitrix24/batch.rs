@@ -4,7 +4,7 @@
 //! status is 200 even when all failed. PHP turns maps with the keys 0..n-1 into lists, which loses the names of the
 //! failed ones, so our names start with a letter.
 
-use super::client::{Call, LimitHit, Observed, Operating};
+use super::call::{Call, LimitHit, Observed, Operating};
 use super::envelope::{self, Spent};
 use super::error;
 use super::wire;
@@ -15,20 +15,6 @@ use serde_json::{Map, Value, json};
 
 /// Commands in one batch; more end with `ERROR_BATCH_LENGTH_EXCEEDED`.
 pub const BATCH_CALLS_MAX: usize = 50;
-
-/// Methods that the portal refuses inside a batch, or that answer for the request as a whole.
-const ALONE: [&str; 5] = [
-    "batch",
-    "disk.folder.uploadfile",
-    "disk.storage.uploadfile",
-    "disk.file.uploadversion",
-    "crm.documentgenerator.document.add",
-];
-
-/// Whether a method may share a request with others.
-pub fn may_share(method: &str) -> bool {
-    !ALONE.iter().any(|alone| alone.eq_ignore_ascii_case(method))
-}
 
 /// Reads whose answer may serve several askers at once. `disk.file.get` is not among them: its download link may
 /// work only once.
@@ -254,11 +240,5 @@ mod tests {
         for method in ["disk.file.get", "crm.timeline.comment.add", "im.notify.system.add", "profile"] {
             assert!(!may_join(&call(method)), "{method}");
         }
-    }
-
-    #[test]
-    fn uploads_never_share() {
-        assert!(!may_share("disk.folder.uploadFile"));
-        assert!(may_share("disk.file.get"));
     }
 }

@@ -5,13 +5,16 @@
 //! (`api-reference/events/index.md`).
 
 use super::forms::{self, FormError};
-use super::{offline, wire};
+use super::wire;
 use crate::domain::{CrmItem, Secret};
 use crate::providers::strict_json::{self, NotStrictJson};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use subtle::{Choice, ConstantTimeEq as _};
+
+/// The event that tells of rows in the offline queue (`on-offline-event.md`).
+pub const WAKE_EVENT: &str = "ONOFFLINEEVENT";
 
 /// Longest event name that is taken.
 const NAME_BYTES_MAX: usize = 128;
@@ -122,7 +125,7 @@ impl IncomingEvent {
         let name = std::str::from_utf8(name).ok()?.to_ascii_uppercase();
         Some(match name.as_str() {
             "ONDISKFILEADD" => Topic::DriveFile,
-            "ONCRMDOCUMENTGENERATORDOCUMENTADD" | offline::WAKE_EVENT => Topic::InItsData,
+            "ONCRMDOCUMENTGENERATORDOCUMENTADD" | WAKE_EVENT => Topic::InItsData,
             other => match crm_type(other) {
                 CrmType::Fixed(entity_type_id) => Topic::CrmItem { entity_type_id },
                 CrmType::Named => Topic::InItsData,
@@ -192,7 +195,7 @@ impl IncomingEvent {
                     .object_id()
                     .map(|document_id| BitrixTrigger::DocumentGenerated { document_id, item });
             }
-            offline::WAKE_EVENT => return Some(BitrixTrigger::OfflineQueueFilled),
+            WAKE_EVENT => return Some(BitrixTrigger::OfflineQueueFilled),
             _ => {}
         }
         let entity_type_id = match crm_type(&self.name) {

@@ -10,6 +10,7 @@
 pub mod account;
 pub mod batch;
 pub mod budget;
+pub mod call;
 pub mod capabilities;
 pub mod client;
 pub mod credentials;
@@ -35,6 +36,7 @@ pub mod sender_nodes;
 pub mod transfer;
 pub mod wire;
 
-pub use client::{Call, Caller, Client, Executed, LimitHit, Observed, Operating, WebhookUrlError};
+pub use call::{Call, Caller, Executed, LimitHit, Observed, Operating};
+pub use client::{Client, WebhookUrlError};
 pub use credentials::{AppAccess, TokenSource};
 pub use events::{BitrixTrigger, IncomingEvent, Topic, token_matches};

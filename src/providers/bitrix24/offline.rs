@@ -20,9 +20,7 @@ use std::collections::BTreeSet;
 
 /// Rows of one package: the most that one call gives (docs: `limit`, 50 by default).
 pub const PACKAGE_ROWS: usize = 50;
-/// The event that tells of rows in the queue (`on-offline-event.md`).
-pub const WAKE_EVENT: &str = "ONOFFLINEEVENT";
-/// Its `minTimeout`: the least pause between two of them, in seconds. Under a storm the queue is read all the time.
+/// `minTimeout` of [`WAKE_EVENT`](super::events::WAKE_EVENT): the least pause between two of them, in seconds. Under a storm the queue is read all the time.
 pub const WAKE_PAUSE_S: u32 = 5;
 /// Longest `process_id` that is taken: those of the docs have 32 characters.
 const PROCESS_ID_BYTES_MAX: usize = 128;

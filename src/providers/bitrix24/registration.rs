@@ -6,6 +6,7 @@
 use super::client::{Call, Caller};
 use super::drive::read;
 use super::error::misshapen;
+use super::events::WAKE_EVENT;
 use super::{offline, wire};
 use crate::domain::{Failure, FailureClass};
 use crate::providers::remote::Nature;
@@ -57,7 +58,7 @@ pub async fn events(caller: &dyn Caller) -> Result<Vec<EventEntry>, Failure> {
 pub async fn bind_event(caller: &dyn Caller, name: &str, handler: Option<&str>) -> Result<Bound, Failure> {
     let params = match handler {
         // One word about many rows is enough.
-        Some(handler) if name == offline::WAKE_EVENT => {
+        Some(handler) if name == WAKE_EVENT => {
             json!({ "event": name, "handler": handler, "options": { "minTimeout": offline::WAKE_PAUSE_S } })
         }
         Some(handler) => json!({ "event": name, "handler": handler }),

@@ -14,7 +14,7 @@
 
 use super::client::{Call, Client, lacking};
 use super::outbox::{DraftRef, NewDraft, moment};
-use super::route::Counterparty;
+use super::route_template::Counterparty;
 use super::signing::{self, Content};
 use super::{error, ids};
 use crate::domain::{Failure, Timestamp};

@@ -1,6 +1,6 @@
 //! How iDocs is spoken to: plain values that the configuration fills in.
 
-use super::route::RouteTemplate;
+use super::route_template::RouteTemplate;
 use super::status::StatusLists;
 use crate::domain::Secret;
 use crate::providers::url_rules::Origin;

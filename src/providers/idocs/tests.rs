@@ -444,8 +444,8 @@ async fn a_route_is_the_samples_request_and_an_empty_answer_is_success() {
         let server = TestServer::start(vec![answer("03-quick-route-response.empty.txt")]);
         let mut settings = settings(&server);
         settings.route = match template {
-            RouteTemplateOf::Guide => route::RouteTemplate::guide("SIGN", "Просим подписать"),
-            RouteTemplateOf::Snapshot => route::RouteTemplate::snapshot("Просим подписать"),
+            RouteTemplateOf::Guide => route_template::RouteTemplate::guide("SIGN", "Просим подписать"),
+            RouteTemplateOf::Snapshot => route_template::RouteTemplate::snapshot("Просим подписать"),
         };
         client(settings).create_route(DOCUMENT, EMPLOYEE, &counterparty()).await.unwrap();
         let request = server.requests().remove(0);

@@ -12,7 +12,7 @@
 //! sending arrived.
 
 use super::client::{Call, Client, lacking};
-use super::route::{Counterparty, CounterpartyKind};
+use super::route_template::{Counterparty, CounterpartyKind};
 use super::{blobs, error, ids};
 use crate::domain::{Failure, FailureKind, Text};
 use crate::providers::remote::{Nature, Remote};

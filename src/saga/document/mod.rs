@@ -11,6 +11,7 @@
 
 pub mod effect;
 pub mod event;
+pub mod files;
 pub mod invariant;
 pub mod own_signature;
 pub mod rule;
@@ -26,12 +27,12 @@ pub use effect::{Effect, NamedFile, RobotReply, RobotStatus};
 pub use event::{
     Announcement, Answer, CallbackStatus, Event, Mend, OperatorAction, RobotHeard, StageKept, WantedFile,
 };
+pub use files::{DeliveredFile, SourceFile};
 pub use own_signature::{OwnAnswer, OwnEffect, OwnEvent, OwnSignature, OwnSigner, OwnStatus};
 pub use rule::{Rule, SourceFacts};
 pub use state::{
-    Claim, CommentFile, DeadLetter, DeliveredFile, Delivery, DocumentSaga, DriveCopy, Ending, EventToken,
-    HistoryEntry, ItemPick, Occasion, Outcome, RobotOrder, RobotWait, Source, SourceFile, Step, Timer,
-    TimerKind, Work,
+    Claim, CommentFile, DeadLetter, Delivery, DocumentSaga, DriveCopy, Ending, EventToken, HistoryEntry,
+    ItemPick, Occasion, Outcome, RobotOrder, RobotWait, Source, Step, Timer, TimerKind, Work,
 };
 pub use transition::{
     Context, IllegalEvent, Next, Policy, RobotWishes, Spawn, begin, begin_for_robot, transition,

@@ -21,7 +21,7 @@
 //!                                                                           FindSent ────────────┘
 //! ```
 
-use super::state::{DeliveredFile, SourceFile};
+use super::files::{DeliveredFile, SourceFile};
 use crate::domain::{FileDigest, SpoolFile, Text, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;

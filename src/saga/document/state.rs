@@ -1,10 +1,11 @@
 //! The record of one document's saga. Stored with strict bincode: see `store::records` before any change.
 //!
 //! **Frozen layout.** [`DocumentSaga`] and [`Delivery`] are version 3 of the stored record; the earlier ones live in the
-//! store's history (`store::document_v1`, `document_v2`), and share the other types of this file. Enums grow only at
+//! store's history (`store::document_v1`, `document_v2`), and share the other types of this file and of [`super::files`]. Enums grow only at
 //! the end; a struct is never changed in place: a new version gets a new struct, the old one moves to the history.
 //! The golden bytes in the store's tests fail when this is forgotten.
 
+pub use super::files::{DeliveredFile, SourceFile};
 use super::own_signature::{OwnSignature, OwnSigner};
 use crate::domain::{AttemptToken, CrmItem, FileDigest, PortalId, SagaId, SpoolFile, Text, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -371,19 +372,6 @@ pub enum Occasion {
     Reminder,
 }
 
-/// The file that is to be signed, as it was when we fetched it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceFile {
-    /// Name with extension.
-    pub name: String,
-    /// Folder it lies in, if it lies on the Drive.
-    pub folder_id: Option<u64>,
-    /// `GLOBAL_CONTENT_VERSION` of the Drive, if known.
-    pub version: Option<u64>,
-    /// Its bytes, in our spool.
-    pub bytes: SpoolFile,
-}
-
 /// What the signing service's answers amount to. The first terminal one wins (SG-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
@@ -393,17 +381,6 @@ pub enum Outcome {
     Signed,
     /// A participant refused.
     Refused,
-}
-
-/// The signed copy in the portal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeliveredFile {
-    /// Drive id.
-    pub file_id: u64,
-    /// The name it got.
-    pub name: String,
-    /// The folder it lies in.
-    pub folder_id: u64,
 }
 
 /// Whether an effect is under way.

@@ -6,6 +6,7 @@
 mod answers;
 mod callbacks;
 mod crm;
+mod destination;
 mod doubt;
 mod failures;
 mod orders;
@@ -15,7 +16,7 @@ mod robots;
 mod waiting;
 
 pub use orders::effect_of;
-pub use own_signature::{OwnPolicy, counterparty_words, own_document_claim};
+pub use own_signature::{OwnPolicy, own_document_claim};
 pub use robots::{RobotWishes, begin_for_robot, reply_of};
 
 use super::effect::{self, Effect};

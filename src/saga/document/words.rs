@@ -1,8 +1,7 @@
 //! What people read: notices, comments, reasons. Russian and English, escaped for where they are shown.
 
-use super::own_signature::{LINK, OwnSignature, Telling};
+use super::own_signature::{CounterpartyKind, LINK, OwnSignature, OwnSigner, Telling};
 use super::state::{DocumentSaga, Outcome, Step, TimerKind, Work};
-use super::transition::counterparty_words;
 use crate::domain::{Language, Text, Timestamp};
 
 /// Text from outside made harmless for BB code: square brackets become their full-width likeness.
@@ -23,6 +22,15 @@ pub fn plain(text: &str) -> String {
 
 fn file_name(saga: &DocumentSaga) -> String {
     saga.file.as_ref().map_or_else(|| saga.external_id.clone(), |f| plain(&f.name))
+}
+
+/// How a counterparty is called in words.
+pub fn counterparty(signer: &OwnSigner) -> Text {
+    let bin = &signer.counterparty.bin;
+    match signer.counterparty.kind {
+        CounterpartyKind::Company => Text::new(format!("БИН {bin}"), format!("BIN {bin}")),
+        CounterpartyKind::Individual => Text::new(format!("ИИН {bin}"), format!("IIN {bin}")),
+    }
 }
 
 /// How the signing service of a document is called.
@@ -115,7 +123,7 @@ pub fn comment(saga: &DocumentSaga, mark: &str, language: Language) -> String {
 
 fn whom(saga: &DocumentSaga) -> Text {
     saga.delivery.signer.as_deref().map_or_else(Text::default, |signer| {
-        let who = counterparty_words(signer);
+        let who = counterparty(signer);
         Text::new(format!(" ({})", who.ru), format!(" ({})", who.en))
     })
 }

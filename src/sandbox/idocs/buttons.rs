@@ -14,7 +14,7 @@
 
 use super::options::IDocsOptions;
 use super::webhooks::WebhookSpec;
-use crate::sandbox::control::{Refusal, body, done};
+use crate::sandbox::button_press::{Refusal, body, done};
 use crate::sandbox::front::Request;
 use crate::sandbox::signer::ScriptedSigner;
 use crate::sandbox::world::{World, missing};

@@ -1,7 +1,8 @@
 //! What iDocs is asked for many documents at once: content to sign, and the list of events.
 
+use super::Metrics;
 use super::labels::{BulkLabels, BulkOutcome, HistoryLabels, HistoryOutcome};
-use super::{Metrics, put};
+use super::registering::put;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;

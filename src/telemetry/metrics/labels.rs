@@ -338,3 +338,8 @@ pub(super) const OTHER_METHOD: &str = "other";
 pub(super) fn portal_method(method: &str) -> &'static str {
     PORTAL_METHODS.iter().find(|known| **known == method).copied().unwrap_or(OTHER_METHOD)
 }
+
+/// Of the portal with this name.
+pub(super) fn portal_labels(portal: &str) -> PortalLabels {
+    PortalLabels { portal: portal.to_owned() }
+}

@@ -1,7 +1,9 @@
 //! The metrics as Prometheus sees them.
 
 use super::*;
+use crate::domain::{FailureKind, Timestamp};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 fn second() -> Duration {
     Duration::from_secs(1)

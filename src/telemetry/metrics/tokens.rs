@@ -1,7 +1,8 @@
 //! Installations of our applications, and the renewal of their tokens.
 
+use super::Metrics;
 use super::labels::{InstallationLabels, TokenLabels, TokenOutcome};
-use super::{Metrics, put};
+use super::registering::{clamp, put};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -40,6 +41,6 @@ impl Metrics {
     /// How many installations have this status.
     pub fn set_installations(&self, status: &'static str, count: u64) {
         let labels = InstallationLabels { status };
-        self.tokens.installations.get_or_create(&labels).set(super::clamp(count));
+        self.tokens.installations.get_or_create(&labels).set(clamp(count));
     }
 }

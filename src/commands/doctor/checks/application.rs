@@ -1,12 +1,11 @@
 //! One application: its keys at the authorisation server, where its tokens are sealed, and the portals that have
 //! installed it. What only the running service knows is asked of the service.
 
-use super::portal::{unread_secret, verdict_of};
 use super::{capabilities, channel};
 use crate::commands::client::AdminClient;
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
-use crate::commands::wiring_apps;
+use crate::commands::wiring;
 use crate::config::{AppConfig, Config, Members, PortalConfig, SecretSource};
 use crate::domain::{Secret, Text, Timestamp};
 use crate::http::operator_view::{InstallationLine, PortalLine};
@@ -186,9 +185,9 @@ fn judge(portal: &str, it: &InstallationLine) -> Vec<Finding> {
 /// Whether the authorisation server knows our keys: an impossible token is refused as such only to one it knows.
 async fn keys(app: &AppConfig, notes: &Notebook) {
     if !app.client_secret.is_resolved() {
-        return notes.add(unread_secret("keys"));
+        return notes.add(Finding::unread_secret("keys"));
     }
-    let oauth = match wiring_apps::oauth_client(app) {
+    let oauth = match wiring::apps::oauth_client(app) {
         Ok(oauth) => oauth,
         Err(error) => return notes.add(Finding::of(Verdict::Problem, "keys", error.text())),
     };
@@ -208,7 +207,7 @@ async fn keys(app: &AppConfig, notes: &Notebook) {
             ),
             Err((Refusal::Unavailable, failure)) => {
                 let text = Text::new(format!("{host} не отвечает."), format!("{host} does not answer."));
-                notes.add(Finding::of(verdict_of(&failure), "keys", text).because(&failure));
+                notes.add(Finding::of(Verdict::of_failure(&failure), "keys", text).because(&failure));
             }
             Ok(_) | Err((Refusal::Grant | Refusal::Removed | Refusal::Payment | Refusal::Request, _)) => {
                 notes.add(Finding::ok(

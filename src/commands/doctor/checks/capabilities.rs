@@ -3,7 +3,6 @@
 //! A portal with a webhook is asked here; one with an application only the running service can ask.
 
 use super::needs::Needs;
-use super::portal::verdict_of;
 use crate::actors::features::{self, Cause, Shortfall, Standing, WayIn};
 use crate::commands::doctor::finding::{Finding, Verdict};
 use crate::domain::portal_capabilities::{CapabilityMap, Presence};
@@ -31,7 +30,8 @@ pub async fn check(
             let unknown =
                 Text::new("Доступность методов не узнать.", "It cannot be told which methods are there.");
             return vec![
-                Finding::of(verdict_of(&failure).min(Verdict::Warning), "methods", unknown).because(&failure),
+                Finding::of(Verdict::of_failure(&failure).min(Verdict::Warning), "methods", unknown)
+                    .because(&failure),
             ];
         }
     };

@@ -2,7 +2,7 @@
 //!
 //! Asks each remote for nothing but the head of its front page and compares the `Date` of the answer. No key is sent.
 
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook};
 use crate::commands::wiring;
 use crate::config::Config;

@@ -1,6 +1,6 @@
 //! Whether the configuration can be used, and what it warns of.
 
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::config::{ConfigErrors, Problem, Severity};
 use crate::domain::{Language, Text};

@@ -2,7 +2,7 @@
 
 use super::disk_sync::{self, SyncTimes};
 use crate::commands::console::bytes;
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook};
 use crate::commands::offline_store::foreign_owner;
 use crate::domain::Text;

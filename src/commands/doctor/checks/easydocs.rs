@@ -1,7 +1,6 @@
 //! The signing service: the key, the routes, the signature of callbacks, and what it means that it can do so little.
 
-use super::portal::unread_secret;
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::commands::wiring;
 use crate::config::{Config, EasydocsConfig};
@@ -42,7 +41,7 @@ async fn key(config: &Config) -> Finding {
                 "Ask EasyDocs for a key and set easydocs.api_key.",
             );
         }
-        Some(key) if !key.is_resolved() => return unread_secret("key"),
+        Some(key) if !key.is_resolved() => return Finding::unread_secret("key"),
         Some(_) => {}
     }
     let path = &config.easydocs.health.path;
@@ -159,7 +158,7 @@ fn signature(easydocs: &EasydocsConfig) -> Finding {
         );
     }
     if secrets.iter().any(|secret| !secret.is_resolved()) {
-        return unread_secret("signature");
+        return Finding::unread_secret("signature");
     }
     let (header, count) = (&easydocs.signature.header, secrets.len());
     Finding::ok(

@@ -1,9 +1,8 @@
 //! iDocs: the token and its company, the people who sign and their rights, the notices.
 
-use super::portal::unread_secret;
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
-use crate::commands::wiring_idocs;
+use crate::commands::wiring;
 use crate::config::{Config, IdocsConfig, IdocsSigner};
 use crate::domain::{Failure, FailureClass, SigningService, Text, Timestamp};
 use crate::providers::idocs::events::PastList;
@@ -45,8 +44,8 @@ pub async fn check(examination: &Examination, notes: Notebook) {
                 "Ask the iDocs manager for it and set idocs.token.",
             ),
         ),
-        Some(token) if !token.is_resolved() => notes.add(unread_secret("token")),
-        Some(_) => match wiring_idocs::idocs_client(idocs) {
+        Some(token) if !token.is_resolved() => notes.add(Finding::unread_secret("token")),
+        Some(_) => match wiring::idocs::idocs_client(idocs) {
             Ok(client) => {
                 ask(&client, idocs, &notes).await;
                 notes.extend(history(&client, idocs, examination.clock.now()).await);
@@ -346,8 +345,8 @@ fn notices(config: &Config, idocs: &IdocsConfig) -> Option<Finding> {
         ));
     }
     match &idocs.webhook.path_secret {
-        Some(secret) if !secret.is_resolved() => Some(unread_secret("notices")),
-        Some(_) if wiring_idocs::notice_url(config).is_some() => Some(
+        Some(secret) if !secret.is_resolved() => Some(Finding::unread_secret("notices")),
+        Some(_) if wiring::idocs::notice_url(config).is_some() => Some(
             Finding::skipped(
                 "notices",
                 "iDocs получает наш адрес для уведомлений при каждом запуске; прочитать подписку нельзя.",

@@ -1,6 +1,5 @@
 //! The person behind a portal's webhook: what would end with that person, and the webhook's date.
 
-use super::portal::verdict_of;
 use crate::actors::owner_watch::{self, Concern, Gravity, OwnerSettings};
 use crate::commands::doctor::finding::{Finding, Verdict};
 use crate::domain::portal_owner::OwnerRecord;
@@ -16,7 +15,7 @@ pub async fn check(caller: &dyn Caller, settings: &OwnerSettings, now: Timestamp
                 "О владельце вебхука узнать не удалось.",
                 "The owner of the webhook could not be told.",
             );
-            return vec![Finding::of(verdict_of(&failure), "owner", unknown).because(&failure)];
+            return vec![Finding::of(Verdict::of_failure(&failure), "owner", unknown).because(&failure)];
         }
     };
     let found = owner_watch::concerns(Some(&look), &OwnerRecord::default(), settings, now);

@@ -6,11 +6,11 @@ use super::needs::Needs;
 use super::owner;
 use super::rules;
 use super::visitor::Visitor;
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::commands::wiring;
 use crate::config::{PortalConfig, RuleConfig};
-use crate::domain::{Failure, FailureClass, Text};
+use crate::domain::Text;
 use crate::providers::bitrix24::Caller;
 use crate::providers::bitrix24::account;
 use crate::providers::url_rules::Origin;
@@ -43,7 +43,7 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
     };
     application::check_channel(examination, entry, &notes).await;
     if !way_in.is_resolved() {
-        return notes.add(unread_secret("webhook"));
+        return notes.add(Finding::unread_secret("webhook"));
     }
     let visitor = match Visitor::new(entry) {
         Ok(visitor) => visitor,
@@ -64,25 +64,6 @@ pub async fn check(examination: &Examination, entry: &PortalConfig, notes: Noteb
     let now = examination.clock.now();
     notes.extend(capabilities::check(&visitor, (&entry.id, &all), way_in, &needs, now).await);
     rules::check(&visitor, &rules, &needs, &scopes, examination.write_test, &notes).await;
-}
-
-/// The line for a secret that only the service can read.
-pub fn unread_secret(check: &'static str) -> Finding {
-    Finding::skipped(check, "Секрет здесь не читается, проверить нельзя.", "The secret cannot be read here, so this was not checked.")
-        .fix(
-            "Пока служба работает: sudo -u edobridge CREDENTIALS_DIRECTORY=/run/credentials/edobridge.service edobridge doctor",
-            "While the service runs: sudo -u edobridge CREDENTIALS_DIRECTORY=/run/credentials/edobridge.service edobridge doctor",
-        )
-}
-
-/// How bad a failed question is: a limit that was hit says nothing about the set-up.
-pub fn verdict_of(failure: &Failure) -> Verdict {
-    match failure.class {
-        FailureClass::Throttled => Verdict::Warning,
-        FailureClass::Transient | FailureClass::Auth | FailureClass::Permanent | FailureClass::Ambiguous => {
-            Verdict::Problem
-        }
-    }
 }
 
 async fn webhook(caller: &dyn Caller, notes: &Notebook) -> bool {
@@ -142,7 +123,7 @@ async fn scopes(caller: &dyn Caller, needs: &Needs, notes: &Notebook) -> BTreeSe
         Ok(scopes) => scopes.into_iter().collect(),
         Err(failure) => {
             let unknown = Finding::of(
-                verdict_of(&failure),
+                Verdict::of_failure(&failure),
                 "scopes",
                 Text::new("Права вебхука не узнать.", "The scopes of the webhook cannot be told."),
             );
@@ -218,7 +199,7 @@ fn events(entry: &PortalConfig, needs: &Needs, base_url: Option<&str>) -> Findin
         );
     }
     if unread > 0 {
-        return unread_secret("events");
+        return Finding::unread_secret("events");
     }
     Finding::ok(
         "events",

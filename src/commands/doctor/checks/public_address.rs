@@ -4,7 +4,7 @@
 //! server, the certificate, the proxy and the door, and can have no effect whoever answers. From inside a network the
 //! way to one's own public address may be closed (no hairpin NAT), so that failing to reach it is no proof.
 
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::config::Config;
 use crate::domain::Text;

@@ -1,10 +1,9 @@
 //! What the rules name on a portal: folders, fields, stages, items, people. Each subject is asked about once.
 
 use super::needs::{Needs, Wanted, stage_directory};
-use super::portal::verdict_of;
 use super::visitor::Visitor;
-use crate::commands::doctor::WriteTest;
-use crate::commands::doctor::finding::{Finding, Notebook};
+use crate::commands::doctor::examination::WriteTest;
+use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::config::RuleConfig;
 use crate::domain::{CrmItem, Failure, FailureClass, Text};
 use crate::providers::bitrix24::account::{self, UserLookup};
@@ -53,7 +52,7 @@ fn of_rules(wanting: &[String]) -> Text {
 
 /// A failed question about something that a rule names.
 fn failed(check: &'static str, ru: String, en: String, failure: &Failure) -> Finding {
-    Finding::of(verdict_of(failure), check, Text::new(ru, en)).because(failure)
+    Finding::of(Verdict::of_failure(failure), check, Text::new(ru, en)).because(failure)
 }
 
 /// A subject that the portal does not show us, with the rules that need it.

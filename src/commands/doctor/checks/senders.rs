@@ -1,7 +1,7 @@
 //! The published list of senders, where a portal takes events from it only.
 
 use crate::actors::sender_list::SenderList;
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook};
 use crate::commands::wiring;
 use crate::config::{Config, SenderRule};

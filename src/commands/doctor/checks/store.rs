@@ -1,6 +1,6 @@
 //! The store: through the service if it runs, else by opening it; and the rules that must hold over all of it.
 
-use crate::commands::doctor::Examination;
+use crate::commands::doctor::examination::Examination;
 use crate::commands::doctor::finding::{Finding, Notebook, Verdict};
 use crate::commands::offline_store::{self, Closed};
 use crate::commands::running_service::{Presence, Readiness};

@@ -299,7 +299,7 @@ impl Draft<'_> {
 
     /// `rounds` stays: a name that is taken again and again must come to an end.
     fn scanned(&mut self, highest_id: u64, free_name: &str) -> Result<(), IllegalEvent> {
-        let folder_id = super::orders::folder_of(&self.next.saga)?;
+        let folder_id = super::destination::folder_of(&self.next.saga)?;
         let portal = self.next.saga.portal.clone();
         self.next.claims.push(Claim::EchoName { portal, folder_id, name: rule::normalised_name(free_name) });
         let saga = self.saga();
@@ -425,7 +425,7 @@ impl Draft<'_> {
     fn is_what_we_look_for(&self, file: &DeliveredFile) -> bool {
         let saga = &self.next.saga;
         let wanted = saga.upload_name.as_deref().map(rule::normalised_name);
-        super::orders::folder_of(saga).is_ok_and(|folder| folder == file.folder_id)
+        super::destination::folder_of(saga).is_ok_and(|folder| folder == file.folder_id)
             && wanted.is_some_and(|wanted| wanted == rule::normalised_name(&file.name))
     }
 

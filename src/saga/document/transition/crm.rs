@@ -4,26 +4,11 @@
 //! look before they write, and what they find is told here.
 
 use super::super::event::{Answer, StageKept};
-use super::super::state::{Claim, CommentFile, DocumentSaga, DriveCopy, Outcome, Step};
+use super::super::state::{Claim, CommentFile, DriveCopy, Step};
 use super::super::words;
+use super::destination::{folder_of, wanted_stage};
 use super::{Draft, IllegalEvent, missing, wrong};
 use crate::domain::Text;
-
-/// The stage that the outcome asks for, if the rule names one.
-pub(super) fn wanted_stage(saga: &DocumentSaga) -> Option<&str> {
-    match saga.outcome {
-        Outcome::Refused => saga.delivery.stage_on_refused.as_deref(),
-        Outcome::Signed | Outcome::Open => saga.delivery.stage_on_signed.as_deref(),
-    }
-}
-
-/// The stages that the item may be moved out of: where it stood when it was sent, and what the rule adds.
-pub(super) fn may_leave(saga: &DocumentSaga) -> Vec<String> {
-    let delivery = &saga.delivery;
-    let mut stages = delivery.stages_from.clone();
-    stages.extend(delivery.item_stage.clone().filter(|stage| !stages.contains(stage)));
-    stages
-}
 
 /// Whether the step comes after the copy on the Drive, so that its folder can be changed no more.
 pub(super) fn is_after_drive(step: Step) -> bool {
@@ -84,7 +69,7 @@ impl Draft<'_> {
     pub(super) fn has_place(&self) -> bool {
         let (saga, delivery) = (&self.next.saga, &self.next.saga.delivery);
         match delivery.drive {
-            DriveCopy::Wanted => super::orders::folder_of(saga).is_ok(),
+            DriveCopy::Wanted => folder_of(saga).is_ok(),
             DriveCopy::NotWanted => {
                 let attached = delivery.comment && delivery.comment_file == CommentFile::Attached;
                 saga.crm_item.is_some() && (delivery.field.is_some() || attached)

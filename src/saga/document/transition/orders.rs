@@ -4,16 +4,9 @@
 use super::super::effect::{self, Effect, NamedFile};
 use super::super::state::{CommentFile, DocumentSaga, Outcome, Source, Step, WaitWork};
 use super::super::{rule, words};
+use super::destination::{folder_of, may_leave, wanted_stage};
 use super::own_signature::{archive_end, escalation_user, file_in_delivery, name_in_delivery, own_effect_of};
 use super::{Context, IllegalEvent, missing};
-
-/// The folder for the signed copy.
-pub(super) fn folder_of(saga: &DocumentSaga) -> Result<u64, IllegalEvent> {
-    saga.delivery
-        .folder_id
-        .or_else(|| saga.file.as_ref().and_then(|f| f.folder_id))
-        .ok_or_else(|| missing(saga, "a folder for the signed copy"))
-}
 
 /// The effect of the saga's present step, from what the record holds.
 ///
@@ -104,10 +97,8 @@ pub fn effect_of(saga: &DocumentSaga, cx: Context<'_>) -> Result<Effect, Illegal
         },
         Step::MoveStage => Effect::MoveStage {
             item: item()?,
-            to: super::crm::wanted_stage(saga)
-                .map(str::to_owned)
-                .ok_or_else(|| missing(saga, "the wanted stage"))?,
-            from: super::crm::may_leave(saga),
+            to: wanted_stage(saga).map(str::to_owned).ok_or_else(|| missing(saga, "the wanted stage"))?,
+            from: may_leave(saga),
         },
         Step::AwaitSigner => match saga.waiting.as_ref().map(|w| w.doing) {
             Some(WaitWork::Escalation) => {

@@ -13,12 +13,12 @@ mod timeline;
 pub(super) use signed_files::{archive_end, file_in_delivery, name_in_delivery};
 
 use super::super::own_signature::{
-    ContentUnit, CounterpartyKind, DraftOrder, OwnAnswer, OwnEffect, OwnEvent, OwnSignature, OwnSigner,
+    ContentUnit, DraftOrder, OwnAnswer, OwnEffect, OwnEvent, OwnSignature, OwnSigner,
 };
 use super::super::state::{Claim, DocumentSaga, Step};
 use super::super::{rule, words};
 use super::{Context, Draft, IllegalEvent, missing};
-use crate::domain::{Capabilities, Text};
+use crate::domain::Capabilities;
 
 /// Lengths of name and number (iDocs guide: 1 to 256 characters).
 const NAME_CHARS_MAX: usize = 256;
@@ -232,14 +232,5 @@ impl Draft<'_> {
     /// Whether the service is one where our own signer signs.
     pub(super) fn signs_first(&self) -> bool {
         self.next.saga.delivery.signer.is_some()
-    }
-}
-
-/// How a counterparty is called in words.
-pub fn counterparty_words(signer: &OwnSigner) -> Text {
-    let bin = &signer.counterparty.bin;
-    match signer.counterparty.kind {
-        CounterpartyKind::Company => Text::new(format!("БИН {bin}"), format!("BIN {bin}")),
-        CounterpartyKind::Individual => Text::new(format!("ИИН {bin}"), format!("IIN {bin}")),
     }
 }

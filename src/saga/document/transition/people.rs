@@ -6,7 +6,7 @@ use super::super::event::{Announcement, Mend, OperatorAction};
 use super::super::state::{CommentFile, DriveCopy, Outcome, RobotOrder, Step};
 use super::super::words;
 use super::crm::is_after_drive;
-use super::orders::folder_of;
+use super::destination::folder_of;
 use super::{Draft, IllegalEvent, reading_claim_of, rejected};
 use crate::domain::Text;
 

@@ -1,7 +1,10 @@
 //! From the configuration to applications: their authorisation servers, the portals that may install them, and the
 //! key that seals their tokens.
 
-use super::wiring::{self, PortalKit, WiringError};
+use super::authorities::roots;
+use super::error::WiringError;
+use super::portal::{PortalKit, portal_kit};
+use super::senders::senders;
 use crate::actors::installations::{AppSetup, Apps, MakePortal, MakeVisitor, Transport};
 use crate::config::{AppConfig, Config, PortalConfig, SecretRef};
 use crate::domain::{MemberId, PortalId};
@@ -87,7 +90,7 @@ fn oauth_http(app: &AppConfig) -> Result<HttpClient, WiringError> {
     Ok(HttpClient::new(&HttpSettings {
         read_timeout: OAUTH_TIMEOUT,
         total_timeout: OAUTH_TIMEOUT,
-        extra_root_pem: wiring::roots(app.ca_file.as_ref()),
+        extra_root_pem: roots(app.ca_file.as_ref()),
         ..HttpSettings::default()
     })?)
 }
@@ -109,10 +112,8 @@ pub fn oauth_client(app: &AppConfig) -> Result<OauthClient, WiringError> {
 fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> {
     let oauth = oauth_client(app)?;
     let entries = entries(config, app);
-    let named = entries
-        .iter()
-        .map(|(member, entry)| (member.clone(), (entry.id.clone(), wiring::senders(entry))))
-        .collect();
+    let named =
+        entries.iter().map(|(member, entry)| (member.clone(), (entry.id.clone(), senders(entry)))).collect();
     Ok(AppSetup {
         id: app.id.clone(),
         oauth,
@@ -121,7 +122,7 @@ fn app_setup(config: &Config, app: &AppConfig) -> Result<AppSetup, WiringError> 
         keep_alive_ms: app.keep_alive.as_ms(),
         transport: if app.dangerous_allow_http { Transport::HttpToLoopback } else { Transport::HttpsOnly },
         named,
-        senders: wiring::senders(&app.portal),
+        senders: senders(&app.portal),
         make_visitor: make_visitor(config, &entries, &app.portal)?,
         make_portal: make_portal(config, &entries, &app.portal)?,
     })
@@ -140,7 +141,7 @@ fn make_visitor(
     default: &PortalConfig,
 ) -> Result<MakeVisitor, WiringError> {
     let kits = kits(config, entries)?;
-    let default = wiring::portal_kit(config, default)?;
+    let default = portal_kit(config, default)?;
     Ok(Arc::new(move |member: &MemberId, origin: Origin, access: AppAccess| {
         kits.get(member).unwrap_or(&default).client(origin, access)
     }))
@@ -150,9 +151,7 @@ fn kits(
     config: &Config,
     entries: &BTreeMap<MemberId, &PortalConfig>,
 ) -> Result<BTreeMap<MemberId, PortalKit>, WiringError> {
-    let kit = |(member, entry): (&MemberId, &&PortalConfig)| {
-        Ok((member.clone(), wiring::portal_kit(config, entry)?))
-    };
+    let kit = |(member, entry): (&MemberId, &&PortalConfig)| Ok((member.clone(), portal_kit(config, entry)?));
     entries.iter().map(kit).collect()
 }
 
@@ -163,7 +162,7 @@ fn make_portal(
     default: &PortalConfig,
 ) -> Result<MakePortal, WiringError> {
     let prepared = kits(config, entries)?;
-    let default = wiring::portal_kit(config, default)?;
+    let default = portal_kit(config, default)?;
     Ok(Arc::new(move |id: PortalId, member: &MemberId, origin: Origin, access: AppAccess| {
         let kit = prepared.get(member).unwrap_or(&default);
         let connector = access.auth_connector.clone();

@@ -1,6 +1,6 @@
 //! From the configuration to what the signing page is told.
 
-use super::wiring::WiringError;
+use super::error::WiringError;
 use crate::config::Config;
 use crate::domain::SignerLanguage;
 use crate::domain::subject_pattern::{InvalidSubjectPattern, SubjectPatterns};

@@ -1,14 +1,16 @@
 //! From the configuration to iDocs: how it is spoken to, and the subscription to its notices.
 
-use super::signing_link_key;
-use super::wiring::{WiringError, origins, pauses};
-use super::wiring_signing;
+use super::error::WiringError;
+use super::origins::origins;
+use super::pauses::pauses;
+use super::signing;
 use crate::actors::idocs_bulk::BulkPlan;
 use crate::actors::idocs_history::HistoryPlan;
 use crate::actors::idocs_work::IdocsParts;
 use crate::actors::signing_links::SigningLinks;
 use crate::actors::signing_room::SigningRoom;
 use crate::actors::{Engine, Parts};
+use crate::commands::signing_link_key;
 use crate::config::{
     Config, IdocsConfig, IdocsEventFields, IdocsRoute, IdocsRoutePreset, IdocsSigner, IdocsVersion,
 };
@@ -18,7 +20,7 @@ use crate::http::{IdocsSettings, SigningParts, routes};
 use crate::providers::http_client::{HttpClient, HttpSettings};
 use crate::providers::idocs::Client;
 use crate::providers::idocs::bulk::PollPlan;
-use crate::providers::idocs::route::RouteTemplate;
+use crate::providers::idocs::route_template::RouteTemplate;
 use crate::providers::idocs::settings::{self, Settings, Version};
 use crate::providers::idocs::status::StatusLists;
 use std::num::NonZeroU32;
@@ -228,7 +230,7 @@ pub fn signing(config: &Config, engine: &Engine, parts: &Parts) -> Result<Option
     let signers = idocs.signers.iter().map(|signer| (signer.name.clone(), identity(signer))).collect();
     let encapsulation = if idocs.cms.encapsulate { Encapsulation::Attached } else { Encapsulation::Detached };
     let desk = Arc::new(SigningRoom::new(engine.clone(), links, signers, encapsulation));
-    Ok(Some(SigningParts { desk, settings: wiring_signing::settings(config)? }))
+    Ok(Some(SigningParts { desk, settings: signing::settings(config)? }))
 }
 
 /// Pauses between attempts to subscribe; after the last one it is left to the next start, and polling tells of changes.

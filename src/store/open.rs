@@ -16,50 +16,42 @@
 //! that an opening writes. What is stored can then be read, new work is refused (`keeper`), and it goes on when there is
 //! room again.
 
-use super::applier::{Applier, TAKING};
+mod count;
+
+use self::count::{count, next_notice};
+use super::applier::TAKING;
 use super::disk::{Disk, Host};
 use super::error::{OpenError, StoreError};
 use super::fold::{Fold, FoldError};
 use super::frame::ReadBatch;
-use super::group::decoded;
-use super::inbox::{Inbox, identity};
 use super::journal::{Journal, Place, Survey};
 use super::keeper;
-use super::keys::{self, Tree};
 use super::layout::{Format, FormatError, Layout, decode_checkpoint, encode_checkpoint};
-use super::notice::{NoticeV1, ParkedNoticeV1};
 use super::options::StoreOptions;
 use super::overlay::{Below, Carry, Counters, Overlay};
 use super::queue::{Bell, Closing, Queue};
 use super::readers::Readers;
 use super::rebuild;
-use super::records::MetaV1;
 use super::segment;
-use super::shared::{Conditions, Deathwatch, Gauges, Shared, Stop};
+use super::shared::{Conditions, Gauges, Shared, Stop};
 use super::snapshot_end;
-use super::spool::{self, Spool};
+use super::spool::Spool;
 use super::spool_stock;
-use super::state::{Range, State};
+use super::state::State;
+use super::threads::Threads;
 use super::upgrade;
 use super::view::{Owner, View, ViewError, remove_leftovers};
-use super::writer::{OVERLAY_BYTES_CALL, Writer};
+use super::writer::OVERLAY_BYTES_CALL;
 use super::{Handle, Store};
 use crate::domain::Text;
-use crate::saga::document::Step;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// How many index entries are counted in one go.
-const COUNT_CHUNK: usize = 4_096;
-/// How many notices: they are larger.
-const NOTICE_CHUNK: usize = 64;
 
 /// What the opening is doing, for the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -620,14 +612,7 @@ impl Opening<'_> {
             shared.queue.close(Closing::Abandon);
             io("starting threads for", &shared.layout.dir)(error)
         })?;
-        let spool_swept = match counted.recv_timeout(spool_stock::PATIENCE) {
-            Ok(removed) => Some(removed),
-            Err(RecvTimeoutError::Timeout) => {
-                tracing::info!("the spool is large: it is counted meanwhile, and new files wait for that");
-                None
-            }
-            Err(RecvTimeoutError::Disconnected) => None,
-        };
+        let spool_swept = swept_in_time(&counted);
         let took = began.elapsed();
         let report = OpenReport {
             view: fate,
@@ -648,6 +633,18 @@ impl Opening<'_> {
             })),
             report,
         ))
+    }
+}
+
+/// How many files of the spool nobody needed, if that is known soon.
+fn swept_in_time(counted: &Receiver<u64>) -> Option<u64> {
+    match counted.recv_timeout(spool_stock::PATIENCE) {
+        Ok(removed) => Some(removed),
+        Err(RecvTimeoutError::Timeout) => {
+            tracing::info!("the spool is large: it is counted meanwhile, and new files wait for that");
+            None
+        }
+        Err(RecvTimeoutError::Disconnected) => None,
     }
 }
 
@@ -673,126 +670,4 @@ fn gauges(
     gauges.journal_written.store(since_snapshot, Ordering::Relaxed);
     gauges.note_applied(applied, counters);
     Ok(gauges)
-}
-
-/// Counts the indexes, and notes which notices are known: once, here.
-fn count(state: &State) -> Result<(Counters, Inbox), StoreError> {
-    let (mut counters, mut inbox) = (Counters::default(), Inbox::default());
-    // One for each document there is.
-    state.each_small(Tree::Step, &mut |key| {
-        if let Some((step, _, _)) = keys::parse_step(key) {
-            counters.sagas[usize::from(Step::code(step))] += 1;
-        }
-    })?;
-    let mut know = |key: &[u8], dedupe: Option<&[u8; 32]>| {
-        if let (Some(id), Some(dedupe)) = (keys::parse_notice(key), dedupe) {
-            inbox.apply((identity(dedupe), Some(id)));
-        }
-    };
-    each(state, Tree::Notice, NOTICE_CHUNK, |key, raw| {
-        counters.notices += 1;
-        know(key, NoticeV1::dedupe_of(raw));
-    })?;
-    each(state, Tree::Parked, NOTICE_CHUNK, |key, raw| {
-        counters.parked += 1;
-        know(key, ParkedNoticeV1::dedupe_of(raw));
-    })?;
-    each(state, Tree::Outbox, COUNT_CHUNK, |_, _| counters.in_flight += 1)?;
-    Ok((counters, inbox))
-}
-
-fn each(
-    state: &State,
-    tree: Tree,
-    chunk: usize,
-    mut visit: impl FnMut(&[u8], &[u8]),
-) -> Result<(), StoreError> {
-    let mut range = Range::all();
-    loop {
-        let pairs = state.range(None, tree, range.clone(), chunk)?;
-        for (key, value) in &pairs {
-            visit(key, value);
-        }
-        match pairs.last() {
-            Some((last, _)) if pairs.len() == chunk => range = Range::after(Some(last.clone())),
-            Some(_) | None => return Ok(()),
-        }
-    }
-}
-
-fn next_notice(state: &State) -> Result<u64, StoreError> {
-    match state.get(Tree::Meta, keys::NUMBERS)? {
-        Some(raw) => Ok(decoded::<MetaV1>(Tree::Meta, keys::NUMBERS, &raw)?.next_notice),
-        None => Ok(1),
-    }
-}
-
-/// Starts a thread whose death does not go unnoticed.
-fn watch<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    thread: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<T>> {
-    let watch = Deathwatch { shared: Arc::clone(shared), thread };
-    std::thread::Builder::new().name(thread.to_owned()).spawn(move || {
-        let _watch = watch;
-        work()
-    })
-}
-
-/// The store's threads.
-pub(super) struct Threads {
-    writer: JoinHandle<()>,
-    applier: JoinHandle<Result<(), StoreError>>,
-    keeper: JoinHandle<()>,
-    stock: JoinHandle<()>,
-    landing: JoinHandle<()>,
-}
-
-impl Threads {
-    fn start(
-        shared: &Arc<Shared>,
-        journal: Journal,
-        next_notice: u64,
-        inbox: Inbox,
-    ) -> Result<(Self, Receiver<u64>), OpenError> {
-        let failed = io("starting threads for", &shared.layout.dir);
-        let writer = Writer::new(Arc::clone(shared), journal, next_notice, inbox);
-        let applier = Applier::new(Arc::clone(shared), shared.gauges.applied.load(Ordering::Acquire));
-        let (kept, counted) = (Arc::clone(shared), Arc::clone(shared));
-        let (outcome, heard) = mpsc::channel();
-        let spool = shared.spool.clone();
-        spool.open_landing();
-        let spawn = || -> io::Result<Self> {
-            Ok(Self {
-                keeper: watch(shared, "store-keeper", move || keeper::run(&kept))?,
-                stock: watch(shared, "store-stock", move || spool_stock::run(&counted, outcome))?,
-                landing: watch(shared, "store-landing", move || spool::take_in(&spool))?,
-                applier: watch(shared, "store-applier", move || applier.run())?,
-                writer: watch(shared, "store-writer", move || writer.run())?,
-            })
-        };
-        spawn().map(|threads| (threads, heard)).map_err(|error| {
-            shared.stop.abandon();
-            shared.spool.close_landing();
-            failed(error)
-        })
-    }
-
-    /// Waits for all; the writer first, because the applier waits for what it leaves.
-    pub fn join(self, shared: &Shared) -> Result<(), StoreError> {
-        let died = || StoreError::Unavailable {
-            reason: Text::new("Поток хранилища завершился аварийно.", "A thread of the store has died."),
-        };
-        let writer = self.writer.join();
-        shared.stop.finish();
-        shared.applier.ring();
-        shared.keeper.ring();
-        shared.stock.ring();
-        shared.spool.close_landing();
-        let applier = self.applier.join();
-        let others = [self.keeper.join(), self.stock.join(), self.landing.join()];
-        others.into_iter().fold(writer, Result::and).map_err(|_| died())?;
-        applier.map_err(|_| died())?
-    }
 }

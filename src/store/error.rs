@@ -188,6 +188,16 @@ pub enum OpenError {
         /// What it said.
         detail: String,
     },
+    /// The view has to be made anew, and the disk has no room for it. What it is made from was not touched.
+    #[error("there is no room in {} to make the view anew: about {needed} bytes are needed, {free} are free", dir.display())]
+    NoRoom {
+        /// The directory of the store.
+        dir: PathBuf,
+        /// About how many bytes are needed.
+        needed: u64,
+        /// How many there are.
+        free: u64,
+    },
     /// The operating system refused.
     #[error("{doing} {} failed", path.display())]
     Io {
@@ -274,6 +284,17 @@ impl OpenError {
                     "The view (directory view) cannot be opened, even anew: {detail}. Check the disk and its free space."
                 ),
             ),
+            Self::NoRoom { dir, needed, free } => {
+                let (dir, needed, free) = (dir.display(), needed.div_ceil(1 << 20), free >> 20);
+                Text::new(
+                    format!(
+                        "На диске с {dir} не хватает места, чтобы построить представление данных заново: нужно около {needed} МиБ, свободно {free} МиБ. Принятое не потеряно. Освободите место (каталоги view.broken-* в нём можно удалить) и запустите снова."
+                    ),
+                    format!(
+                        "The disk of {dir} has no room to make the view anew: about {needed} MiB are needed, {free} MiB are free. Nothing accepted is lost. Free some space (directories view.broken-* in it may be removed) and start again."
+                    ),
+                )
+            }
             Self::Io { doing, path, source } => Text::new(
                 format!(
                     "Операция «{doing}» с {} не удалась: {source}. Проверьте права, диск и место на нём.",

@@ -20,7 +20,7 @@ mod count;
 
 use self::count::{count, next_notice};
 use super::applier::TAKING;
-use super::disk::{Disk, Host};
+use super::disk::{Disk, Host, is_full};
 use super::error::{OpenError, StoreError};
 use super::fold::{Fold, FoldError};
 use super::frame::ReadBatch;
@@ -261,9 +261,12 @@ fn damaged_entry(survey: &Survey, sequence: u64, detail: &str) -> OpenError {
     OpenError::DamagedJournal { segment: survey.segment_of(sequence), offset: 0, detail }
 }
 
-impl From<ViewError> for OpenError {
-    fn from(error: ViewError) -> Self {
-        Self::View { detail: error.to_string() }
+/// How a start tells of a view in `dir` that failed.
+fn of_view(dir: &Path) -> impl Fn(ViewError) -> OpenError + use<> {
+    let dir = dir.to_owned();
+    move |error| match error {
+        ViewError::Full(said) => io("writing", &dir)(io::Error::new(io::ErrorKind::StorageFull, said)),
+        ViewError::Failed(detail) => OpenError::View { detail },
     }
 }
 
@@ -410,7 +413,25 @@ impl Opening<'_> {
         };
         tracing::warn!(reason = reason.en, "the view is made anew");
         (self.progress)(OpenProgress::RebuildingView { reason: reason.clone() });
-        self.rebuild(reason)
+        let made = self.rebuild(reason);
+        made.map_err(|error| match error {
+            OpenError::Io { source, .. } if is_full(&source) => self.no_room(&source, marks),
+            other => other,
+        })
+    }
+
+    /// There is no room for a view that is made anew. Nothing is wrong with what it is made from; what there is of it
+    /// is removed, or it would keep the disk full.
+    fn no_room(&self, said: &io::Error, marks: &Marks) -> OpenError {
+        tracing::error!(error = %said, "there is no room to make the view anew");
+        if let Err(error) = self.layout.remove_view() {
+            tracing::warn!(%error, "a view that is not whole cannot be removed");
+        }
+        let (disk, dir) = (&self.host.disk, self.layout.dir.clone());
+        let journal = self.survey.bytes_after(marks.newest_snapshot.unwrap_or(0));
+        let needed = rebuild::room_needed(disk, &self.layout.snapshots(), journal);
+        let free = disk.free_bytes(&dir).unwrap_or(0);
+        OpenError::NoRoom { dir, needed, free }
     }
 
     /// The view that is believed, or why it is not after all.
@@ -424,18 +445,18 @@ impl Opening<'_> {
         let view = match View::open(&self.layout.view(), self.options.view_cache_bytes) {
             Ok(view) => view,
             // It is as it was, and a new one would need more room than this.
-            Err(ViewError::Full(said)) => {
-                let source = io::Error::new(io::ErrorKind::StorageFull, said);
-                return Err(io("opening", &self.layout.view())(source));
-            }
+            Err(full @ ViewError::Full(_)) => return Err(of_view(&self.layout.view())(full)),
             Err(error @ ViewError::Failed(_)) => return Ok(Err(because(&error))),
         };
         let (owner, applied) = match (view.owner(), view.applied()) {
             (Ok(owner), Ok(applied)) => (owner, applied),
+            (Err(full @ ViewError::Full(_)), _) | (_, Err(full @ ViewError::Full(_))) => {
+                return Err(of_view(&self.layout.view())(full));
+            }
             (Err(error), _) | (_, Err(error)) => return Ok(Err(because(&error))),
         };
         if self.age == Age::New {
-            view.set_store(&self.format.store)?;
+            view.set_store(&self.format.store).map_err(of_view(&self.layout.view()))?;
             return Ok(Ok(view));
         }
         if owner == Owner::OtherVersion {
@@ -471,7 +492,7 @@ impl Opening<'_> {
     fn replay(&mut self, view: &View, from: u64) -> Result<Replayed, OpenError> {
         let mut overlay = Overlay::default();
         let (mut replayed, mut carried) = (0, from);
-        let Self { survey, progress, .. } = self;
+        let Self { survey, progress, layout, .. } = self;
         let mut visit = |sequence: u64, batch: ReadBatch<'_>| {
             for op in &batch.ops {
                 let set = &mut |tree, key, value| overlay.set(tree, key, value, Below::Maybe);
@@ -481,7 +502,7 @@ impl Opening<'_> {
             replayed += 1;
             if overlay.upper().bytes() >= OVERLAY_BYTES_CALL {
                 let layer = overlay.take(Carry::All);
-                view.apply(&layer)?;
+                view.apply(&layer).map_err(of_view(&layout.view()))?;
                 overlay.drop_lower();
                 carried = layer.last;
             }
@@ -502,15 +523,20 @@ impl Opening<'_> {
             (replayed, abandoned) = self.fold_journal(fold, from)?;
             Ok::<(), OpenError>(())
         };
-        let origin = rebuild::gather(&disk, &snapshots, None, &mut journal)?;
+        let failed = of_view(&dir);
+        let origin = rebuild::gather(&disk, &snapshots, None, &failed, &mut journal)?;
         let from = origin.sequence;
-        let view = View::open(&dir, self.options.view_cache_bytes)?;
+        let view = View::open(&dir, self.options.view_cache_bytes).map_err(&failed)?;
         let progress = &mut *self.progress;
-        rebuild::fill(&disk, &view, origin, &mut |done| progress(OpenProgress::LoadingSnapshot { done }))?;
+        let mut loading = |done| progress(OpenProgress::LoadingSnapshot { done });
+        rebuild::fill(&disk, &view, origin, &mut loading).map_err(&failed)?;
         let last = from + replayed;
-        view.set_applied(last)?;
-        view.set_store(&self.format.store)?;
-        view.flush(&disk)?;
+        let completed = || {
+            view.set_applied(last)?;
+            view.set_store(&self.format.store)?;
+            view.flush(&disk)
+        };
+        completed().map_err(&failed)?;
         let checkpoint = self.layout.checkpoint();
         disk.replace(&checkpoint, &encode_checkpoint(last)).map_err(io("writing", &checkpoint))?;
         rebuild::trust(&self.layout, &disk).map_err(io("cleaning", &self.layout.dir))?;
@@ -534,7 +560,9 @@ impl Opening<'_> {
             replayed += 1;
             fold.take(&batch).map_err(|error| match error {
                 FoldError::Io(source) => io("sorting the journal in", &layout.snapshots())(source),
-                unknown @ FoldError::UnknownTree(_) => damaged_entry(survey, sequence, &unknown.to_string()),
+                damaged @ (FoldError::UnknownTree(_) | FoldError::Damaged(_)) => {
+                    damaged_entry(survey, sequence, &damaged.to_string())
+                }
             })
         };
         let mut report = |done, total| progress(OpenProgress::ReadingJournal { done, total });

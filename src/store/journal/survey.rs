@@ -71,6 +71,12 @@ impl Survey {
         }
     }
 
+    /// How many bytes of journal there are behind entry `sequence`, up to a segment more.
+    pub fn bytes_after(&self, sequence: u64) -> u64 {
+        let needed = self.segments.iter().rev().take_while(|s| s.header.first > sequence + 1).count() as u64;
+        needed * self.place.segment_bytes + self.tail_offset
+    }
+
     /// How many segments begin behind entry `sequence`.
     pub fn segments_after(&self, sequence: u64) -> u64 {
         self.segments.iter().filter(|s| s.header.first > sequence + 1).count() as u64

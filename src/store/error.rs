@@ -3,7 +3,7 @@
 use super::records::DecodeError;
 use crate::domain::{FileDigest, SagaId, Text};
 use crate::saga::document::Claim;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An operation of the store failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -198,6 +198,12 @@ pub enum OpenError {
         /// How many there are.
         free: u64,
     },
+    /// Nothing can be written where the store lies.
+    #[error("{} is on a disk that is mounted read-only", dir.display())]
+    ReadOnly {
+        /// The directory of the store.
+        dir: PathBuf,
+    },
     /// The operating system refused.
     #[error("{doing} {} failed", path.display())]
     Io {
@@ -212,6 +218,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What the operating system refused because of the disk that the store in `dir` lies on is told of that disk.
+    pub(super) fn on_disk_of(self, dir: &Path) -> Self {
+        match self {
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { dir: dir.to_owned() }
+            }
+            other => other,
+        }
+    }
+
     /// The sentence for a person, with the remedy.
     pub fn text(&self) -> Text {
         match self {
@@ -295,6 +311,16 @@ impl OpenError {
                     ),
                 )
             }
+            Self::ReadOnly { dir } => Text::new(
+                format!(
+                    "Диск с {} подключён только для чтения, а хранилище должно писать. Принятое не потеряно. Так система отключает и неисправный диск: посмотрите dmesg. Подключите его для записи (mount -o remount,rw) или укажите в data_dir другой каталог, и запустите снова.",
+                    dir.display()
+                ),
+                format!(
+                    "The disk of {} is mounted read-only, and the store has to write. Nothing accepted is lost. The system does this to a failing disk as well: see dmesg. Mount it for writing (mount -o remount,rw), or name another directory in data_dir, and start again.",
+                    dir.display()
+                ),
+            ),
             Self::Io { doing, path, source } => Text::new(
                 format!(
                     "Операция «{doing}» с {} не удалась: {source}. Проверьте права, диск и место на нём.",

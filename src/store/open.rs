@@ -141,6 +141,16 @@ pub(super) fn open_as(
     raise: Raise,
     progress: &mut dyn FnMut(OpenProgress),
 ) -> Result<(Store, OpenReport), OpenError> {
+    let dir = options.dir.clone();
+    open_there(options, host, raise, progress).map_err(|error| error.on_disk_of(&dir))
+}
+
+fn open_there(
+    options: StoreOptions,
+    host: Host,
+    raise: Raise,
+    progress: &mut dyn FnMut(OpenProgress),
+) -> Result<(Store, OpenReport), OpenError> {
     let began = Instant::now();
     let layout = Layout::new(&options.dir);
     make_private_dir(&layout.dir, &host.disk).map_err(io("making", &layout.dir))?;

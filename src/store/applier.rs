@@ -409,10 +409,17 @@ impl Applier {
 
     /// Opens the view again; if it is not to be believed, makes it anew.
     fn reopen(&mut self, trouble: &ViewError) -> Result<(), ViewError> {
-        let reason = Text::new(
-            format!("Представление данных открывается заново после ошибки: {trouble}. Принятое не потеряно."),
-            format!("The view is being opened again after an error: {trouble}. Nothing accepted is lost."),
-        );
+        // What an attempt without room has said stays said while the next one is made.
+        let reason = self.room_trouble().unwrap_or_else(|| {
+            Text::new(
+                format!(
+                    "Представление данных открывается заново после ошибки: {trouble}. Принятое не потеряно."
+                ),
+                format!(
+                    "The view is being opened again after an error: {trouble}. Nothing accepted is lost."
+                ),
+            )
+        });
         tracing::error!(error = %trouble, "the view failed and is opened again");
         if let Some(taking) = self.taking.take() {
             self.snapshot_failed(&io::Error::other("the view failed"), Some(taking));
@@ -463,12 +470,19 @@ impl Applier {
             tracing::warn!(%error, "a view that is not whole cannot be removed");
         }
         let gauges = &self.shared.gauges;
-        let needed = *self.remaking.room_needed.get_or_insert_with(|| {
+        self.remaking.room_needed.get_or_insert_with(|| {
             rebuild::room_needed(disk, &layout.snapshots(), gauges.journal_since_snapshot())
         });
-        let free = disk.free_bytes(&layout.dir).unwrap_or(0);
         // There is none that could be taken: only what is said to those who ask for it changes.
-        drop(self.shared.state.take_view(view_room_trouble(needed, free)));
+        if let Some(reason) = self.room_trouble() {
+            drop(self.shared.state.take_view(reason));
+        }
+    }
+
+    /// The sentence for a lack of room, once an attempt has found one.
+    fn room_trouble(&self) -> Option<Text> {
+        let free = self.shared.host.disk.free_bytes(&self.shared.layout.dir).unwrap_or(0);
+        self.remaking.room_needed.map(|needed| view_room_trouble(needed, free))
     }
 
     // --- the end ----------------------------------------------------------------------------------------------

@@ -174,12 +174,14 @@ async fn a_running_store_without_room_to_make_its_view_anew_says_so_until_there_
     let (bench, store) = Bench::filled().await;
     eventually("all is in the view", || store.health().applied == store.health().sequence).await;
     bench.faults.plan(Fault::always(FaultAt::Write, "fold.", ENOSPC));
+    bench.faults.set_free_bytes(Some(8 << 30));
     drop(store.0.shared.state.view_failed(ViewError::Failed("it is damaged".into())));
     eventually("the view is tried to be made anew, and again", || bench.faults.struck() >= 3).await;
     let refused = store.notices(None, 1).await.expect_err("there is no view");
     let Readiness::NotReady(reason) = store.health().readiness else { panic!("it is ready without a view") };
     assert!(matches!(&refused, StoreError::Unavailable { reason: told } if *told == reason), "{refused:?}");
     assert!(reason.ru.contains("не хватает места") && reason.ru.contains("Освободите"), "{reason:?}");
+    assert!(reason.en.contains("8192 MiB are free"), "{reason:?}");
     assert!(reason.en.contains("has no room") && reason.en.contains("MiB are needed"), "{reason:?}");
     bench.faults.clear();
     eventually("it is ready again", || store.health().readiness == Readiness::Ready).await;

@@ -66,7 +66,7 @@ const STORMS_AT_ONCE: usize = 2;
 const PROGRESS_KILLS: usize = 100;
 
 /// Every test of this executable.
-const TRIALS: [Trial; 24] = [
+const TRIALS: [Trial; 25] = [
     ("every_acknowledged_event_ends_once_however_often_the_process_is_killed", storms),
     ("doubles_of_a_service_that_is_told_a_lie_are_seen_by_the_witness", doubles),
     ("events_that_a_service_is_made_to_forget_are_seen_by_the_witness", losses),
@@ -75,6 +75,7 @@ const TRIALS: [Trial; 24] = [
     ("a_nearly_full_disk_stops_the_intake_and_nothing_else", |_| disk::nearly_full()),
     ("a_full_disk_loses_nothing_and_recovers_by_itself", |_| disk::full()),
     ("a_start_on_a_full_disk_can_be_read_takes_nothing_and_goes_on_by_itself", |_| disk::start_on_full()),
+    ("a_start_on_a_read_only_disk_says_which_directory_and_what_to_do", |_| disk::start_on_read_only()),
     ("what_a_lasting_fault_of_a_storm_stops_is_lawful_to_the_witness", |_| lasting::stops_are_lawful()),
     ("a_deck_brings_every_weather_and_its_faults_end", |_| weather::deck()),
     ("the_witness_finds_nothing_in_a_good_history", |_| witness_trials::good_history()),

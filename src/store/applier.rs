@@ -16,7 +16,7 @@ use super::invariants::{self, InvariantReport};
 use super::layout::encode_checkpoint;
 use super::overlay::{Carry, Layer, Left};
 use super::rebuild;
-use super::shared::{Course, Shared};
+use super::shared::{Course, Shared, view_room_trouble};
 use super::snapshot::{SnapshotWriter, Walk};
 use super::snapshot_end::{self, Ending};
 use super::spool::SpoolHold;
@@ -99,13 +99,30 @@ pub(super) struct Applier {
     /// Before this moment nothing that failed is tried again.
     again_at: Instant,
     carried: Carried,
+    remaking: Remaking,
+}
+
+/// What earlier attempts at making the view anew have come to.
+#[derive(Default)]
+struct Remaking {
+    /// Whether the view that failed was set aside; what is in its place is only half-made.
+    is_set_aside: bool,
+    /// How much room is needed, once there was too little.
+    room_needed: Option<u64>,
 }
 
 impl Applier {
     /// `carried` is the entry up to which the view has everything.
     pub fn new(shared: Arc<Shared>, carried: u64) -> Self {
         let carried = Carried { last: carried, left: None };
-        Self { shared, taking: None, ending: None, again_at: Instant::now(), carried }
+        Self {
+            shared,
+            taking: None,
+            ending: None,
+            again_at: Instant::now(),
+            carried,
+            remaking: Remaking::default(),
+        }
     }
 
     /// Works until told to stop. Returns whether everything is durable in the view.
@@ -167,12 +184,10 @@ impl Applier {
     /// a snapshot would stand still under a load that keeps the applier busy, and the journal would grow meanwhile.
     fn take_snapshot_steps(&mut self, view: &View, share: Duration) -> Result<(), ViewError> {
         let began = Instant::now();
-        loop {
+        for_a_share(share, &mut || began.elapsed(), &mut || {
             self.take_snapshot_step(view)?;
-            if self.taking.is_none() || began.elapsed() >= share {
-                return Ok(());
-            }
-        }
+            Ok(self.taking.is_some())
+        })
     }
 
     fn is_apply_due(&self) -> bool {
@@ -231,14 +246,12 @@ impl Applier {
 
     fn is_snapshot_due(&self) -> bool {
         let gauges = &self.shared.gauges;
-        let written = gauges.journal_written.load(Ordering::Relaxed);
-        let since = written.saturating_sub(gauges.journal_at_snapshot.load(Ordering::Relaxed));
         if !gauges.may_take_snapshot() {
             return false;
         }
         // A large state is not written anew for a small change: the work stays in proportion to what was written.
         let wanted = self.shared.options.snapshot_every_bytes;
-        since >= wanted.max(2 * gauges.snapshot_bytes.load(Ordering::Relaxed))
+        gauges.journal_since_snapshot() >= wanted.max(2 * gauges.snapshot_bytes.load(Ordering::Relaxed))
     }
 
     fn begin_own_snapshot(&mut self) {
@@ -396,10 +409,17 @@ impl Applier {
 
     /// Opens the view again; if it is not to be believed, makes it anew.
     fn reopen(&mut self, trouble: &ViewError) -> Result<(), ViewError> {
-        let reason = Text::new(
-            format!("Представление данных открывается заново после ошибки: {trouble}. Принятое не потеряно."),
-            format!("The view is being opened again after an error: {trouble}. Nothing accepted is lost."),
-        );
+        // What an attempt without room has said stays said while the next one is made.
+        let reason = self.room_trouble().unwrap_or_else(|| {
+            Text::new(
+                format!(
+                    "Представление данных открывается заново после ошибки: {trouble}. Принятое не потеряно."
+                ),
+                format!(
+                    "The view is being opened again after an error: {trouble}. Nothing accepted is lost."
+                ),
+            )
+        });
         tracing::error!(error = %trouble, "the view failed and is opened again");
         if let Some(taking) = self.taking.take() {
             self.snapshot_failed(&io::Error::other("the view failed"), Some(taking));
@@ -411,19 +431,58 @@ impl Applier {
             rebuild::suspect(&self.shared.layout, &self.shared.host.disk);
         }
         let_go(old)?;
-        let view = rebuild::reopen(&self.shared, believed, &self.carried)?;
-        let view = Arc::new(view);
-        if !believed {
-            write_checkpoint(&self.shared, &view, applied)?;
-            self.shared.gauges.note_checkpoint(applied);
-            rebuild::trust(&self.shared.layout, &self.shared.host.disk)
-                .map_err(|e| ViewError::Failed(e.to_string()))?;
-        }
-        self.shared.state.give_view(view);
+        let view = if believed {
+            rebuild::reopen(&self.shared, believed, &self.carried)?
+        } else {
+            self.remake(applied).inspect_err(|error| {
+                if matches!(error, ViewError::Full(_)) {
+                    self.tell_no_room();
+                }
+            })?
+        };
+        self.remaking = Remaking::default();
+        self.shared.state.give_view(Arc::new(view));
         self.shared.room.ring();
         self.shared.gauges.view_reopened.fetch_add(1, Ordering::Relaxed);
         tracing::info!(rebuilt = !believed, "the view is open again");
         Ok(())
+    }
+
+    /// Makes the view anew, durable up to `applied`.
+    fn remake(&mut self, applied: u64) -> Result<View, ViewError> {
+        let (layout, disk) = (&self.shared.layout, &self.shared.host.disk);
+        // Only the view that was in use is worth a look later.
+        let put_away =
+            if self.remaking.is_set_aside { layout.remove_view() } else { layout.set_view_aside(disk) };
+        put_away.map_err(ViewError::of_disk)?;
+        self.remaking.is_set_aside = true;
+        let view = rebuild::reopen(&self.shared, false, &self.carried)?;
+        write_checkpoint(&self.shared, &view, applied)?;
+        self.shared.gauges.note_checkpoint(applied);
+        rebuild::trust(layout, disk).map_err(ViewError::of_disk)?;
+        Ok(view)
+    }
+
+    /// Says that there is no room to make the view anew, and gives back what the attempt has taken of it.
+    fn tell_no_room(&mut self) {
+        let (layout, disk) = (&self.shared.layout, &self.shared.host.disk);
+        if let Err(error) = layout.remove_view() {
+            tracing::warn!(%error, "a view that is not whole cannot be removed");
+        }
+        let gauges = &self.shared.gauges;
+        self.remaking.room_needed.get_or_insert_with(|| {
+            rebuild::room_needed(disk, &layout.snapshots(), gauges.journal_since_snapshot())
+        });
+        // There is none that could be taken: only what is said to those who ask for it changes.
+        if let Some(reason) = self.room_trouble() {
+            drop(self.shared.state.take_view(reason));
+        }
+    }
+
+    /// The sentence for a lack of room, once an attempt has found one.
+    fn room_trouble(&self) -> Option<Text> {
+        let free = self.shared.host.disk.free_bytes(&self.shared.layout.dir).unwrap_or(0);
+        self.remaking.room_needed.map(|needed| view_room_trouble(needed, free))
     }
 
     // --- the end ----------------------------------------------------------------------------------------------
@@ -457,12 +516,25 @@ impl Applier {
     }
 }
 
+/// Repeats `step` until `share` has passed or it says that there is no more to do; once at least.
+fn for_a_share<E>(
+    share: Duration,
+    elapsed: &mut dyn FnMut() -> Duration,
+    step: &mut dyn FnMut() -> Result<bool, E>,
+) -> Result<(), E> {
+    while step()? && elapsed() < share {}
+    Ok(())
+}
+
 /// Makes the view durable and says so in CHECKPOINT (SA-1).
 pub(super) fn write_checkpoint(shared: &Shared, view: &View, sequence: u64) -> Result<(), ViewError> {
     view.flush(&shared.host.disk).inspect_err(|error| drop(shared.state.view_failed(error.clone())))?;
     // The view is not to blame if this fails: the old checkpoint stays good, and it is tried again.
     let written = shared.host.disk.replace(&shared.layout.checkpoint(), &encode_checkpoint(sequence));
-    written.map_err(|error| ViewError::Failed(format!("CHECKPOINT cannot be written: {error}")))
+    written.map_err(|error| {
+        let said = format!("CHECKPOINT cannot be written: {error}");
+        ViewError::of_disk(io::Error::new(error.kind(), said))
+    })
 }
 
 /// Waits until nobody reads from the old view, and closes it.
@@ -481,5 +553,51 @@ pub(super) fn let_go(old: Option<Arc<View>>) -> Result<(), ViewError> {
             }
             Err(_) => return Err(ViewError::Failed("readers do not let the old view go".into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// How long a step of the snapshot takes here.
+    const STEP: Duration = Duration::from_millis(7);
+
+    /// A turn of an applier whose other work took so long; says how many steps it took, of which so many are left.
+    fn steps_of_a_turn(other_work: Duration, left: u32) -> u32 {
+        let steps = Cell::new(0);
+        let outcome = for_a_share(other_work, &mut || STEP * steps.get(), &mut || {
+            steps.set(steps.get() + 1);
+            Ok::<_, ()>(steps.get() < left)
+        });
+        assert_eq!(outcome, Ok(()));
+        steps.get()
+    }
+
+    #[test]
+    fn a_snapshot_gets_half_of_a_busy_appliers_time_and_no_more_than_a_step_beyond_it() {
+        for millis in 0..200 {
+            let other_work = Duration::from_millis(millis);
+            let spent = STEP * steps_of_a_turn(other_work, u32::MAX);
+            assert!(spent >= other_work, "{spent:?} of {other_work:?}: the snapshot falls behind");
+            assert!(spent < other_work + STEP || spent == STEP, "{spent:?}: {other_work:?} of work wait");
+        }
+    }
+
+    #[test]
+    fn an_applier_without_other_work_looks_at_it_again_after_each_step_of_a_snapshot() {
+        assert_eq!(steps_of_a_turn(Duration::ZERO, u32::MAX), 1);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_read_or_fails_takes_no_more_of_the_turn() {
+        assert_eq!(steps_of_a_turn(Duration::from_secs(60), 3), 3);
+        let mut steps = 0;
+        let failed = for_a_share(Duration::from_secs(60), &mut || Duration::ZERO, &mut || {
+            steps += 1;
+            if steps == 3 { Err("the view failed") } else { Ok(true) }
+        });
+        assert_eq!((failed, steps), (Err("the view failed"), 3));
     }
 }

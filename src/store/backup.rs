@@ -13,6 +13,7 @@ use super::error::BackupError;
 use super::invariants::InvariantReport;
 use super::layout::Layout;
 use super::options::StoreOptions;
+use super::rebuild;
 use super::snapshot::Bulk;
 use super::spool;
 use std::io;
@@ -184,13 +185,9 @@ pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Erro
 
 /// Whether there is room for what `bulk` unpacks to, on the disk of `dir`, beside `file_bytes` of the backup itself.
 ///
-/// The state is written once as a snapshot (as large as the backup at most), and once into the view, which sled may
-/// write thrice before it tidies up; the journal is prepared in segments.
+/// The state is written once as a snapshot (as large as the backup at most), and once into the view.
 pub(super) fn check_room(disk: &Disk, dir: &Path, bulk: Bulk, file_bytes: u64) -> Result<(), BackupError> {
-    /// Two segments, and sled's own first files.
-    const AT_LEAST: u64 = 32 << 20;
-    let needed =
-        bulk.files.saturating_add(bulk.state.saturating_mul(3)).saturating_add(file_bytes + AT_LEAST);
+    let needed = bulk.files.saturating_add(rebuild::room_for_view(bulk.state)).saturating_add(file_bytes);
     let free = disk.free_bytes(dir).map_err(io_error("asking for the free space of", dir))?;
     if free < needed {
         return Err(BackupError::NoRoom { dir: dir.to_owned(), needed, free });

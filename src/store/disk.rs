@@ -205,6 +205,11 @@ impl Disk {
     }
 }
 
+/// Whether there was no room on the disk, or no more of it for us.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The paths in a directory, sorted by name; a directory that is not there has none.
 pub(super) fn list_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(path) {

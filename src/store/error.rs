@@ -3,7 +3,7 @@
 use super::records::DecodeError;
 use crate::domain::{FileDigest, SagaId, Text};
 use crate::saga::document::Claim;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An operation of the store failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -188,6 +188,22 @@ pub enum OpenError {
         /// What it said.
         detail: String,
     },
+    /// The view has to be made anew, and the disk has no room for it. What it is made from was not touched.
+    #[error("there is no room in {} to make the view anew: about {needed} bytes are needed, {free} are free", dir.display())]
+    NoRoom {
+        /// The directory of the store.
+        dir: PathBuf,
+        /// About how many bytes are needed.
+        needed: u64,
+        /// How many there are.
+        free: u64,
+    },
+    /// Nothing can be written where the store lies.
+    #[error("{} is on a disk that is mounted read-only", dir.display())]
+    ReadOnly {
+        /// The directory of the store.
+        dir: PathBuf,
+    },
     /// The operating system refused.
     #[error("{doing} {} failed", path.display())]
     Io {
@@ -202,6 +218,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What the operating system refused because of the disk that the store in `dir` lies on is told of that disk.
+    pub(super) fn on_disk_of(self, dir: &Path) -> Self {
+        match self {
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { dir: dir.to_owned() }
+            }
+            other => other,
+        }
+    }
+
     /// The sentence for a person, with the remedy.
     pub fn text(&self) -> Text {
         match self {
@@ -272,6 +298,27 @@ impl OpenError {
                 ),
                 format!(
                     "The view (directory view) cannot be opened, even anew: {detail}. Check the disk and its free space."
+                ),
+            ),
+            Self::NoRoom { dir, needed, free } => {
+                let (dir, needed, free) = (dir.display(), needed.div_ceil(1 << 20), free >> 20);
+                Text::new(
+                    format!(
+                        "На диске с {dir} не хватает места, чтобы построить представление данных заново: нужно около {needed} МиБ, свободно {free} МиБ. Принятое не потеряно. Освободите место (каталоги view.broken-* в нём можно удалить) и запустите снова."
+                    ),
+                    format!(
+                        "The disk of {dir} has no room to make the view anew: about {needed} MiB are needed, {free} MiB are free. Nothing accepted is lost. Free some space (directories view.broken-* in it may be removed) and start again."
+                    ),
+                )
+            }
+            Self::ReadOnly { dir } => Text::new(
+                format!(
+                    "Диск с {} подключён только для чтения, а хранилище должно писать. Принятое не потеряно. Так система отключает и неисправный диск: посмотрите dmesg. Подключите его для записи (mount -o remount,rw) или укажите в data_dir другой каталог, и запустите снова.",
+                    dir.display()
+                ),
+                format!(
+                    "The disk of {} is mounted read-only, and the store has to write. Nothing accepted is lost. The system does this to a failing disk as well: see dmesg. Mount it for writing (mount -o remount,rw), or name another directory in data_dir, and start again.",
+                    dir.display()
                 ),
             ),
             Self::Io { doing, path, source } => Text::new(

@@ -38,6 +38,9 @@ const GONE: u32 = u32::MAX;
 pub(super) enum FoldError {
     #[error("an operation on the unknown tree {0}")]
     UnknownTree(u8),
+    /// A frame that cannot be understood.
+    #[error("{0}")]
+    Damaged(String),
     /// Of a sorted piece.
     #[error("sorting the journal: {0}")]
     Io(#[from] io::Error),
@@ -110,9 +113,9 @@ impl Fold {
     /// Takes all batches of a frame.
     ///
     /// # Errors
-    /// As [`Fold::take`], and if the frame does not decode; in words.
-    pub fn take_frame(&mut self, frame: &Frame<'_>) -> Result<(), String> {
-        frame.batches()?.iter().try_for_each(|batch| self.take(batch)).map_err(|error| error.to_string())
+    /// As [`Fold::take`], and if the frame does not decode.
+    pub fn take_frame(&mut self, frame: &Frame<'_>) -> Result<(), FoldError> {
+        frame.batches().map_err(FoldError::Damaged)?.iter().try_for_each(|batch| self.take(batch))
     }
 
     fn put(&mut self, tree: Tree, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {

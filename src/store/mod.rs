@@ -81,6 +81,7 @@ mod snapshot_end;
 pub mod spool;
 mod spool_stock;
 mod state;
+mod threads;
 pub mod upgrade;
 mod view;
 mod writer;
@@ -119,6 +120,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use threads::Threads;
 use tokio::sync::oneshot;
 
 /// How many sagas are forgotten by one command: a command is one frame, and the writer's time.
@@ -141,7 +143,7 @@ pub struct Store(Arc<Handle>);
 /// Ends the threads when the last clone is dropped.
 struct Handle {
     shared: Arc<Shared>,
-    threads: Mutex<Option<open::Threads>>,
+    threads: Mutex<Option<Threads>>,
     readers: Mutex<Readers>,
     /// Held as long as the store is open.
     lock: Mutex<Option<File>>,

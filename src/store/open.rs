@@ -16,50 +16,42 @@
 //! that an opening writes. What is stored can then be read, new work is refused (`keeper`), and it goes on when there is
 //! room again.
 
-use super::applier::{Applier, TAKING};
-use super::disk::{Disk, Host};
+mod count;
+
+use self::count::{count, next_notice};
+use super::applier::TAKING;
+use super::disk::{Disk, Host, is_full};
 use super::error::{OpenError, StoreError};
 use super::fold::{Fold, FoldError};
 use super::frame::ReadBatch;
-use super::group::decoded;
-use super::inbox::{Inbox, identity};
 use super::journal::{Journal, Place, Survey};
 use super::keeper;
-use super::keys::{self, Tree};
 use super::layout::{Format, FormatError, Layout, decode_checkpoint, encode_checkpoint};
-use super::notice::{NoticeV1, ParkedNoticeV1};
 use super::options::StoreOptions;
 use super::overlay::{Below, Carry, Counters, Overlay};
 use super::queue::{Bell, Closing, Queue};
 use super::readers::Readers;
 use super::rebuild;
-use super::records::MetaV1;
 use super::segment;
-use super::shared::{Conditions, Deathwatch, Gauges, Shared, Stop};
+use super::shared::{Conditions, Gauges, Shared, Stop};
 use super::snapshot_end;
-use super::spool::{self, Spool};
+use super::spool::Spool;
 use super::spool_stock;
-use super::state::{Range, State};
+use super::state::State;
+use super::threads::Threads;
 use super::upgrade;
 use super::view::{Owner, View, ViewError, remove_leftovers};
-use super::writer::{OVERLAY_BYTES_CALL, Writer};
+use super::writer::OVERLAY_BYTES_CALL;
 use super::{Handle, Store};
 use crate::domain::Text;
-use crate::saga::document::Step;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// How many index entries are counted in one go.
-const COUNT_CHUNK: usize = 4_096;
-/// How many notices: they are larger.
-const NOTICE_CHUNK: usize = 64;
 
 /// What the opening is doing, for the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +136,16 @@ pub(super) fn open(
 
 /// Opens the store on this host.
 pub(super) fn open_as(
+    options: StoreOptions,
+    host: Host,
+    raise: Raise,
+    progress: &mut dyn FnMut(OpenProgress),
+) -> Result<(Store, OpenReport), OpenError> {
+    let dir = options.dir.clone();
+    open_there(options, host, raise, progress).map_err(|error| error.on_disk_of(&dir))
+}
+
+fn open_there(
     options: StoreOptions,
     host: Host,
     raise: Raise,
@@ -269,9 +271,12 @@ fn damaged_entry(survey: &Survey, sequence: u64, detail: &str) -> OpenError {
     OpenError::DamagedJournal { segment: survey.segment_of(sequence), offset: 0, detail }
 }
 
-impl From<ViewError> for OpenError {
-    fn from(error: ViewError) -> Self {
-        Self::View { detail: error.to_string() }
+/// How a start tells of a view in `dir` that failed.
+fn of_view(dir: &Path) -> impl Fn(ViewError) -> OpenError + use<> {
+    let dir = dir.to_owned();
+    move |error| match error {
+        ViewError::Full(said) => io("writing", &dir)(io::Error::new(io::ErrorKind::StorageFull, said)),
+        ViewError::Failed(detail) => OpenError::View { detail },
     }
 }
 
@@ -418,7 +423,25 @@ impl Opening<'_> {
         };
         tracing::warn!(reason = reason.en, "the view is made anew");
         (self.progress)(OpenProgress::RebuildingView { reason: reason.clone() });
-        self.rebuild(reason)
+        let made = self.rebuild(reason);
+        made.map_err(|error| match error {
+            OpenError::Io { source, .. } if is_full(&source) => self.no_room(&source, marks),
+            other => other,
+        })
+    }
+
+    /// There is no room for a view that is made anew. Nothing is wrong with what it is made from; what there is of it
+    /// is removed, or it would keep the disk full.
+    fn no_room(&self, said: &io::Error, marks: &Marks) -> OpenError {
+        tracing::error!(error = %said, "there is no room to make the view anew");
+        if let Err(error) = self.layout.remove_view() {
+            tracing::warn!(%error, "a view that is not whole cannot be removed");
+        }
+        let (disk, dir) = (&self.host.disk, self.layout.dir.clone());
+        let journal = self.survey.bytes_after(marks.newest_snapshot.unwrap_or(0));
+        let needed = rebuild::room_needed(disk, &self.layout.snapshots(), journal);
+        let free = disk.free_bytes(&dir).unwrap_or(0);
+        OpenError::NoRoom { dir, needed, free }
     }
 
     /// The view that is believed, or why it is not after all.
@@ -432,18 +455,18 @@ impl Opening<'_> {
         let view = match View::open(&self.layout.view(), self.options.view_cache_bytes) {
             Ok(view) => view,
             // It is as it was, and a new one would need more room than this.
-            Err(ViewError::Full(said)) => {
-                let source = io::Error::new(io::ErrorKind::StorageFull, said);
-                return Err(io("opening", &self.layout.view())(source));
-            }
+            Err(full @ ViewError::Full(_)) => return Err(of_view(&self.layout.view())(full)),
             Err(error @ ViewError::Failed(_)) => return Ok(Err(because(&error))),
         };
         let (owner, applied) = match (view.owner(), view.applied()) {
             (Ok(owner), Ok(applied)) => (owner, applied),
+            (Err(full @ ViewError::Full(_)), _) | (_, Err(full @ ViewError::Full(_))) => {
+                return Err(of_view(&self.layout.view())(full));
+            }
             (Err(error), _) | (_, Err(error)) => return Ok(Err(because(&error))),
         };
         if self.age == Age::New {
-            view.set_store(&self.format.store)?;
+            view.set_store(&self.format.store).map_err(of_view(&self.layout.view()))?;
             return Ok(Ok(view));
         }
         if owner == Owner::OtherVersion {
@@ -479,7 +502,7 @@ impl Opening<'_> {
     fn replay(&mut self, view: &View, from: u64) -> Result<Replayed, OpenError> {
         let mut overlay = Overlay::default();
         let (mut replayed, mut carried) = (0, from);
-        let Self { survey, progress, .. } = self;
+        let Self { survey, progress, layout, .. } = self;
         let mut visit = |sequence: u64, batch: ReadBatch<'_>| {
             for op in &batch.ops {
                 let set = &mut |tree, key, value| overlay.set(tree, key, value, Below::Maybe);
@@ -489,7 +512,7 @@ impl Opening<'_> {
             replayed += 1;
             if overlay.upper().bytes() >= OVERLAY_BYTES_CALL {
                 let layer = overlay.take(Carry::All);
-                view.apply(&layer)?;
+                view.apply(&layer).map_err(of_view(&layout.view()))?;
                 overlay.drop_lower();
                 carried = layer.last;
             }
@@ -510,15 +533,20 @@ impl Opening<'_> {
             (replayed, abandoned) = self.fold_journal(fold, from)?;
             Ok::<(), OpenError>(())
         };
-        let origin = rebuild::gather(&disk, &snapshots, None, &mut journal)?;
+        let failed = of_view(&dir);
+        let origin = rebuild::gather(&disk, &snapshots, None, &failed, &mut journal)?;
         let from = origin.sequence;
-        let view = View::open(&dir, self.options.view_cache_bytes)?;
+        let view = View::open(&dir, self.options.view_cache_bytes).map_err(&failed)?;
         let progress = &mut *self.progress;
-        rebuild::fill(&disk, &view, origin, &mut |done| progress(OpenProgress::LoadingSnapshot { done }))?;
+        let mut loading = |done| progress(OpenProgress::LoadingSnapshot { done });
+        rebuild::fill(&disk, &view, origin, &mut loading).map_err(&failed)?;
         let last = from + replayed;
-        view.set_applied(last)?;
-        view.set_store(&self.format.store)?;
-        view.flush(&disk)?;
+        let completed = || {
+            view.set_applied(last)?;
+            view.set_store(&self.format.store)?;
+            view.flush(&disk)
+        };
+        completed().map_err(&failed)?;
         let checkpoint = self.layout.checkpoint();
         disk.replace(&checkpoint, &encode_checkpoint(last)).map_err(io("writing", &checkpoint))?;
         rebuild::trust(&self.layout, &disk).map_err(io("cleaning", &self.layout.dir))?;
@@ -542,7 +570,9 @@ impl Opening<'_> {
             replayed += 1;
             fold.take(&batch).map_err(|error| match error {
                 FoldError::Io(source) => io("sorting the journal in", &layout.snapshots())(source),
-                unknown @ FoldError::UnknownTree(_) => damaged_entry(survey, sequence, &unknown.to_string()),
+                damaged @ (FoldError::UnknownTree(_) | FoldError::Damaged(_)) => {
+                    damaged_entry(survey, sequence, &damaged.to_string())
+                }
             })
         };
         let mut report = |done, total| progress(OpenProgress::ReadingJournal { done, total });
@@ -620,14 +650,7 @@ impl Opening<'_> {
             shared.queue.close(Closing::Abandon);
             io("starting threads for", &shared.layout.dir)(error)
         })?;
-        let spool_swept = match counted.recv_timeout(spool_stock::PATIENCE) {
-            Ok(removed) => Some(removed),
-            Err(RecvTimeoutError::Timeout) => {
-                tracing::info!("the spool is large: it is counted meanwhile, and new files wait for that");
-                None
-            }
-            Err(RecvTimeoutError::Disconnected) => None,
-        };
+        let spool_swept = swept_in_time(&counted);
         let took = began.elapsed();
         let report = OpenReport {
             view: fate,
@@ -648,6 +671,18 @@ impl Opening<'_> {
             })),
             report,
         ))
+    }
+}
+
+/// How many files of the spool nobody needed, if that is known soon.
+fn swept_in_time(counted: &Receiver<u64>) -> Option<u64> {
+    match counted.recv_timeout(spool_stock::PATIENCE) {
+        Ok(removed) => Some(removed),
+        Err(RecvTimeoutError::Timeout) => {
+            tracing::info!("the spool is large: it is counted meanwhile, and new files wait for that");
+            None
+        }
+        Err(RecvTimeoutError::Disconnected) => None,
     }
 }
 
@@ -673,126 +708,4 @@ fn gauges(
     gauges.journal_written.store(since_snapshot, Ordering::Relaxed);
     gauges.note_applied(applied, counters);
     Ok(gauges)
-}
-
-/// Counts the indexes, and notes which notices are known: once, here.
-fn count(state: &State) -> Result<(Counters, Inbox), StoreError> {
-    let (mut counters, mut inbox) = (Counters::default(), Inbox::default());
-    // One for each document there is.
-    state.each_small(Tree::Step, &mut |key| {
-        if let Some((step, _, _)) = keys::parse_step(key) {
-            counters.sagas[usize::from(Step::code(step))] += 1;
-        }
-    })?;
-    let mut know = |key: &[u8], dedupe: Option<&[u8; 32]>| {
-        if let (Some(id), Some(dedupe)) = (keys::parse_notice(key), dedupe) {
-            inbox.apply((identity(dedupe), Some(id)));
-        }
-    };
-    each(state, Tree::Notice, NOTICE_CHUNK, |key, raw| {
-        counters.notices += 1;
-        know(key, NoticeV1::dedupe_of(raw));
-    })?;
-    each(state, Tree::Parked, NOTICE_CHUNK, |key, raw| {
-        counters.parked += 1;
-        know(key, ParkedNoticeV1::dedupe_of(raw));
-    })?;
-    each(state, Tree::Outbox, COUNT_CHUNK, |_, _| counters.in_flight += 1)?;
-    Ok((counters, inbox))
-}
-
-fn each(
-    state: &State,
-    tree: Tree,
-    chunk: usize,
-    mut visit: impl FnMut(&[u8], &[u8]),
-) -> Result<(), StoreError> {
-    let mut range = Range::all();
-    loop {
-        let pairs = state.range(None, tree, range.clone(), chunk)?;
-        for (key, value) in &pairs {
-            visit(key, value);
-        }
-        match pairs.last() {
-            Some((last, _)) if pairs.len() == chunk => range = Range::after(Some(last.clone())),
-            Some(_) | None => return Ok(()),
-        }
-    }
-}
-
-fn next_notice(state: &State) -> Result<u64, StoreError> {
-    match state.get(Tree::Meta, keys::NUMBERS)? {
-        Some(raw) => Ok(decoded::<MetaV1>(Tree::Meta, keys::NUMBERS, &raw)?.next_notice),
-        None => Ok(1),
-    }
-}
-
-/// Starts a thread whose death does not go unnoticed.
-fn watch<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    thread: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<T>> {
-    let watch = Deathwatch { shared: Arc::clone(shared), thread };
-    std::thread::Builder::new().name(thread.to_owned()).spawn(move || {
-        let _watch = watch;
-        work()
-    })
-}
-
-/// The store's threads.
-pub(super) struct Threads {
-    writer: JoinHandle<()>,
-    applier: JoinHandle<Result<(), StoreError>>,
-    keeper: JoinHandle<()>,
-    stock: JoinHandle<()>,
-    landing: JoinHandle<()>,
-}
-
-impl Threads {
-    fn start(
-        shared: &Arc<Shared>,
-        journal: Journal,
-        next_notice: u64,
-        inbox: Inbox,
-    ) -> Result<(Self, Receiver<u64>), OpenError> {
-        let failed = io("starting threads for", &shared.layout.dir);
-        let writer = Writer::new(Arc::clone(shared), journal, next_notice, inbox);
-        let applier = Applier::new(Arc::clone(shared), shared.gauges.applied.load(Ordering::Acquire));
-        let (kept, counted) = (Arc::clone(shared), Arc::clone(shared));
-        let (outcome, heard) = mpsc::channel();
-        let spool = shared.spool.clone();
-        spool.open_landing();
-        let spawn = || -> io::Result<Self> {
-            Ok(Self {
-                keeper: watch(shared, "store-keeper", move || keeper::run(&kept))?,
-                stock: watch(shared, "store-stock", move || spool_stock::run(&counted, outcome))?,
-                landing: watch(shared, "store-landing", move || spool::take_in(&spool))?,
-                applier: watch(shared, "store-applier", move || applier.run())?,
-                writer: watch(shared, "store-writer", move || writer.run())?,
-            })
-        };
-        spawn().map(|threads| (threads, heard)).map_err(|error| {
-            shared.stop.abandon();
-            shared.spool.close_landing();
-            failed(error)
-        })
-    }
-
-    /// Waits for all; the writer first, because the applier waits for what it leaves.
-    pub fn join(self, shared: &Shared) -> Result<(), StoreError> {
-        let died = || StoreError::Unavailable {
-            reason: Text::new("Поток хранилища завершился аварийно.", "A thread of the store has died."),
-        };
-        let writer = self.writer.join();
-        shared.stop.finish();
-        shared.applier.ring();
-        shared.keeper.ring();
-        shared.stock.ring();
-        shared.spool.close_landing();
-        let applier = self.applier.join();
-        let others = [self.keeper.join(), self.stock.join(), self.landing.join()];
-        others.into_iter().fold(writer, Result::and).map_err(|_| died())?;
-        applier.map_err(|_| died())?
-    }
 }

@@ -69,8 +69,6 @@ impl Shared {
         let (overlay_entries, overlay_bytes) = self.state.overlay().size();
         let (sync_p50, sync_p99) = gauges.sync_percentiles();
         let sequence = gauges.sequence.load(Ordering::Acquire);
-        let bytes = gauges.journal_written.load(Ordering::Relaxed);
-        let since_snapshot = bytes.saturating_sub(gauges.journal_at_snapshot.load(Ordering::Relaxed));
         StoreHealth {
             readiness: self.readiness(),
             sync_p50,
@@ -81,7 +79,7 @@ impl Shared {
             checkpoint: gauges.checkpoint.load(Ordering::Acquire),
             checkpoint_age: gauges.checkpoint_age(),
             journal_bytes: gauges.journal_on_disk.load(Ordering::Relaxed),
-            journal_since_snapshot_bytes: since_snapshot,
+            journal_since_snapshot_bytes: gauges.journal_since_snapshot(),
             overlay_entries,
             overlay_bytes,
             view_bytes: gauges.view_bytes.load(Ordering::Relaxed),
@@ -272,6 +270,12 @@ impl Gauges {
             Some(Instant::now() + SNAPSHOT_AGAIN);
     }
 
+    /// Bytes of journal since the last snapshot was begun.
+    pub fn journal_since_snapshot(&self) -> u64 {
+        let written = self.journal_written.load(Ordering::Relaxed);
+        written.saturating_sub(self.journal_at_snapshot.load(Ordering::Relaxed))
+    }
+
     pub fn may_take_snapshot(&self) -> bool {
         let not_before = *self.snapshot_not_before.lock().unwrap_or_else(PoisonError::into_inner);
         not_before.is_none_or(|at| at <= Instant::now())
@@ -312,6 +316,19 @@ pub(super) fn disk_trouble(free: u64, wanted: u64) -> Text {
         ),
         format!(
             "The disk has {free} MiB left, {wanted} MiB are wanted: nothing new is accepted, what was begun goes on. Free some space."
+        ),
+    )
+}
+
+/// The sentence for a view that there is no room for.
+pub(super) fn view_room_trouble(needed: u64, free: u64) -> Text {
+    let (needed, free) = (needed.div_ceil(1 << 20), free >> 20);
+    Text::new(
+        format!(
+            "Представление данных строится заново, и на диске не хватает места: нужно около {needed} МиБ, свободно {free} МиБ. Принятое не потеряно. Освободите место; работа продолжится сама."
+        ),
+        format!(
+            "The view is being made anew, and the disk has no room for it: about {needed} MiB are needed, {free} MiB are free. Nothing accepted is lost. Free some space; the work then goes on by itself."
         ),
     )
 }

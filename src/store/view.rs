@@ -18,7 +18,7 @@
 //!   the view away and open it again.
 
 use super::bucket::{self, Builder, Damaged, Edit, Items, contains};
-use super::disk::{Disk, list_dir};
+use super::disk::{Disk, is_full, list_dir};
 use super::keys::{TREES, Tree};
 use super::overlay::Layer;
 use bytes::Bytes;
@@ -138,6 +138,8 @@ const fn form(tree: Tree) -> Form {
 impl View {
     /// Opens or makes the view in `dir`. On a thread of its own, because sled panics on some damage.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, ViewError> {
+        #[cfg(test)]
+        stop::at_opening()?;
         let path = dir.to_owned();
         let opening =
             std::thread::Builder::new().name("view-open".into()).spawn(move || open_here(&path, cache_bytes));
@@ -584,11 +586,7 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, ViewError> {
 
 fn classify(error: sled::Error) -> ViewError {
     match error {
-        sled::Error::Io(e)
-            if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
-        {
-            ViewError::Full(e.to_string())
-        }
+        sled::Error::Io(e) if is_full(&e) => ViewError::Full(e.to_string()),
         other => ViewError::Failed(other.to_string()),
     }
 }
@@ -765,13 +763,26 @@ mod tests {
 #[path = "view_tests.rs"]
 mod packed_tests;
 
-/// Lets a test cut a write in the middle.
+/// Lets a test cut a write in the middle, or fail an opening.
 #[cfg(test)]
-mod stop {
+pub(super) mod stop {
+    use super::{ViewError, classify};
     use std::cell::Cell;
+    use std::io;
 
     thread_local! {
+        static OPENING: Cell<Option<i32>> = const { Cell::new(None) };
         static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// What the disk says to a view that is opened on this thread; `None` = it is sound.
+    pub fn opening(errno: Option<i32>) {
+        OPENING.set(errno);
+    }
+
+    pub fn at_opening() -> Result<(), ViewError> {
+        let failed = |errno| classify(sled::Error::Io(io::Error::from_raw_os_error(errno)));
+        OPENING.get().map_or(Ok(()), |errno| Err(failed(errno)))
     }
 
     /// So many entries are still written on this thread; `None` = all.

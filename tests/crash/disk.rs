@@ -56,6 +56,13 @@ impl SmallDisk {
         }
     }
 
+    /// Lets nobody write, or again: a disk that fails is mounted so by the kernel.
+    fn remount(&self, how: &str) {
+        let options = format!("remount,{how}");
+        let mounted = Command::new("mount").args(["-o", &options]).arg(&self.0).output();
+        assert!(mounted.as_ref().is_ok_and(|out| out.status.success()), "remount {how}: {mounted:?}");
+    }
+
     pub fn empty(&self) {
         std::fs::remove_file(self.filler()).expect("the filler is removed");
     }
@@ -191,19 +198,43 @@ fn refuses_without_reserve(stage: &Stage, disk: &SmallDisk) {
     let reserve = stage.data_dir().join("store/journal/reserve.spare");
     std::fs::remove_file(&reserve).expect("a process that had room has made it again");
     disk.fill(0);
+    let word = refusal(stage);
+    assert!(word.contains("место") || word.contains("space"), "{word}");
+    disk.empty();
+    assert!(stop(Binary::start(stage)).success());
+    assert_whole(stage, 1);
+}
+
+/// Starts it where it cannot work; the sentence with which it ends.
+fn refusal(stage: &Stage) -> String {
     let mut binary = Binary::spawn(stage, &[]);
     let mut status = None;
     wait_for("it ends", || {
         status = binary.child.try_wait().expect("the process can be asked");
         status.is_some()
     });
-    assert_eq!(status.and_then(|status| status.code()), Some(1));
     let tail = binary.log_tail();
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{tail}");
     let word = tail.lines().last().unwrap_or_default();
-    assert!(word.starts_with("edobridge: ") && (word.contains("место") || word.contains("space")), "{tail}");
-    disk.empty();
-    assert!(stop(Binary::start(stage)).success());
-    assert_whole(stage, 1);
+    assert!(word.starts_with("edobridge: ") && word.ends_with('.'), "{tail}");
+    word.to_owned()
+}
+
+/// A start where nothing can be written, without a store and with one: a sentence that names the directory and says what
+/// to do. Mounted for writing it goes on with everything.
+pub fn start_on_read_only() {
+    let stage = Stage::with_sandbox(&Setting::default(), SandboxOptions::default());
+    let Some(disk) = SmallDisk::mount(&stage.data_dir(), SMALL_MIB) else { return };
+    let dir = stage.data_dir().join("store").display().to_string();
+    for what in ["before there is a store", "with a store"] {
+        disk.remount("ro");
+        let word = refusal(&stage);
+        assert!(word.contains(&dir), "{what}: {word}");
+        assert!(word.contains("read-only") || word.contains("только для чтения"), "{what}: {word}");
+        assert!(word.contains("remount,rw") && word.contains("data_dir"), "{what}: {word}");
+        disk.remount("rw");
+        assert!(stop(Binary::start(&stage)).success(), "{what}");
+    }
 }
 
 /// Starts it on a disk on which it will not be ready.

@@ -3,6 +3,7 @@
 use super::super::tests::keep;
 use super::*;
 use crate::store::disk::{Answer, DiskHook, DiskOp};
+use crate::store::faults::{Fault, FaultAt, FaultyDisk};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -191,14 +192,64 @@ async fn what_stays_long_in_a_full_slot_gets_a_file_of_its_own() {
 #[tokio::test]
 async fn when_every_slot_is_taken_files_are_kept_as_their_own() {
     let bench = Bench::new(Disk::real());
-    for number in 0..u32::try_from(SLOTS_MAX).expect("few") {
-        bench.spool.0.landing.table().slots.insert(number, Slot { phase: Phase::Filling, needed: 1 });
-    }
+    take_every_slot(&bench.spool);
     let file = keep(&bench.spool, b"a contract").await.expect("kept");
     assert!(bench.has_own(file) && !bench.has_landed(file));
     assert_eq!(bench.let_go(file), 1);
     assert!(!bench.has_own(file));
     assert_eq!(bench.spool.bytes(), 0);
+}
+
+/// Every slot is taken: what comes gets a file of its own at once.
+fn take_every_slot(spool: &Spool) {
+    for number in 0..u32::try_from(SLOTS_MAX).expect("few") {
+        spool.0.landing.table().slots.insert(number, Slot { phase: Phase::Filling, needed: 1 });
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_finds_no_slot_is_leased_before_a_sweep_can_see_it() {
+    /// Sweeps as soon as a file has its name, when somebody had named it for removal before.
+    #[derive(Default)]
+    struct Sweeping(Mutex<Option<Spool>>, AtomicU32);
+    impl DiskHook for Sweeping {
+        fn before(&self, _: &DiskOp<'_>) -> Answer {
+            Answer::Go
+        }
+        fn after(&self, op: &DiskOp<'_>) {
+            let DiskOp::Rename { to, .. } = op else { return };
+            let digest = crate::store::spool::digest_of(to).expect("a file of the spool");
+            let spool = self.0.lock().unwrap_or_else(PoisonError::into_inner).take().expect("one file");
+            spool.suspect(vec![digest]);
+            let removed = spool.sweep(|_| Ok(false));
+            self.1.store(u32::try_from(removed).expect("few") + 10, Ordering::SeqCst);
+        }
+        fn free_bytes(&self) -> Option<u64> {
+            None
+        }
+    }
+    let sweeping = Arc::new(Sweeping::default());
+    let bench = Bench::new(Disk::hooked(sweeping.clone()));
+    take_every_slot(&bench.spool);
+    *sweeping.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(bench.spool.clone());
+    let file = keep(&bench.spool, b"a contract").await.expect("kept");
+    assert_eq!(sweeping.1.load(Ordering::SeqCst), 10, "it was swept, and nothing was removed");
+    assert!(bench.has_own(file), "it is there as it was told");
+    assert!(bench.spool.0.ledger().leases.contains_key(&file.digest));
+}
+
+#[tokio::test]
+async fn a_file_that_finds_no_slot_and_cannot_be_written_leaves_no_lease() {
+    let faults = Arc::new(FaultyDisk::default());
+    let bench = Bench::new(Disk::hooked(faults.clone()));
+    take_every_slot(&bench.spool);
+    faults.plan(Fault::once(FaultAt::Write, "tmp", 28));
+    assert!(keep(&bench.spool, b"a contract").await.is_err());
+    assert_eq!(faults.struck(), 1);
+    let leases = bench.spool.0.ledger().leases.len();
+    assert_eq!((leases, bench.spool.bytes()), (0, 0), "its room and its lease are given back");
+    let file = keep(&bench.spool, b"a contract").await.expect("the fault is gone");
+    assert!(bench.has_own(file));
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ const TRAPS: &[(&str, &str, &[&str])] = &[
         "2 files and limits in batches",
         "uploads never share; a limit within a batch is obeyed",
         &[
-            "src/providers/bitrix24/batch.rs::uploads_never_share",
+            "src/providers/bitrix24/call.rs::uploads_never_share",
             "src/providers/bitrix24/batch.rs::limits_inside_a_batch_are_noted_by_method",
         ],
     ),

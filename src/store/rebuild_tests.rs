@@ -189,6 +189,19 @@ async fn a_running_store_without_room_to_make_its_view_anew_says_so_until_there_
     assert_eq!(bench.names("view.broken"), ["view.broken-1"], "what was half-made is not kept");
 }
 
+#[tokio::test]
+async fn attempts_that_fail_for_another_reason_set_nothing_more_aside() {
+    let (bench, store) = Bench::filled().await;
+    eventually("all is in the view", || store.health().applied == store.health().sequence).await;
+    bench.faults.plan(Fault::always(FaultAt::Write, "fold.", EIO));
+    drop(store.0.shared.state.view_failed(ViewError::Failed("it is damaged".into())));
+    eventually("the view is tried to be made anew, and again", || bench.faults.struck() >= 3).await;
+    bench.faults.clear();
+    eventually("it is ready again", || store.health().readiness == Readiness::Ready).await;
+    assert_eq!(notices(&store).await, NOTICES);
+    assert_eq!(bench.names("view.broken"), ["view.broken-1"], "the one that was in use");
+}
+
 /// A snapshot without entries, in which as much was applied while it was taken as fills many pieces.
 fn snapshot_of_frames(dir: &Path) {
     let path = snapshot::path(dir, 100);
